@@ -1,0 +1,37 @@
+"""skipcore: Skip-Vision on stock transformers models.
+
+    vlm = load("assets/models/scenes")
+    with SkipVision(num_retained=100, num_skipped=156)(vlm.model) as session:
+        vlm.model.generate(**inputs)
+    session.trace
+"""
+
+from skipcore.answer import AnswerToken, Sampling, answer, ask
+from skipcore.errors import InputError
+from skipcore.methods import METHODS, Dense, Method, SkipVision
+from skipcore.plan import Role
+from skipcore.saved_method import load_method, save_method
+from skipcore.session import Session
+from skipcore.summary import AdaptiveSummary
+from skipcore.trace import Trace
+from skipcore.vlm import Vlm, load
+
+__all__ = [
+    "METHODS",
+    "AdaptiveSummary",
+    "AnswerToken",
+    "Dense",
+    "InputError",
+    "Method",
+    "Role",
+    "Sampling",
+    "Session",
+    "SkipVision",
+    "Trace",
+    "Vlm",
+    "answer",
+    "ask",
+    "load",
+    "load_method",
+    "save_method",
+]

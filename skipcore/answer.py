@@ -1,0 +1,195 @@
+"""Question in, time-stamped tokens out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from skipcore.errors import InputError
+from skipcore.inputs import ImageLike
+from skipcore.methods import Dense, Method
+from skipcore.session import Session
+from skipcore.vlm import Vlm
+
+
+@dataclass(frozen=True)
+class AnswerToken:
+    """One generated token.
+
+    Attributes:
+        id: token id.
+        text: what it adds to the answer; empty for the end of the answer and inside a character.
+        seconds: time the step that made it took on the device. The first token's step is the prefill.
+        time: `time.perf_counter()` when the token was there.
+    """
+
+    id: int
+    text: str
+    seconds: float
+    time: float
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: smallest set of tokens with this probability, 0 < top_p ≤ 1.
+        seed: of the random draws; None draws anew each time.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 10:
+            raise InputError(f"temperature must lie between 0 (greedy) and 10, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}.")
+
+
+def answer(
+    vlm: Vlm,
+    image: ImageLike,
+    question: str,
+    method: Method | None = None,
+    max_new_tokens: int = 64,
+    *,
+    sampling: Sampling | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[AnswerToken]:
+    """Answer a question about a picture, token by token.
+
+    Args:
+        vlm: from `load`.
+        image: path, bytes, PIL image or array.
+        question: text.
+        method: default `Dense()`.
+        max_new_tokens: at least 1.
+        sampling: default greedy.
+        stop: set it from anywhere to end the answer before the next token.
+
+    Raises:
+        InputError: bad picture, question or setting.
+    """
+    prepared = vlm.prepare(image, question, check_max_new_tokens(max_new_tokens))
+    with vlm.lock:
+        inputs = prepared.with_features(vlm.encode(prepared))
+        session = (method or Dense())(vlm.model)
+        with closing(generate(vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop)) as tokens:
+            yield from tokens
+
+
+def ask(
+    vlm: Vlm,
+    image: ImageLike,
+    question: str,
+    method: Method | None = None,
+    max_new_tokens: int = 64,
+    *,
+    sampling: Sampling | None = None,
+    stop: threading.Event | None = None,
+) -> str:
+    """The whole answer of `answer`, as text."""
+    tokens = answer(vlm, image, question, method, max_new_tokens, sampling=sampling, stop=stop)
+    return "".join(token.text for token in tokens).strip()
+
+
+def generate(
+    vlm: Vlm,
+    inputs: dict[str, Any],
+    session: Session,
+    max_new_tokens: int,
+    *,
+    sampling: Sampling | None = None,
+    stop: threading.Event | None = None,
+    ignore_eos: bool = False,
+) -> Iterator[AnswerToken]:
+    """Prefill and decode inside `session` (entered and left here); the caller holds `vlm.lock`.
+
+    What the consumer does between two tokens is not part of any step's `seconds`.
+
+    Args:
+        inputs: keyword arguments of the model for one prompt.
+        ignore_eos: go on to `max_new_tokens` whatever the model says, for benchmarks of a fixed length.
+    """
+    choose = _chooser(sampling or Sampling(), vlm.device)
+    ends = _end_tokens(vlm)
+    text = _TextOfTokens(vlm.processor.tokenizer)
+    with session, torch.inference_mode():
+        cache = DynamicCache(config=vlm.model.config)
+        step = dict(inputs)
+        for number in range(max_new_tokens):
+            if stop is not None and stop.is_set():
+                return
+            start = perf_counter()
+            logits = vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+            token = choose(logits)
+            now = perf_counter()  # the token was read off the device, so its step has ended
+            ended = token in ends and not ignore_eos
+            last = ended or number == max_new_tokens - 1
+            yield AnswerToken(token, "" if token in ends else text.add(token, last), now - start, now)
+            if ended:
+                return
+            step = {"input_ids": torch.tensor([[token]], device=vlm.device)}
+
+
+def check_max_new_tokens(max_new_tokens: int) -> int:
+    """Raises InputError unless it is a whole number from 1 on."""
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise InputError(f"max_new_tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
+    return max_new_tokens
+
+
+def _end_tokens(vlm: Vlm) -> frozenset[int]:
+    """Ids that end an answer: those of the generation config, or else of the tokenizer."""
+    ends = vlm.model.generation_config.eos_token_id
+    if ends is None:
+        ends = vlm.processor.tokenizer.eos_token_id
+    return frozenset() if ends is None else frozenset([ends] if isinstance(ends, int) else ends)
+
+
+def _chooser(sampling: Sampling, device: torch.device):
+    """logits [1, vocabulary] → token id."""
+    if sampling.temperature == 0:
+        return lambda logits: int(logits.argmax(dim=-1))
+    generator = torch.Generator(device)
+    if sampling.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(sampling.seed)
+
+    def draw(logits: Tensor) -> int:
+        probabilities, order = (logits[0].float() / sampling.temperature).softmax(dim=-1).sort(descending=True)
+        beyond = probabilities.cumsum(dim=0) - probabilities >= sampling.top_p
+        chosen = torch.multinomial(probabilities.masked_fill(beyond, 0), 1, generator=generator)
+        return int(order[chosen])
+
+    return draw
+
+
+class _TextOfTokens:
+    """Text of a growing token sequence: a character is given out when its last byte is there."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._given = ""
+
+    def add(self, token: int, last: bool) -> str:
+        self._ids.append(token)
+        text = self._tokenizer.decode(self._ids, skip_special_tokens=True)
+        if text.endswith("\ufffd") and not last:
+            return ""
+        new, self._given = text[len(self._given) :], text
+        return new

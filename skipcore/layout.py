@@ -1,0 +1,194 @@
+"""A batch of TokenPlans laid out as one rectangle of slots, and the tensor moves that go with it.
+
+Samples are padded on the *right*, whatever side the prompt is padded on: under causal attention no real row ever
+sees a later one, so prefill needs no mask and no n × n tensor is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from skipcore.attention import BlindText
+from skipcore.plan import Role, TokenPlan
+from skipcore.summary import AdaptiveSummary, summarise
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Index tensors of one prefill, on the decoder's device. `rows` are indices into the flattened [batch · length].
+
+    Attributes:
+        length: slots per sample, padding included.
+        slot_source: [batch, length] token of the prompt in whose place the slot stands (0 in padding).
+        token_slot: [batch, prompt] slot whose final state each token of the prompt reads (0 in padding).
+        real_tokens, target_rows: [real tokens] flattened prompt tokens and the rows they go to.
+        row_weight: [batch · length, 1] 1 / number of tokens merged into the row.
+        summaries: per group size, the rows pooled [groups, size] and the rows of the summary tokens [groups].
+        ffn_rows: per layer, [rows] that run the FFN; None where all do.
+        kept: per layer, [batch, stored] slots that stay in the KV cache, padded on the left; None where all stay.
+        stored_real: [batch, stored] False where a stored key is padding; None where there is no padding.
+        blind_text: which rows attend without seeing skipped tokens; None where text sees all.
+        renumbered: [batch, length] positions counted anew from 0.
+        dropped_positions: [batch, 1] how many positions fewer than the prompt the renumbered sample takes.
+    """
+
+    length: int
+    slot_source: Tensor
+    token_slot: Tensor
+    real_tokens: Tensor
+    target_rows: Tensor
+    row_weight: Tensor
+    summaries: tuple[tuple[Tensor, Tensor], ...]
+    ffn_rows: tuple[Tensor | None, ...]
+    kept: tuple[Tensor | None, ...]
+    stored_real: Tensor | None
+    blind_text: BlindText | None
+    renumbered: Tensor
+    dropped_positions: Tensor
+
+    def embed(self, inputs_embeds: Tensor, summary: AdaptiveSummary | None) -> Tensor:
+        """[batch, prompt, d] → [batch, length, d]: merged tokens averaged, summary tokens pooled."""
+        batch, _, width = inputs_embeds.shape
+        tokens = inputs_embeds.flatten(0, 1).index_select(0, self.real_tokens)
+        slots = tokens.new_zeros(batch * self.length, width).index_add(0, self.target_rows, tokens)
+        slots = slots * self.row_weight.to(slots.dtype)
+        for pooled_rows, summary_rows in self.summaries:
+            groups = slots.index_select(0, pooled_rows.flatten()).unflatten(0, pooled_rows.shape)
+            slots = slots.index_copy(0, summary_rows, summarise(groups, summary).to(slots.dtype))
+        return slots.unflatten(0, (batch, self.length))
+
+    def positions(self, position_ids: Tensor | None, renumber: bool) -> Tensor:
+        """Position ids of the slots: of the prompt's own ids [..., batch, prompt], or counted anew."""
+        if renumber:
+            return self.renumbered
+        if position_ids is None:
+            return self.slot_source
+        source = self.slot_source.expand(*position_ids.shape[:-2], -1, -1)
+        return position_ids.expand(*position_ids.shape[:-2], len(self.slot_source), -1).gather(-1, source)
+
+    def restore(self, hidden: Tensor) -> Tensor:
+        """[batch, length, d] → [batch, prompt, d]: every token reads the slot it went to."""
+        rows = self.token_slot + self._sample_offset()
+        return hidden.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, self.token_slot.shape)
+
+    def _sample_offset(self) -> Tensor:
+        batch = len(self.slot_source)
+        return torch.arange(0, batch * self.length, self.length, device=self.slot_source.device)[:, None]
+
+
+def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torch.device) -> Layout:
+    """Turn the samples' plans into the index tensors of one prefill."""
+    length = max(len(plan.slot_source) for plan in plans)
+    offsets = [sample * length for sample in range(len(plans))]
+    prompt = len(plans[0].token_slot)
+    token_slot = torch.stack([plan.token_slot for plan in plans])
+    real = token_slot >= 0
+    target_rows = (token_slot + torch.tensor(offsets)[:, None])[real]
+    merged_into = torch.bincount(target_rows, minlength=len(plans) * length).clamp(min=1)
+    sizes = torch.tensor([len(plan.slot_source) for plan in plans])
+    slots = torch.arange(length).expand(len(plans), -1)
+    last = (sizes - 1)[:, None]
+
+    layout = Layout(
+        length=length,
+        slot_source=pad_sequence([plan.slot_source for plan in plans], batch_first=True),
+        token_slot=token_slot.clamp(min=0),
+        real_tokens=real.flatten().nonzero().flatten(),
+        target_rows=target_rows,
+        row_weight=(1 / merged_into)[:, None],
+        summaries=_summary_rows(plans, offsets),
+        ffn_rows=_per_layer(plans, lambda plan, layer: plan.runs_ffn[layer], lambda masks: _rows(masks, length)),
+        kept=_per_layer(plans, lambda plan, layer: plan.in_cache[layer], _left_padded),
+        stored_real=_stored_real(plans),
+        blind_text=None if text_attends_skipped else _blind_text(plans, length),
+        renumbered=slots.minimum(last),
+        dropped_positions=real.sum(dim=1, keepdim=True) - sizes[:, None],
+    )
+    assert layout.token_slot.shape[1] == prompt
+    return _to(layout, device)
+
+
+def _per_layer(plans, mask_of, index_of) -> tuple[Tensor | None, ...]:
+    """`index_of(masks of all samples)` for each layer, built once for layers in a row that agree."""
+    layers = range(len(plans[0].runs_ffn))
+    built: list[Tensor | None] = []
+    previous: list[Tensor] | None = None
+    for layer in layers:
+        masks = [mask_of(plan, layer) for plan in plans]
+        same = previous is not None and all(torch.equal(a, b) for a, b in zip(masks, previous, strict=True))
+        built.append(built[-1] if same else index_of(masks))
+        previous = masks
+    return tuple(built)
+
+
+def _rows(masks: Sequence[Tensor], length: int) -> Tensor | None:
+    """Flattened rows where the masks hold; None where that is every row."""
+    rows = torch.cat([mask.nonzero().flatten() + sample * length for sample, mask in enumerate(masks)])
+    return None if len(rows) == len(masks) * length else rows
+
+
+def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:
+    """[batch, stored] indices where the masks hold, the ends aligned; None where every slot of equal samples is."""
+    if len({len(mask) for mask in masks}) == 1 and all(bool(mask.all()) for mask in masks):
+        return None
+    return pad_sequence([mask.nonzero().flatten() for mask in masks], batch_first=True, padding_side="left")
+
+
+def _stored_real(plans: Sequence[TokenPlan]) -> Tensor | None:
+    """Which stored keys are real. Layers of one plan store equally many tokens (checked by `lay_out`'s caller)."""
+    ones = [torch.ones(int(plan.in_cache[0].sum()), dtype=torch.bool) for plan in plans]
+    if len({len(row) for row in ones}) == 1:
+        return None
+    return pad_sequence(ones, batch_first=True, padding_side="left")
+
+
+def _summary_rows(plans: Sequence[TokenPlan], offsets: Sequence[int]) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Summary groups of all samples, stacked by size so that equal ones are pooled in one call."""
+    groups = [
+        (group.pooled + offset, group.slot + offset)
+        for plan, offset in zip(plans, offsets, strict=True)
+        for group in plan.summaries
+    ]
+    by_size = groupby(sorted(groups, key=lambda g: len(g[0])), key=lambda g: len(g[0]))
+    stacked = ((list(same)) for _, same in by_size)
+    return tuple((torch.stack([rows for rows, _ in same]), torch.tensor([slot for _, slot in same])) for same in stacked)
+
+
+def _blind_text(plans: Sequence[TokenPlan], length: int) -> BlindText | None:
+    """The rows of the masked variant: None where nothing is skipped."""
+    if not any((plan.slot_role == Role.SKIPPED).any() for plan in plans):
+        return None
+    visible = [(plan.slot_role != Role.SKIPPED).nonzero().flatten() for plan in plans]
+    num_visible = max(len(columns) for columns in visible)
+    text_rows, text_in_visible = [], []
+    for sample, (plan, columns) in enumerate(zip(plans, visible, strict=True)):
+        text = (plan.slot_role[columns] == Role.TEXT).nonzero().flatten()
+        text_in_visible.append(text + sample * num_visible)
+        text_rows.append(columns[text] + sample * length)
+    return BlindText(
+        visible=pad_sequence(visible, batch_first=True),
+        text_rows=torch.cat(text_rows),
+        text_in_visible=torch.cat(text_in_visible),
+    )
+
+
+def _to(layout: Layout, device: torch.device) -> Layout:
+    """The same layout on `device`; index tensors shared by layers stay shared."""
+    moved: dict[int, Tensor] = {}
+
+    def move(value):
+        if isinstance(value, Tensor):
+            if id(value) not in moved:
+                moved[id(value)] = value.to(device, non_blocking=True)
+            return moved[id(value)]
+        if isinstance(value, BlindText):
+            return BlindText(move(value.visible), move(value.text_rows), move(value.text_in_visible))
+        return tuple(move(item) for item in value) if isinstance(value, tuple) else value
+
+    return Layout(**{name: move(value) for name, value in vars(layout).items()})

@@ -1,0 +1,20 @@
+"""Dense: the model as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from skipcore.methods.method import Method
+from skipcore.plan import ImagePlan, VisualTokens
+
+
+@dataclass(frozen=True)
+class Dense(Method):
+    """Every visual token runs every layer and stays in the KV cache: the baseline."""
+
+    name: ClassVar[str] = "Dense"
+
+    def plan(self, image: VisualTokens) -> ImagePlan:
+        """Keep all."""
+        return ImagePlan.keep_all(len(image.features))

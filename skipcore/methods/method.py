@@ -1,0 +1,59 @@
+"""What every method is: a frozen dataclass of settings that decides, and a session that acts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+from transformers import PreTrainedModel
+
+from skipcore.plan import ImagePlan, VisualTokens
+from skipcore.session import Session
+from skipcore.summary import AdaptiveSummary
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to run a vision-language model.
+
+    A subclass holds its settings as fields and decides with `plan` what happens to the tokens of one picture.
+    `method(model)` is a context manager that puts the method to work on a stock model and takes it away again.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def plan(self, image: VisualTokens) -> ImagePlan:
+        """Decide what happens to each visual token of one picture."""
+
+    @property
+    def text_sees_skipped(self) -> bool:
+        """Whether text attends to skipped tokens in prefill."""
+        return True
+
+    @property
+    def position_rule(self) -> Literal["original", "renumbered"]:
+        """Whether kept tokens keep their positions or are counted anew."""
+        return "original"
+
+    @property
+    def summary_module(self) -> AdaptiveSummary | None:
+        """The trained pooling for summary tokens; None for the mean."""
+        return None
+
+    def __call__(self, model: PreTrainedModel, record: bool = False) -> Session:
+        """A session of this method on `model`, to be used in a `with` statement.
+
+        Args:
+            model: a stock transformers vision-language model of a supported family.
+            record: also measure the FFN update of every token in every layer.
+        """
+        return Session(self, model, record)
+
+    def settings(self) -> dict[str, object]:
+        """The settings as plain JSON values; a summary module shows as "trained" or "mean"."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if "summary" in values:
+            values["summary"] = "mean" if values["summary"] is None else "trained"
+        return values

@@ -1,0 +1,76 @@
+"""Trace: the immutable record of what happened to every token of one sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skipcore.plan import Grid, Role, TokenPlan
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened in one sample's prefill. CPU tensors; N visual tokens, `slots` places in the decoder's sequence.
+
+    Attributes:
+        image_grid: (rows, columns) of each picture; Σ rows · columns = N.
+        token_slot: [N] slot each original visual token went to.
+        role: [N] int8, `Role.RETAINED` or `Role.SKIPPED`: the role of the slot the token went to.
+        slot_role: [slots] int8, a `Role` each.
+        slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries.
+        ran_ffn: [layers, slots] bool.
+        ffn_update: [layers, slots] ‖FFN output‖ / ‖residual‖, NaN where no FFN ran; None unless recorded.
+        kv_tokens: [layers] tokens in the KV cache after prefill; None where the run used no cache.
+        kv_bytes: [layers] bytes their keys and values occupy; None where the run used no cache.
+    """
+
+    image_grid: tuple[Grid, ...]
+    token_slot: Tensor
+    role: Tensor
+    slot_role: Tensor
+    slot_token: Tensor
+    ran_ffn: Tensor
+    ffn_update: Tensor | None
+    kv_tokens: Tensor | None
+    kv_bytes: Tensor | None
+
+    @property
+    def merged(self) -> Tensor:
+        """[N] bool: the token was merged into another one."""
+        return self.slot_token[self.token_slot] != torch.arange(len(self.token_slot))
+
+    def token_update(self, layer: int) -> Tensor | None:
+        """[N] FFN update of each original visual token's slot in a layer (NaN where skipped)."""
+        return None if self.ffn_update is None else self.ffn_update[layer, self.token_slot]
+
+
+def trace_of(
+    plan: TokenPlan,
+    visual: Tensor,
+    ffn_update: Tensor | None,
+    kv_tokens: Tensor | None,
+    kv_bytes: Tensor | None,
+) -> Trace:
+    """Read a sample's trace off its plan and what was recorded.
+
+    Args:
+        visual: [prompt] bool, True where a visual token stands.
+        ffn_update: [layers, slots or more]: padding slots are cut off.
+    """
+    token_slot = plan.token_slot[visual]
+    number = torch.full((len(visual),), -1)
+    number[visual] = torch.arange(len(token_slot))
+    stands_for = (plan.slot_role == Role.RETAINED) | (plan.slot_role == Role.SKIPPED)
+    return Trace(
+        image_grid=plan.grids,
+        token_slot=token_slot,
+        role=plan.slot_role[token_slot],
+        slot_role=plan.slot_role,
+        slot_token=torch.where(stands_for, number[plan.slot_source], -1),
+        ran_ffn=plan.runs_ffn,
+        ffn_update=None if ffn_update is None else ffn_update[:, : len(plan.slot_role)],
+        kv_tokens=kv_tokens,
+        kv_bytes=kv_bytes,
+    )
