@@ -1,9 +1,9 @@
 """skipcore: Skip-Vision on stock transformers models.
 
-    vlm = load("assets/models/scenes")
-    with SkipVision(num_retained=100, num_skipped=156)(vlm.model) as session:
-        vlm.model.generate(**inputs)
-    session.trace
+vlm = load("assets/models/scenes")
+with SkipVision(num_retained=100, num_skipped=156)(vlm.model) as session:
+    vlm.model.generate(**inputs)
+session.trace
 """
 
 from skipcore.answer import AnswerToken, Sampling, answer, ask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
@@ -105,6 +105,7 @@ def ask(
     return "".join(token.text for token in tokens).strip()
 
 
+@torch.inference_mode()  # as a decorator, so that the mode does not leak to the consumer between two tokens
 def generate(
     vlm: Vlm,
     inputs: dict[str, Any],
@@ -114,7 +115,7 @@ def generate(
     sampling: Sampling | None = None,
     stop: threading.Event | None = None,
     ignore_eos: bool = False,
-) -> Iterator[AnswerToken]:
+) -> Generator[AnswerToken, None, None]:
     """Prefill and decode inside `session` (entered and left here); the caller holds `vlm.lock`.
 
     What the consumer does between two tokens is not part of any step's `seconds`.
@@ -126,7 +127,7 @@ def generate(
     choose = _chooser(sampling or Sampling(), vlm.device)
     ends = _end_tokens(vlm)
     text = _TextOfTokens(vlm.processor.tokenizer)
-    with session, torch.inference_mode():
+    with session:
         cache = DynamicCache(config=vlm.model.config)
         step = dict(inputs)
         for number in range(max_new_tokens):

@@ -26,7 +26,9 @@ class KeptLayer(DynamicLayer):
         self.prompt_length = logical_length
         self.decoded = 0
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Store [batch, heads, new, head_dim] keys and values; return what the layer attends to."""
         if self.is_initialized:
             self.decoded += key_states.shape[-2]

@@ -1,11 +1,11 @@
-"""What differs between model families: one entry each. The only place that names transformers' internals of a family."""
+"""What differs between model families, one entry each: the only place that names internals of a family."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -59,7 +59,7 @@ def visual_positions(config: PreTrainedConfig, input_ids: Tensor) -> Tensor:
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The decoder's layers, in order."""
-    return model.get_decoder().layers
+    return cast(Any, model).get_decoder().layers
 
 
 def _llava_grids(config: PreTrainedConfig, inputs: ModelInputs) -> list[Grid]:

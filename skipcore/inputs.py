@@ -72,13 +72,17 @@ def _from_file(source: str | Path | bytes) -> Image.Image:
             raise InputError(f"There is no picture file at {path.name!r}: check the path.")
         size = path.stat().st_size
     if size > MAX_BYTES:
-        raise InputError(f"The picture's file has {size / 2**20:.0f} MB; use one of at most {MAX_BYTES / 2**20:.0f} MB.")
+        raise InputError(
+            f"The picture's file has {size / 2**20:.0f} MB; use one of at most {MAX_BYTES / 2**20:.0f} MB."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
             return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except Image.DecompressionBombError as error:
-        raise InputError(f"The picture is too large: use one of at most {MAX_PIXELS // 10**6} million pixels.") from error
+        raise InputError(
+            f"The picture is too large: use one of at most {MAX_PIXELS // 10**6} million pixels."
+        ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError("This file is not a picture that can be read: use PNG, JPEG, WebP, GIF or BMP.") from error
 

@@ -157,7 +157,9 @@ def _summary_rows(plans: Sequence[TokenPlan], offsets: Sequence[int]) -> tuple[t
     ]
     by_size = groupby(sorted(groups, key=lambda g: len(g[0])), key=lambda g: len(g[0]))
     stacked = ((list(same)) for _, same in by_size)
-    return tuple((torch.stack([rows for rows, _ in same]), torch.tensor([slot for _, slot in same])) for same in stacked)
+    return tuple(
+        (torch.stack([rows for rows, _ in same]), torch.tensor([slot for _, slot in same])) for same in stacked
+    )
 
 
 def _blind_text(plans: Sequence[TokenPlan], length: int) -> BlindText | None:

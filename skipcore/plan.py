@@ -158,6 +158,4 @@ def plan_sample(
     if ffn_anyway:
         runs_ffn = kept.clone()
         runs_ffn[:, ffn_anyway] = True
-    return TokenPlan(
-        torch.cat(source), slot_role, token_slot, runs_ffn, kept, tuple(summaries), tuple(grids)
-    )
+    return TokenPlan(torch.cat(source), slot_role, token_slot, runs_ffn, kept, tuple(summaries), tuple(grids))

@@ -1,4 +1,4 @@
-"""A model folder that carries its own method: `skip_vision.json`, and the trained summary in `skip_vision.safetensors`."""
+"""A model folder that carries its own method: `skip_vision.json`, and its summary in `skip_vision.safetensors`."""
 
 from __future__ import annotations
 

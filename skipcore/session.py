@@ -25,7 +25,7 @@ from skipcore.cache import storage_bytes, stored_tokens, use_kept_layers
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, visual_positions
 from skipcore.layout import Layout, lay_out
-from skipcore.plan import TokenPlan, VisualTokens, plan_sample
+from skipcore.plan import ImagePlan, TokenPlan, VisualTokens, plan_sample
 from skipcore.trace import Trace, trace_of
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ class Session:
             decoder.register_forward_hook(self._after_decoder, with_kwargs=True),
         ]
         for index, layer in enumerate(self._layers):
-            norm = getattr(layer, self._family.ffn_norm)
+            norm, ffn = layer.get_submodule(self._family.ffn_norm), layer.get_submodule("mlp")
             self._handles += [
                 norm.register_forward_pre_hook(self._gather(index)),
-                layer.mlp.register_forward_hook(self._scatter(index)),
+                ffn.register_forward_hook(self._scatter(index)),
             ]
 
     # What happened
@@ -187,7 +187,8 @@ class Session:
         plans, next_image = [], 0
         for sample in range(len(visual)):
             features = embeds[sample][visual[sample].to(embeds.device)]
-            images, reached = [], 0
+            images: list[ImagePlan] = []
+            reached = 0
             while reached < len(features):
                 rows, columns = grids[next_image + len(images)]
                 picture = VisualTokens(features[reached : reached + rows * columns], (rows, columns))

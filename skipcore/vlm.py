@@ -59,9 +59,9 @@ class Vlm:
         lock: hold it while running the model, since a session's hooks act in every thread.
     """
 
-    model: PreTrainedModel
-    processor: Any
-    family: Family
+    model: PreTrainedModel = field(repr=False)
+    processor: Any = field(repr=False)
+    family: Family = field(repr=False)
     name: str
     method: SkipVision | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -88,7 +88,7 @@ class Vlm:
         length = batch["input_ids"].shape[1]
         if length + max_new_tokens > self.context_length:
             raise InputError(
-                f"Picture and question take {length:,} tokens, and the answer may take {max_new_tokens:,} more, but the "
+                f"Picture and question take {length:,} tokens and the answer may take {max_new_tokens:,} more, but the "
                 f"model reads {self.context_length:,} at most: shorten the question or the answer."
             )
         inputs = {
@@ -121,17 +121,17 @@ class Vlm:
     def _without_special_tokens(self, question: str) -> str:
         for token in self.processor.tokenizer.all_special_tokens:
             if token in question:
-                raise InputError(f"The question contains {token!r}, which has a special meaning for the model: leave it out.")
+                raise InputError(
+                    f"The question contains {token!r}, which has a special meaning for the model: leave it out."
+                )
         return question
 
 
-def load(
-    name: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype = "auto"
-) -> Vlm:
+def load(name: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype = "auto") -> Vlm:
     """Load a model from a folder or from the Hub.
 
     Args:
-        name: a folder written by `save_pretrained`, or a Hub id. Remote code is never run; weights are safetensors only.
+        name: a folder written by `save_pretrained`, or a Hub id. Remote code is never run; safetensors only.
         device: default: "cuda" if there is one, otherwise "cpu".
         dtype: default: the dtype of the checkpoint on a GPU; float32 on the CPU, where half precision is slow.
 
@@ -159,7 +159,7 @@ def load(
     method = load_method(name) if Path(name).is_dir() else None
     if method is not None and method.summary is not None:
         method.summary.to(device)
-    model = model.to(device).eval().requires_grad_(False)  # type: ignore[arg-type]
+    model = model.to(device).eval().requires_grad_(False)
     return Vlm(model, processor, family, Path(name).name if Path(name).is_dir() else name, method)
 
 

@@ -23,6 +23,11 @@ class Method(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def label(self) -> str:
+        """The name with the settings that tell it from others of its kind."""
+        return self.name
+
     @abstractmethod
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Decide what happens to each visual token of one picture."""

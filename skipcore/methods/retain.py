@@ -20,7 +20,7 @@ def raster(image: VisualTokens, count: int, seed: int) -> Tensor:
 
 def uniform(image: VisualTokens, count: int, seed: int) -> Tensor:
     """Evenly spaced in reading order."""
-    return ((torch.arange(count) + 0.5) * (len(image.features) / count)).long()
+    return ((torch.arange(count) + 0.5) * (len(image.features) / max(count, 1))).long()
 
 
 def random(image: VisualTokens, count: int, seed: int) -> Tensor:

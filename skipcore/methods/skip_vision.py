@@ -83,6 +83,12 @@ class SkipVision(Method):
             positions="renumbered",
         )
 
+    @property
+    def label(self) -> str:
+        """The name, the budget and the variant, such as "Skip-Vision 100+156"."""
+        variant = " (text sees skipped)" if self.text_attends_skipped else ""
+        return f"{self.name} {_show(self.num_retained)}+{_show(self.num_skipped)}{variant}"
+
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Choose the retained tokens, merge the others to the skipped ones."""
         n = len(image.features)
@@ -129,11 +135,17 @@ def _resolve(count: Count, num_tokens: int) -> int:
     return round(count * num_tokens) if isinstance(count, float) else count
 
 
+def _show(count: Count) -> str:
+    return f"{count:.0%}" if isinstance(count, float) else str(count)
+
+
 def _check_count(name: str, count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int | float):
         raise InputError(f"{name} must be a whole number, or a share between 0.0 and 1.0, not {count!r}.")
     if isinstance(count, float) and not 0 <= count <= 1:
-        raise InputError(f"{name} as a share must lie between 0.0 and 1.0, not {count!r}; a count must be a whole number.")
+        raise InputError(
+            f"{name} as a share must lie between 0.0 and 1.0, not {count!r}; a count must be a whole number."
+        )
     if count < 0:
         raise InputError(f"{name} must not be negative, but is {count}.")
 

@@ -1,0 +1,43 @@
+# Every target sets up .venv by itself on a fresh machine (Python 3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+APP_READY := .venv/.app
+DEV_READY := .venv/.dev
+
+.PHONY: app test check format bench train evaluate clean
+
+app: $(APP_READY)  ## start the page and print its address
+	$(BIN)/python -m app
+
+test: $(DEV_READY)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(DEV_READY)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_READY)  ## mend lint and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(APP_READY)  ## dense against Skip-Vision: ratios of one run, JSON in the last line
+	$(BIN)/python -m profiling bench
+
+train: $(DEV_READY)  ## train the built-in model anew
+	$(BIN)/python -m skipcore.training train
+
+evaluate: $(DEV_READY)  ## accuracy of the built-in model on the easy-VQA test split
+	$(BIN)/python -m skipcore.training evaluate
+
+clean:
+	rm -rf .venv
+
+$(APP_READY): requirements.txt constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	touch $@
+
+$(DEV_READY): requirements-dev.txt $(APP_READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	touch $@

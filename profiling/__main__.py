@@ -1,0 +1,108 @@
+"""The command line: `python -m profiling compare --image … --question …` and `python -m profiling bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from profiling.bench import bench_line, run_bench
+from profiling.compare import compare
+from profiling.table import table_of
+from skipcore import Dense, InputError, Method, SkipVision, load
+from skipcore.methods.retain import RETAIN_RULES
+
+DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "scenes"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status (2 for bad input)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _compare(options: argparse.Namespace) -> int:
+    vlm = load(options.model)
+    report = compare(
+        vlm,
+        options.image,
+        options.question,
+        [Dense(), _skip_method(options, vlm.method)],
+        options.max_new_tokens,
+        options.repeats,
+        fixed_length=options.fixed_length,
+    )
+    print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else table_of(report))
+    return 0
+
+
+def _skip_method(options: argparse.Namespace, own: SkipVision | None) -> Method:
+    """The model's own method (or the standard one) with what the command line changes."""
+    if options.paper:
+        return SkipVision.paper(options.paper)
+    changes = {
+        "num_retained": options.retained,
+        "num_skipped": options.skipped,
+        "retain": options.retain,
+        "text_attends_skipped": options.text_attends_skipped,
+    }
+    return replace(own or SkipVision(), **{name: value for name, value in changes.items() if value is not None})
+
+
+def _bench(options: argparse.Namespace) -> int:
+    report = run_bench(options.repeats)
+    line = bench_line(report)
+    print(table_of(report))
+    print()
+    print(
+        f"Prefill time, skip / dense: {line['prefill_time_ratio']:.3f}   FLOPs, skip / dense: {line['flops_ratio']:.3f}"
+    )
+    print(f"Decode time per token, skip / dense: {line['tpot_ratio']:.3f}   KV bytes: {line['kv_bytes_ratio']:.4f}")
+    print(json.dumps(line))
+    if options.output:
+        Path(options.output).write_text(json.dumps(line | {"report": report.to_dict()}, indent=2) + "\n")
+    return 0
+
+
+def _count(text: str) -> int | float:
+    """A whole number, or a share such as 0.25."""
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor a share such as 0.25") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m profiling", description="Measure skipping methods on a model.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    one = commands.add_parser("compare", help="ask one question dense and with Skip-Vision, and measure both")
+    one.add_argument("--image", required=True, help="a picture file")
+    one.add_argument("--question", required=True)
+    one.add_argument("--model", default=str(DEFAULT_MODEL), help="model folder or Hub id (default: the built-in model)")
+    one.add_argument("--retained", type=_count, help="retained tokens per picture: a number, or a share such as 0.2")
+    one.add_argument("--skipped", type=_count, help="skipped tokens per picture, likewise")
+    one.add_argument("--retain", choices=RETAIN_RULES, help="which tokens are retained")
+    one.add_argument("--text-attends-skipped", action=argparse.BooleanOptionalAction, default=None)
+    one.add_argument("--paper", choices=["llava", "llava-hd", "cos"], help="the authors' setting instead")
+    one.add_argument("--max-new-tokens", type=int, default=64)
+    one.add_argument("--repeats", type=int, default=5, help="timed runs per arm (default 5)")
+    one.add_argument("--fixed-length", action="store_true", help="always decode --max-new-tokens tokens")
+    one.add_argument("--json", action="store_true", help="print the report as JSON")
+    one.set_defaults(run=_compare)
+
+    bench = commands.add_parser("bench", help="dense against Skip-Vision on a random LLaVA")
+    bench.add_argument("--repeats", type=int, default=10)
+    bench.add_argument("--output", help="also write the result to this JSON file")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""The heart of the profiler: one question under several methods, fairly.
+
+The picture is encoded once and all arms share its features and the weights. Each arm first has a run of its own that
+records the trace and counts FLOPs; it warms the arm up too. The timed runs that follow record nothing else and are
+interleaved. Answers and token times come from an arm's first timed run, figures from the median of all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from profiling.cost import FlopCount, predict_prefill_flops
+from profiling.events import Event, NewText, Progress, Started, Traced
+from profiling.gpu import GpuMeter
+from profiling.hardware import device_facts, versions
+from profiling.kv import predict_layer_kv_bytes
+from profiling.phases import AnswerTiming, fair_order, time_vision
+from profiling.report import Arm, Report, Spread, savings_of
+from skipcore import AnswerToken, Dense, InputError, Method, SkipVision, Trace, Vlm
+from skipcore.answer import check_max_new_tokens, generate
+from skipcore.inputs import ImageLike
+from skipcore.vlm import Prepared
+
+MAX_REPEATS = 100
+
+
+def compare(
+    vlm: Vlm,
+    image: ImageLike,
+    question: str,
+    methods: Sequence[Method] | None = None,
+    max_new_tokens: int = 64,
+    repeats: int = 1,
+    *,
+    fixed_length: bool = False,
+) -> Report:
+    """Ask the same question under several methods and measure them. See `stream` for the arguments."""
+    *_, report = stream(vlm, image, question, methods, max_new_tokens, repeats, fixed_length=fixed_length)
+    assert isinstance(report, Report)
+    return report
+
+
+def stream(
+    vlm: Vlm,
+    image: ImageLike,
+    question: str,
+    methods: Sequence[Method] | None = None,
+    max_new_tokens: int = 64,
+    repeats: int = 1,
+    *,
+    fixed_length: bool = False,
+    stop: threading.Event | None = None,
+) -> Iterator[Event | Report]:
+    """`compare` that tells what happens while it runs; the `Report` comes last.
+
+    Args:
+        vlm: from `skipcore.load`; locked while this runs.
+        image: path, bytes, PIL image or array.
+        question: text.
+        methods: the arms; the first is what the others are compared with. Default: `Dense()` and the model's own
+            Skip-Vision method (or the standard one).
+        max_new_tokens: longest answer, at least 1.
+        repeats: timed runs per arm, 1–100.
+        fixed_length: go on to `max_new_tokens` in every arm whatever the model says, so that decode times compare.
+        stop: set it from anywhere to end before the next token, without a report.
+
+    Raises:
+        InputError: bad picture, question or setting.
+    """
+    methods = [Dense(), vlm.method or SkipVision()] if methods is None else list(methods)
+    check_max_new_tokens(max_new_tokens)
+    if not methods:
+        raise InputError("Choose at least one method to run.")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats <= MAX_REPEATS:
+        raise InputError(f"repeats must be a whole number from 1 to {MAX_REPEATS}, not {repeats!r}.")
+    prepared = vlm.prepare(image, question, max_new_tokens)
+    stop = stop or threading.Event()
+    with vlm.lock:
+        features, vision_ms = time_vision(vlm, prepared, repeats)
+        inputs = prepared.with_features(features)
+        runs = [_ArmRuns(vlm, method, name, inputs) for method, name in zip(methods, _names(methods), strict=True)]
+        yield Started(
+            tuple(arm.name for arm in runs), tuple(prepared.pictures), tuple(prepared.grids), median(vision_ms)
+        )
+        for number, arm in enumerate(runs):
+            if stop.is_set():
+                return
+            arm.record()
+            yield Traced(number, arm.trace)
+        for round_number, number in fair_order(len(runs), repeats):
+            yield Progress(number, round_number + 1, repeats)
+            for token in runs[number].timed_run(max_new_tokens, fixed_length, stop):
+                if round_number == 0:
+                    yield _new_text(number, token, runs[number])
+            if stop.is_set():
+                return
+        yield _report(vlm, question, prepared, runs, vision_ms, max_new_tokens, repeats)
+
+
+@dataclass
+class _ArmRuns:
+    """One method's runs on one prompt, and what they measured so far."""
+
+    vlm: Vlm
+    method: Method
+    name: str
+    inputs: dict[str, Any]
+    flops: int = 0
+    timings: list[AnswerTiming] = field(default_factory=list)
+    current: list[AnswerToken] = field(default_factory=list)
+    first: list[AnswerToken] = field(default_factory=list)
+    trace: Trace = field(init=False)
+    meter: GpuMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = GpuMeter(self.vlm.device)
+
+    def record(self) -> None:
+        """The run of its own: trace, FLOPs; two decode steps beyond, to warm up."""
+        session = self.method(self.vlm.model, record=True)
+        with closing(generate(self.vlm, self.inputs, session, max_new_tokens=3, ignore_eos=True)) as tokens:
+            with FlopCount() as count:
+                next(tokens)
+            self.flops, self.trace = count.total, session.trace
+            for _ in tokens:
+                pass
+
+    def timed_run(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> Iterator[AnswerToken]:
+        """A run that records nothing but the clock (and the GPU's own counters, around it)."""
+        self.current = []
+        session = self.method(self.vlm.model)
+        tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
+        with closing(tokens), self.meter:
+            for token in tokens:
+                self.current.append(token)
+                yield token
+        if not stop.is_set():
+            self.timings.append(AnswerTiming.of(self.current))
+            self.first = self.first or self.current
+
+
+def _new_text(number: int, token: AnswerToken, arm: _ArmRuns) -> NewText:
+    timing = AnswerTiming.of(arm.current)
+    return NewText(number, token.text, len(arm.current), timing.prefill_ms, timing.tpot_ms)
+
+
+def _names(methods: Sequence[Method]) -> list[str]:
+    """The methods' labels, numbered where two are the same."""
+    labels = [method.label for method in methods]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({labels[: index + 1].count(label)})"
+        for index, label in enumerate(labels)
+    ]
+
+
+def _report(
+    vlm: Vlm,
+    question: str,
+    prepared: Prepared,
+    runs: Sequence[_ArmRuns],
+    vision_ms: Sequence[float],
+    max_new_tokens: int,
+    repeats: int,
+) -> Report:
+    arms = tuple(_arm(vlm, arm, vision_ms) for arm in runs)
+    reasons = {"peak_memory_bytes": runs[0].meter.memory_unavailable, "energy_j": runs[0].meter.energy_unavailable}
+    return Report(
+        device=device_facts(vlm),
+        versions=versions(),
+        model=vlm.name,
+        question=question.strip(),
+        max_new_tokens=max_new_tokens,
+        repeats=repeats,
+        warmup_runs=1,
+        image_grid=tuple(prepared.grids),
+        prompt_tokens=prepared.num_tokens,
+        arms=arms,
+        savings={arm.name: savings_of(arm, arms[0]) for arm in arms[1:]},
+        unavailable={name: reason for name, reason in reasons.items() if reason is not None},
+        pictures=tuple(prepared.pictures),
+    )
+
+
+def _arm(vlm: Vlm, runs: _ArmRuns, vision_ms: Sequence[float]) -> Arm:
+    prefill = [timing.prefill_ms for timing in runs.timings]
+    # Every run of the answer is paired with a run of the vision tower.
+    ttft = [vision + first for vision, first in zip(vision_ms, prefill, strict=True)]
+    tpot = [timing.tpot_ms for timing in runs.timings if timing.tpot_ms is not None]
+    spread = {"vision_ms": vision_ms, "prefill_ms": prefill, "ttft_ms": ttft, "tpot_ms": tpot}
+    trace = runs.trace
+    assert trace.kv_tokens is not None and trace.kv_bytes is not None  # `generate` always uses a cache
+    predicted = predict_layer_kv_bytes(vlm, trace)
+    return Arm(
+        name=runs.name,
+        settings=runs.method.settings(),
+        answer="".join(token.text for token in runs.first).strip(),
+        new_tokens=len(runs.first),
+        vision_ms=median(vision_ms),
+        prefill_ms=median(prefill),
+        ttft_ms=median(ttft),
+        tpot_ms=median(tpot) if tpot else None,
+        decode_tokens_per_s=1000 / median(tpot) if tpot else None,
+        token_ms=runs.timings[0].token_ms,
+        kv_tokens=float(trace.kv_tokens.double().mean()),
+        kv_bytes=int(trace.kv_bytes.sum()),
+        kv_bytes_predicted=sum(predicted),
+        layer_kv_bytes=tuple(trace.kv_bytes.tolist()),
+        layer_kv_bytes_predicted=predicted,
+        flops_prefill=runs.flops,
+        flops_prefill_predicted=predict_prefill_flops(vlm, runs.method, trace).total,
+        peak_memory_bytes=runs.meter.peak_memory_bytes,
+        energy_j=runs.meter.energy_per_run_j,
+        spread={name: Spread.of(times) for name, times in spread.items() if times},
+        trace=trace,
+    )

@@ -1,0 +1,116 @@
+"""Prefill FLOPs: predicted in closed form, and counted by torch as the check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from skipcore import Method, Role, Trace, Vlm
+from skipcore.families import decoder_layers
+
+
+@dataclass(frozen=True)
+class PrefillFlops:
+    """FLOPs (2 per multiply–add) from the projected visual tokens to the first token's logits.
+
+    As torch counts them: matrix products only, attention as a full rectangle (a causal kernel does about half of it).
+
+    Attributes:
+        selection: the method's own work: merging and trained summaries.
+        projections: query, key, value and output of every layer.
+        attention: scores and weighted sums of every layer.
+        ffn: of every layer.
+        head: the logits of the last position.
+    """
+
+    selection: int
+    projections: int
+    attention: int
+    ffn: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All parts."""
+        return sum(getattr(self, part.name) for part in fields(self))
+
+
+def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlops:
+    """Closed form for one prompt.
+
+    With n slots, r of them running the FFN, v visible to text, H heads of width h, a decoder of width d:
+    projections 2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh (+ 4v²Hh where text must not see skipped tokens),
+    merging s sources into t destinations 2std (paper, token merge, step 3), logits 2d·|vocabulary|.
+
+    Args:
+        trace: of the prompt; only its counts of tokens are used.
+    """
+    decoder = vlm.model.get_decoder()
+    config = decoder.config
+    slots = len(trace.slot_role)
+    skipped = int((trace.slot_role == Role.SKIPPED).sum())
+    visible = slots - skipped if skipped and not method.text_sees_skipped else 0
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    attention_width = config.num_attention_heads * head_width
+
+    projections = attention = ffn = 0
+    for index, layer in enumerate(decoder_layers(vlm.model)):
+        projections += 2 * slots * _linear_weights(layer.get_submodule("self_attn"))
+        attention += 4 * (slots**2 + visible**2) * attention_width
+        ffn += 2 * int(trace.ran_ffn[index].sum()) * _linear_weights(layer.get_submodule("mlp"))
+    return PrefillFlops(
+        selection=_selection_flops(method, trace, config.hidden_size),
+        projections=projections,
+        attention=attention,
+        ffn=ffn,
+        head=2 * vlm.model.get_output_embeddings().weight.numel(),
+    )
+
+
+def _selection_flops(method: Method, trace: Trace, width: int) -> int:
+    flops, first = 0, 0
+    for rows, columns in trace.image_grid:
+        tokens = slice(first, first + rows * columns)
+        first += rows * columns
+        skipped_tokens = trace.role[tokens] == Role.SKIPPED
+        destinations = int((skipped_tokens & ~trace.merged[tokens]).sum())
+        flops += 2 * (int(skipped_tokens.sum()) - destinations) * destinations * width
+        if method.summary_module is not None and destinations:
+            retained = int((trace.role[tokens] == Role.RETAINED).sum())
+            pooled = max(retained - getattr(method, "summary_start", 0), 0) + destinations
+            flops += 2 * pooled * width
+    return flops
+
+
+def _linear_weights(module: nn.Module) -> int:
+    """Weights of all linear layers in a module."""
+    return sum(linear.weight.numel() for linear in module.modules() if isinstance(linear, nn.Linear))
+
+
+class FlopCount(FlopCounterMode):
+    """torch's FLOP counter, with the CPU's fused attention counted on every supported torch version."""
+
+    def __init__(self) -> None:
+        super().__init__(display=False, custom_mapping=_MISSING)
+
+    @property
+    def total(self) -> int:
+        """FLOPs counted so far."""
+        return self.get_total_flops()
+
+
+def _attention_flops(
+    query: torch.Size, key: torch.Size, value: torch.Size, *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
+    batch, heads, rows, width = query
+    columns, value_width = value[-2], value[-1]
+    return 2 * batch * heads * rows * columns * (width + value_width)
+
+
+# torch before 2.14 counts no FLOPs for the CPU's fused attention.
+_MISSING: dict[Any, Callable] = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}

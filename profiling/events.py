@@ -1,0 +1,65 @@
+"""What a running comparison tells while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from skipcore import Trace
+from skipcore.plan import Grid
+
+
+@dataclass(frozen=True)
+class Started:
+    """The picture is encoded and the arms are about to run.
+
+    Attributes:
+        arms: names of the arms, in order.
+        pictures: every picture as the model sees it.
+        image_grid: rows and columns of each picture's visual tokens.
+        vision_ms: time of the vision tower and projector.
+    """
+
+    arms: tuple[str, ...]
+    pictures: tuple[Image.Image, ...]
+    image_grid: tuple[Grid, ...]
+    vision_ms: float
+
+
+@dataclass(frozen=True)
+class Traced:
+    """An arm's recording run has ended: what happens to every token."""
+
+    arm: int
+    trace: Trace
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A timed run begins: number `run` (from 1) of `runs`, by arm `arm`."""
+
+    arm: int
+    run: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class NewText:
+    """An arm's first timed run made a token.
+
+    Attributes:
+        text: what it adds to the answer.
+        new_tokens: tokens made so far.
+        prefill_ms: of this run.
+        tpot_ms: of this run so far; None before the second token.
+    """
+
+    arm: int
+    text: str
+    new_tokens: int
+    prefill_ms: float
+    tpot_ms: float | None
+
+
+Event = Started | Traced | Progress | NewText

@@ -1,0 +1,168 @@
+"""Report: what one comparison measured. The one record behind page, API and command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from skipcore import Trace
+from skipcore.plan import Grid
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a time varied over `runs` runs, in milliseconds."""
+
+    runs: int
+    p50: float
+    p90: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Spread:
+        """Percentiles with linear interpolation."""
+        p50, p90 = np.percentile(milliseconds, [50, 90])
+        return cls(len(milliseconds), float(p50), float(p90), float(min(milliseconds)), float(max(milliseconds)))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one method did with the question. Times are medians over the timed runs.
+
+    Attributes:
+        name: the method with its budget, unique in the report.
+        settings: of the method, as JSON values.
+        answer: of the first timed run.
+        new_tokens: generated tokens of that run, the end-of-answer token included.
+        vision_ms: vision tower and projector, run once and shared by all arms.
+        prefill_ms: from the projected visual tokens to the first token, the method's own work included.
+        ttft_ms: time to first token = vision + prefill.
+        tpot_ms: time per output token after the first, (latency − TTFT) / (new tokens − 1), as vLLM defines it; None
+            for answers of one token.
+        decode_tokens_per_s: 1000 / tpot_ms.
+        token_ms: time of every step of the first timed run; the first is the prefill.
+        kv_tokens: tokens in the KV cache after prefill, the mean over the layers.
+        kv_bytes: bytes that keys and values occupy after prefill, from their storages.
+        kv_bytes_predicted: the same in closed form.
+        layer_kv_bytes, layer_kv_bytes_predicted: the same by layer.
+        flops_prefill: FLOPs of the prefill counted by torch, from the projected visual tokens to the first logits.
+        flops_prefill_predicted: the same in closed form.
+        peak_memory_bytes: peak of allocated device memory above what lay there before the run; None without a GPU.
+        energy_j: of the whole board during the run; None where it cannot be known.
+        spread: of "vision_ms", "prefill_ms", "ttft_ms", "tpot_ms".
+        trace: what happened to every token, from a run of its own.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    answer: str
+    new_tokens: int
+    vision_ms: float
+    prefill_ms: float
+    ttft_ms: float
+    tpot_ms: float | None
+    decode_tokens_per_s: float | None
+    token_ms: tuple[float, ...]
+    kv_tokens: float
+    kv_bytes: int
+    kv_bytes_predicted: int
+    layer_kv_bytes: tuple[int, ...]
+    layer_kv_bytes_predicted: tuple[int, ...]
+    flops_prefill: int
+    flops_prefill_predicted: int
+    peak_memory_bytes: int | None
+    energy_j: float | None
+    spread: dict[str, Spread]
+    trace: Trace = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Savings:
+    """What an arm saved against the first arm, as shares (0.75 = three quarters less, negative = more).
+
+    Attributes:
+        flops_turned_into_time: share of prefill time saved / share of prefill FLOPs saved; None where no FLOPs were.
+    """
+
+    prefill_time: float
+    ttft: float
+    tpot: float | None
+    kv_bytes: float
+    flops_prefill: float
+    peak_memory: float | None
+    energy: float | None
+    flops_turned_into_time: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """One comparison: the same picture, question, features and weights under several methods.
+
+    Attributes:
+        device: what the runs ran on: name, kind, dtype, attention, threads.
+        versions: of python, torch, transformers.
+        model: name of the model.
+        question: as asked.
+        max_new_tokens, repeats, warmup_runs: of the runs. Warm-up runs are not in any figure.
+        image_grid: rows and columns of each picture's visual tokens.
+        prompt_tokens: tokens of the prompt, visual ones included.
+        arms: in the order given; the first is what the others are compared with.
+        savings: for each arm after the first, by name.
+        unavailable: for each figure that is None throughout, why.
+        pictures: every picture as the model saw it (not part of the JSON).
+    """
+
+    device: dict[str, Any]
+    versions: dict[str, str]
+    model: str
+    question: str
+    max_new_tokens: int
+    repeats: int
+    warmup_runs: int
+    image_grid: tuple[Grid, ...]
+    prompt_tokens: int
+    arms: tuple[Arm, ...]
+    savings: dict[str, Savings]
+    unavailable: dict[str, str]
+    pictures: tuple[Image.Image, ...] = field(repr=False, default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: the same for page, API and command line."""
+        own = {name: value for name, value in vars(self).items() if name not in ("arms", "savings", "pictures")}
+        own["image_grid"] = [list(grid) for grid in self.image_grid]
+        own["arms"] = [_arm_to_dict(arm) for arm in self.arms]
+        own["savings"] = {name: asdict(savings) for name, savings in self.savings.items()}
+        return own
+
+
+def _arm_to_dict(arm: Arm) -> dict[str, Any]:
+    values = {name: value for name, value in vars(arm).items() if name not in ("trace", "spread")}
+    for name in ("token_ms", "layer_kv_bytes", "layer_kv_bytes_predicted"):
+        values[name] = list(values[name])
+    values["spread"] = {name: asdict(spread) for name, spread in arm.spread.items()}
+    return values
+
+
+def savings_of(arm: Arm, against: Arm) -> Savings:
+    """What `arm` saved against another arm of the same report."""
+    flops = 1 - arm.flops_prefill / against.flops_prefill
+    time = 1 - arm.prefill_ms / against.prefill_ms
+    return Savings(
+        prefill_time=time,
+        ttft=1 - arm.ttft_ms / against.ttft_ms,
+        tpot=_share(arm.tpot_ms, against.tpot_ms),
+        kv_bytes=1 - arm.kv_bytes / against.kv_bytes,
+        flops_prefill=flops,
+        peak_memory=_share(arm.peak_memory_bytes, against.peak_memory_bytes),
+        energy=_share(arm.energy_j, against.energy_j),
+        flops_turned_into_time=time / flops if flops > 0 else None,
+    )
+
+
+def _share(value: float | None, against: float | None) -> float | None:
+    return None if value is None or not against else 1 - value / against

@@ -1,0 +1,73 @@
+"""A report as a table for people, on the command line."""
+
+from __future__ import annotations
+
+from profiling.report import Arm, Report
+
+
+def table_of(report: Report) -> str:
+    """The report as plain text, one column an arm."""
+    rows: list[list[str]] = [["", *(arm.name for arm in report.arms)]]
+    rows += [[title, *(show(arm) for arm in report.arms)] for title, show in _ROWS]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    rule = "-" * max(len(line) for line in lines)
+    device = report.device
+    return "\n".join(
+        [
+            f"{report.model} on {device['name']} ({device['kind']}, {device['dtype']}, {device['attention']}, "
+            f"{device['threads']} CPU threads)",
+            f"torch {report.versions['torch']}, transformers {report.versions['transformers']}; median of "
+            f"{report.repeats} timed run(s) per arm after {report.warmup_runs} warm-up, interleaved",
+            f"Question: {report.question}",
+            "",
+            lines[0],
+            rule,
+            *lines[1:],
+            "",
+            *(_savings_line(report, name) for name in report.savings),
+            *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
+        ]
+    )
+
+
+def _savings_line(report: Report, name: str) -> str:
+    saved = report.savings[name]
+    line = (
+        f"{name} saves {saved.flops_prefill:.1%} of the prefill FLOPs, {saved.prefill_time:.1%} of the prefill time "
+        f"and {saved.kv_bytes:.1%} of the KV cache."
+    )
+    if saved.flops_turned_into_time is None:
+        return line
+    return f"{line} {saved.flops_turned_into_time:.0%} of the FLOP saving became time."
+
+
+def _milliseconds(value: float | None) -> str:
+    return "not available" if value is None else f"{value:,.2f} ms"
+
+
+def _bytes(value: int | None) -> str:
+    return "not available" if value is None else f"{value:,} B"
+
+
+def _spread(arm: Arm, name: str) -> str:
+    spread = arm.spread.get(name)
+    return "" if spread is None or spread.runs < 2 else f" (p90 {spread.p90:,.2f})"
+
+
+_ROWS = [
+    ("Answer", lambda arm: arm.answer if len(arm.answer) <= 60 else arm.answer[:57] + "…"),
+    ("New tokens", lambda arm: str(arm.new_tokens)),
+    ("Vision", lambda arm: _milliseconds(arm.vision_ms) + _spread(arm, "vision_ms")),
+    ("Prefill", lambda arm: _milliseconds(arm.prefill_ms) + _spread(arm, "prefill_ms")),
+    ("TTFT (vision + prefill)", lambda arm: _milliseconds(arm.ttft_ms) + _spread(arm, "ttft_ms")),
+    ("TPOT", lambda arm: _milliseconds(arm.tpot_ms) + _spread(arm, "tpot_ms")),
+    ("Decode", lambda arm: "not available" if arm.tpot_ms is None else f"{arm.decode_tokens_per_s:,.1f} tokens/s"),
+    ("KV cache tokens", lambda arm: f"{arm.kv_tokens:,.0f}"),
+    ("KV cache, measured", lambda arm: _bytes(arm.kv_bytes)),
+    ("KV cache, predicted", lambda arm: _bytes(arm.kv_bytes_predicted)),
+    ("Prefill FLOPs, counted", lambda arm: f"{arm.flops_prefill / 1e9:,.4f} G"),
+    ("Prefill FLOPs, predicted", lambda arm: f"{arm.flops_prefill_predicted / 1e9:,.4f} G"),
+    ("Peak memory", lambda arm: _bytes(arm.peak_memory_bytes)),
+    ("Energy", lambda arm: "not available" if arm.energy_j is None else f"{arm.energy_j:,.2f} J"),
+]

@@ -1,0 +1,91 @@
+"""`python -m profiling`: a table, the JSON, and a sentence for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, SCENES, noise_picture
+
+from profiling import __main__ as command_line
+from profiling.bench import bench_line, run_bench
+
+
+@pytest.fixture
+def image(tmp_path) -> str:
+    noise_picture(0).save(tmp_path / "picture.png")
+    return str(tmp_path / "picture.png")
+
+
+@pytest.fixture
+def ask(image: str, capsys):
+    def run(*more: str) -> tuple[int, str, str]:
+        base = ["compare", "--image", image, "--question", "what is it?", "--max-new-tokens", "3", "--repeats", "1"]
+        status = command_line.main([*base, *more])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def test_table(ask) -> None:
+    status, table, _ = ask("--retained", "36", "--skipped", "0.2")
+    assert status == 0
+    assert "Skip-Vision 36+20%" in table and "Dense" in table
+    assert "Energy" in table and "not available" in table
+    assert "of the FLOP saving became time" in table
+
+
+def test_json(ask) -> None:
+    status, printed, _ = ask("--json", "--paper", "llava")
+    report = json.loads(printed)
+    assert status == 0
+    assert report["arms"][1]["settings"]["merge_order"] == "redundancy"
+    assert report["image_grid"] == [[24, 24]]
+
+
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        (("--retained", "-4"), "negative"),
+        (("--retained", "3", "--skipped", "0"), "at least 1"),
+        (("--image", "/nowhere.png"), "no picture file"),
+        (("--question", ""), "Type a question"),
+        (("--model", "/nowhere"), "cannot be loaded"),
+        (("--max-new-tokens", "0"), "at least 1"),
+    ],
+)
+def test_bad_input_gets_a_sentence(ask, more: tuple[str, ...], says: str) -> None:
+    status, out, error = ask(*more)
+    assert status == 2 and out == ""
+    sentence = error.splitlines()[-1]  # transformers may show a loading bar before it
+    assert sentence.startswith("error: ") and says in sentence
+    assert "Traceback" not in error
+
+
+def test_as_a_program(image: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "profiling",
+        "compare",
+        "--image",
+        image,
+        "--question",
+        "?",
+        "--model",
+        str(SCENES),
+    ]
+    done = subprocess.run([*command, "--repeats", "1", "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["model"] == "scenes"
+
+
+def test_bench_ends_with_ratios_of_one_run() -> None:
+    report = run_bench(repeats=1, max_new_tokens=2, hidden_size=96, num_layers=2)
+    line = bench_line(report)
+    assert line["kv_bytes_ratio"] == line["kv_bytes_ratio_predicted"]
+    assert line["prefill_time_ratio"] == pytest.approx(line["skip_prefill_ms"] / line["dense_prefill_ms"], rel=1e-3)
+    assert 0 < line["flops_ratio"] < 0.4
+    json.dumps(line)

@@ -1,0 +1,146 @@
+"""The comparison: fair, complete, and the same on every way in."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+import torch
+from conftest import methods_for
+
+from profiling import Report, compare, stream
+from profiling.events import NewText, Progress, Started, Traced
+from profiling.phases import AnswerTiming, fair_order
+from skipcore import Dense, InputError, Session, SkipVision, Vlm, ask
+
+METHODS = [Dense(), SkipVision(0.2, 0.3)]
+
+
+def test_events_in_order(tiny: Vlm, picture) -> None:
+    events = list(stream(tiny, picture, "what?", METHODS, max_new_tokens=4, repeats=2))
+    kinds = [type(event) for event in events]
+    assert kinds[:3] == [Started, Traced, Traced]
+    assert kinds[-1] is Report and kinds.count(Report) == 1
+    runs = [(event.run, event.arm) for event in events if isinstance(event, Progress)]
+    assert runs == [(1, 0), (1, 1), (2, 1), (2, 0)]
+    report = events[-1]
+    for number, arm in enumerate(report.arms):
+        text = [event for event in events if isinstance(event, NewText) and event.arm == number]
+        assert "".join(event.text for event in text).strip() == arm.answer
+        assert len(text) == arm.new_tokens == len(arm.token_ms)
+
+
+@pytest.mark.parametrize("name", ["masked", "authors", "text sees skipped"])
+def test_answers_are_those_of_the_library(vlm: Vlm, picture, name: str) -> None:
+    method = methods_for(vlm)[name]
+    report = compare(vlm, picture, "what?", [Dense(), method], max_new_tokens=8)
+    assert [arm.answer for arm in report.arms] == [ask(vlm, picture, "what?", m, 8) for m in (Dense(), method)]
+
+
+def test_arms_share_the_features_and_record_apart_from_the_clock(tiny: Vlm, picture, monkeypatch) -> None:
+    """Law 8: one set of features, records and FLOPs in runs of their own, timed runs under no torch mode."""
+    encoded, recorded, modes = [], [], []
+    prefill, init = tiny.model.forward, Session.__init__
+
+    def forward(*args, **kwargs):
+        if "mm_encoder_outputs" in kwargs:
+            encoded.append(id(kwargs["mm_encoder_outputs"]["image"]))
+            modes.append(torch._C._len_torch_dispatch_stack())
+        return prefill(*args, **kwargs)
+
+    def session(self, method, model, record=False):
+        recorded.append(record)
+        init(self, method, model, record)
+
+    monkeypatch.setattr(tiny.model, "forward", forward)
+    monkeypatch.setattr(Session, "__init__", session)
+    compare(tiny, picture, "what?", METHODS, max_new_tokens=2, repeats=3)
+    assert len(set(encoded)) == 1 and len(encoded) == 8
+    assert recorded == [True] * 2 + [False] * 6
+    assert [mode > 0 for mode in modes] == recorded
+
+
+def test_figures_are_medians_with_their_spread(tiny: Vlm, picture) -> None:
+    report = compare(tiny, picture, "what?", METHODS, max_new_tokens=3, repeats=4, fixed_length=True)
+    assert report.repeats == 4 and report.warmup_runs == 1
+    for arm in report.arms:
+        assert arm.new_tokens == 3
+        for name in ("vision_ms", "prefill_ms", "ttft_ms", "tpot_ms"):
+            spread = arm.spread[name]
+            assert spread.runs == 4
+            assert spread.p50 == pytest.approx(getattr(arm, name))
+            assert spread.min <= spread.p50 <= spread.p90 <= spread.max
+        assert arm.decode_tokens_per_s == pytest.approx(1000 / arm.tpot_ms)
+
+
+def test_json_is_plain_and_complete(tiny: Vlm, picture) -> None:
+    report = compare(tiny, picture, "what?", [*METHODS, SkipVision(0.2, 0.3)], max_new_tokens=1)
+    values = json.loads(json.dumps(report.to_dict()))
+    assert values["image_grid"] == [[8, 8]]
+    assert {"device", "versions", "model", "arms", "savings"} <= values.keys()
+    wanted = {
+        "name", "settings", "answer", "new_tokens", "vision_ms", "prefill_ms", "ttft_ms", "tpot_ms",
+        "decode_tokens_per_s", "kv_tokens", "kv_bytes", "kv_bytes_predicted", "flops_prefill",
+        "flops_prefill_predicted", "peak_memory_bytes", "energy_j", "spread",
+    }  # fmt: skip
+    assert all(wanted <= arm.keys() for arm in values["arms"])
+    names = [arm["name"] for arm in values["arms"]]
+    assert len(set(names)) == 3 and list(values["savings"]) == names[1:]
+
+
+def test_none_is_not_zero(tiny: Vlm, picture) -> None:
+    """Law 9: on the CPU there is no memory or energy figure, and the report says why; one token has no TPOT."""
+    report = compare(tiny, picture, "what?", METHODS, max_new_tokens=1)
+    for arm in report.arms:
+        assert arm.peak_memory_bytes is None and arm.energy_j is None
+        assert arm.tpot_ms is None and arm.decode_tokens_per_s is None and "tpot_ms" not in arm.spread
+    assert set(report.unavailable) == {"peak_memory_bytes", "energy_j"}
+    saved = report.savings[report.arms[1].name]
+    assert saved.tpot is None and saved.energy is None and saved.peak_memory is None
+    same = compare(tiny, picture, "what?", [Dense(), Dense()], max_new_tokens=1)
+    assert same.savings["Dense (2)"].flops_turned_into_time is None
+
+
+def test_stopping_frees_the_model(tiny: Vlm, picture) -> None:
+    stop = threading.Event()
+    events = []
+    for event in stream(tiny, picture, "what?", METHODS, max_new_tokens=50, stop=stop):
+        events.append(event)
+        if isinstance(event, NewText):
+            stop.set()
+    assert not any(isinstance(event, Report) for event in events)
+    assert not tiny.lock.locked()
+    leaving = stream(tiny, picture, "what?", METHODS)
+    next(leaving)
+    leaving.close()
+    assert not tiny.lock.locked()
+    compare(tiny, picture, "what?", METHODS, max_new_tokens=1)
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"methods": []}, "at least one method"),
+        ({"repeats": 0}, "from 1 to"),
+        ({"repeats": 1.5}, "from 1 to"),
+        ({"max_new_tokens": 0}, "at least 1"),
+        ({"max_new_tokens": 10**6}, "at most"),
+        ({"question": " "}, "Type a question"),
+        ({"image": b"no"}, "not a picture"),
+        ({"methods": [SkipVision(3, 0)]}, "num_skipped must be at least 1"),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_leaves_no_trace(tiny: Vlm, picture, changes: dict, says: str) -> None:
+    arguments = {"image": picture, "question": "what?", "methods": METHODS} | changes
+    with pytest.raises(InputError, match=says):
+        compare(tiny, **arguments)
+    assert not tiny.lock.locked()
+    compare(tiny, picture, "what?", METHODS, max_new_tokens=1)
+
+
+def test_timing_definitions() -> None:
+    timing = AnswerTiming((50.0, 4.0, 6.0))
+    assert (timing.prefill_ms, timing.tpot_ms) == (50.0, 5.0)
+    assert AnswerTiming((50.0,)).tpot_ms is None
+    assert list(fair_order(2, 3)) == [(0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1)]

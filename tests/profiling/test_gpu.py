@@ -1,0 +1,90 @@
+"""Memory and energy: what cannot be known is None with a reason. The board is a fake one: there may be no GPU here."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from profiling import gpu
+from profiling.gpu import GpuMeter
+
+CUDA = torch.device("cuda", 0)
+
+
+def test_on_the_cpu_nothing_is_known() -> None:
+    with GpuMeter(torch.device("cpu")) as meter:
+        pass
+    assert meter.peak_memory_bytes is None and "CPU" in meter.memory_unavailable
+    assert meter.energy_per_run_j is None and "CPU" in meter.energy_unavailable
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """A board that has used 5 J more at each look; a second passes between two looks at the clock."""
+    state = SimpleNamespace(joules=0, clock=0.0, step=1.0, partitioned=False)
+
+    def energy(handle):
+        state.joules += 5
+        return state.joules * 1000
+
+    def clock():
+        state.clock += state.step
+        return state.clock
+
+    nvml = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetMigMode": lambda handle: (int(state.partitioned), 0),
+        "nvmlDeviceGetTotalEnergyConsumption": energy,
+    }
+    cuda = {
+        "synchronize": lambda device: None,
+        "reset_peak_memory_stats": lambda device: None,
+        "memory_allocated": lambda device: 1000,
+        "max_memory_allocated": lambda device: 1700,
+        "get_device_properties": lambda device: SimpleNamespace(uuid="1234"),
+    }
+    for name, function in nvml.items():
+        monkeypatch.setattr(gpu.pynvml, name, function)
+    for name, function in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    monkeypatch.setattr(gpu, "perf_counter", clock)
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    return state
+
+
+def test_on_a_whole_board(board) -> None:
+    meter = GpuMeter(CUDA)
+    for _ in range(2):
+        with meter:
+            pass
+    assert meter.peak_memory_bytes == 700
+    assert meter.energy_per_run_j == 5
+    assert meter.energy_unavailable is None and meter.memory_unavailable is None
+
+
+def test_runs_too_short_for_the_counter(board) -> None:
+    board.step = 0.01
+    with GpuMeter(CUDA) as meter:
+        pass
+    assert meter.energy_per_run_j is None and "too short" in meter.energy_unavailable
+    assert meter.peak_memory_bytes == 700
+
+
+@pytest.mark.parametrize("why", ["partitioned", "ZeroGPU", "no NVML", "no counter"])
+def test_boards_without_a_counter_of_their_own(board, why: str, monkeypatch) -> None:
+    def fail(*args):
+        raise gpu.pynvml.NVMLError(gpu.pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    if why == "partitioned":
+        board.partitioned = True
+    elif why == "ZeroGPU":
+        monkeypatch.setenv("SPACES_ZERO_GPU", "1")
+    else:
+        name = "nvmlInit" if why == "no NVML" else "nvmlDeviceGetTotalEnergyConsumption"
+        monkeypatch.setattr(gpu.pynvml, name, fail)
+    with GpuMeter(CUDA) as meter:
+        pass
+    assert meter.energy_per_run_j is None and "no energy counter" in meter.energy_unavailable
