@@ -6,7 +6,7 @@ sees a later one, so prefill needs no mask and no n × n tensor is built.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -86,7 +86,6 @@ def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torc
     """Turn the samples' plans into the index tensors of one prefill."""
     length = max(len(plan.slot_source) for plan in plans)
     offsets = [sample * length for sample in range(len(plans))]
-    prompt = len(plans[0].token_slot)
     token_slot = torch.stack([plan.token_slot for plan in plans])
     real = token_slot >= 0
     target_rows = (token_slot + torch.tensor(offsets)[:, None])[real]
@@ -95,35 +94,34 @@ def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torc
     slots = torch.arange(length).expand(len(plans), -1)
     last = (sizes - 1)[:, None]
 
-    layout = Layout(
-        length=length,
-        slot_source=pad_sequence([plan.slot_source for plan in plans], batch_first=True),
-        token_slot=token_slot.clamp(min=0),
-        real_tokens=real.flatten().nonzero().flatten(),
-        target_rows=target_rows,
-        row_weight=(1 / merged_into)[:, None],
-        summaries=_summary_rows(plans, offsets),
-        ffn_rows=_per_layer(plans, lambda plan, layer: plan.runs_ffn[layer], lambda masks: _rows(masks, length)),
-        kept=_per_layer(plans, lambda plan, layer: plan.in_cache[layer], _left_padded),
-        stored_real=_stored_real(plans),
-        blind_text=None if text_attends_skipped else _blind_text(plans, length),
-        renumbered=slots.minimum(last),
-        dropped_positions=real.sum(dim=1, keepdim=True) - sizes[:, None],
+    return _to(
+        device,
+        Layout(
+            length=length,
+            slot_source=pad_sequence([plan.slot_source for plan in plans], batch_first=True),
+            token_slot=token_slot.clamp(min=0),
+            real_tokens=real.flatten().nonzero().flatten(),
+            target_rows=target_rows,
+            row_weight=(1 / merged_into)[:, None],
+            summaries=_summary_rows(plans, offsets),
+            ffn_rows=_per_layer([plan.runs_ffn for plan in plans], lambda masks: _rows(masks, length)),
+            kept=_per_layer([plan.in_cache for plan in plans], _left_padded),
+            stored_real=_stored_real(plans),
+            blind_text=None if text_attends_skipped else _blind_text(plans, length),
+            renumbered=slots.minimum(last),
+            dropped_positions=real.sum(dim=1, keepdim=True) - sizes[:, None],
+        ),
     )
-    assert layout.token_slot.shape[1] == prompt
-    return _to(layout, device)
 
 
-def _per_layer(plans, mask_of, index_of) -> tuple[Tensor | None, ...]:
-    """`index_of(masks of all samples)` for each layer, built once for layers in a row that agree."""
-    layers = range(len(plans[0].runs_ffn))
+def _per_layer(
+    masks: Sequence[Tensor], index_of: Callable[[Sequence[Tensor]], Tensor | None]
+) -> tuple[Tensor | None, ...]:
+    """`index_of` the samples' masks [layers, slots] for each layer, built once for layers in a row that agree."""
     built: list[Tensor | None] = []
-    previous: list[Tensor] | None = None
-    for layer in layers:
-        masks = [mask_of(plan, layer) for plan in plans]
-        same = previous is not None and all(torch.equal(a, b) for a, b in zip(masks, previous, strict=True))
-        built.append(built[-1] if same else index_of(masks))
-        previous = masks
+    for layer in range(len(masks[0])):
+        same = layer > 0 and all(torch.equal(mask[layer], mask[layer - 1]) for mask in masks)
+        built.append(built[-1] if same else index_of([mask[layer] for mask in masks]))
     return tuple(built)
 
 
@@ -141,7 +139,7 @@ def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:
 
 
 def _stored_real(plans: Sequence[TokenPlan]) -> Tensor | None:
-    """Which stored keys are real. Layers of one plan store equally many tokens (checked by `lay_out`'s caller)."""
+    """Which stored keys are real; None where all are. Every layer of a plan stores equally many tokens."""
     ones = [torch.ones(int(plan.in_cache[0].sum()), dtype=torch.bool) for plan in plans]
     if len({len(row) for row in ones}) == 1:
         return None
@@ -180,7 +178,7 @@ def _blind_text(plans: Sequence[TokenPlan], length: int) -> BlindText | None:
     )
 
 
-def _to(layout: Layout, device: torch.device) -> Layout:
+def _to(device: torch.device, layout: Layout) -> Layout:
     """The same layout on `device`; index tensors shared by layers stay shared."""
     moved: dict[int, Tensor] = {}
 

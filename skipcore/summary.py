@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -33,8 +32,3 @@ class AdaptiveSummary(nn.Module):
 def summarise(group: Tensor, summary: AdaptiveSummary | None) -> Tensor:
     """Pool [..., n, d] to [..., d] by `summary`, or by the mean where there is none."""
     return group.mean(dim=-2) if summary is None else summary(group)
-
-
-def device_of(summary: AdaptiveSummary) -> torch.device:
-    """Where the summary's weights lie."""
-    return summary.score.weight.device
