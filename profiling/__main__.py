@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from profiling.bench import bench_line, run_bench
+from profiling.bench import run_bench
 from profiling.compare import compare
 from profiling.table import table_of
 from skipcore import Dense, InputError, Method, SkipVision, load
@@ -56,17 +56,21 @@ def _skip_method(options: argparse.Namespace, own: SkipVision | None) -> Method:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    report = run_bench(options.repeats)
-    line = bench_line(report)
-    print(table_of(report))
+    result = run_bench(options.repeats)
+    line = result.line()
+    print(table_of(result.report))
     print()
     print(
         f"Prefill time, skip / dense: {line['prefill_time_ratio']:.3f}   FLOPs, skip / dense: {line['flops_ratio']:.3f}"
     )
     print(f"Decode time per token, skip / dense: {line['tpot_ratio']:.3f}   KV bytes: {line['kv_bytes_ratio']:.4f}")
+    print(
+        f"Time of a session: {line['session_time_ratio']:.3f} of none   "
+        f"Time of a recording session: {line['recording_time_ratio']:.3f} of one that does not record"
+    )
     print(json.dumps(line))
     if options.output:
-        Path(options.output).write_text(json.dumps(line | {"report": report.to_dict()}, indent=2) + "\n")
+        Path(options.output).write_text(json.dumps(line | {"report": result.report.to_dict()}, indent=2) + "\n")
     return 0
 
 

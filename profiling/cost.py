@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from skipcore import Method, Role, Trace, Vlm
+from skipcore.attention import num_queries
 from skipcore.families import decoder_layers
 
 
@@ -44,7 +45,8 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     """Closed form for one prompt.
 
     With n slots, r of them running the FFN, v visible to text, H heads of width h, a decoder of width d:
-    projections 2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh (+ 4v²Hh where text must not see skipped tokens),
+    projections 2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh. Where text must not see skipped tokens, attention is
+    4(p² + qv)Hh instead: p slots up to the last visual one, q rows of text after the picture (see `num_queries`).
     merging s sources into t destinations 2std (paper, token merge, step 3), logits 2d·|vocabulary|.
 
     Args:
@@ -53,15 +55,14 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     decoder = vlm.model.get_decoder()
     config = decoder.config
     slots = len(trace.slot_role)
-    skipped = int((trace.slot_role == Role.SKIPPED).sum())
-    visible = slots - skipped if skipped and not method.text_sees_skipped else 0
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention_width = config.num_attention_heads * head_width
 
+    scores = slots**2 if method.text_sees_skipped else _blind_scores(trace)
     projections = attention = ffn = 0
     for index, layer in enumerate(decoder_layers(vlm.model)):
         projections += 2 * slots * _linear_weights(layer.get_submodule("self_attn"))
-        attention += 4 * (slots**2 + visible**2) * attention_width
+        attention += 4 * scores * attention_width
         ffn += 2 * int(trace.ran_ffn[index].sum()) * _linear_weights(layer.get_submodule("mlp"))
     return PrefillFlops(
         selection=_selection_flops(method, trace, config.hidden_size),
@@ -70,6 +71,18 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
         ffn=ffn,
         head=2 * vlm.model.get_output_embeddings().weight.numel(),
     )
+
+
+def _blind_scores(trace: Trace) -> int:
+    """Attention scores per head where text must not see skipped tokens."""
+    text, skipped = trace.slot_role == Role.TEXT, trace.slot_role == Role.SKIPPED
+    if not skipped.any():
+        return len(text) ** 2
+    prefix = int((~text).nonzero().max()) + 1
+    visible = int((~skipped).sum())
+    first_blind = text & (skipped.cumsum(0) > 0)
+    after = int((~skipped)[int(first_blind.nonzero()[0]) :].sum()) if first_blind.any() else 0
+    return prefix**2 + num_queries(after, visible) * visible
 
 
 def _selection_flops(method: Method, trace: Trace, width: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -16,7 +16,6 @@ from transformers import DynamicCache
 from skipcore.errors import InputError
 from skipcore.inputs import ImageLike
 from skipcore.methods import Dense, Method
-from skipcore.session import Session
 from skipcore.vlm import Vlm
 
 
@@ -109,7 +108,7 @@ def ask(
 def generate(
     vlm: Vlm,
     inputs: dict[str, Any],
-    session: Session,
+    session: AbstractContextManager,
     max_new_tokens: int,
     *,
     sampling: Sampling | None = None,
@@ -122,6 +121,7 @@ def generate(
 
     Args:
         inputs: keyword arguments of the model for one prompt.
+        session: of a method on the model, or any other context manager for a plain run.
         ignore_eos: go on to `max_new_tokens` whatever the model says, for benchmarks of a fixed length.
     """
     choose = _chooser(sampling or Sampling(), vlm.device)

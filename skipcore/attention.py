@@ -1,7 +1,8 @@
-"""Attention in which text never sees skipped tokens, without a mask (paper, masked variant).
+"""Attention in which text never sees skipped tokens (paper, masked variant).
 
-Two causal calls: all rows over all columns, and the visible rows over the visible columns. Taking columns away
-keeps the order of the rest, so "text sees everything but the skipped" *is* square causal attention among the visible.
+Two calls: causal attention among the rows up to the last visual one, over all columns; and the text's rows over the
+visible columns. Taking columns away keeps the order of the rest, so "text sees everything but the skipped" *is* causal
+attention among the visible: no mask over visual tokens is needed.
 """
 
 from __future__ import annotations
@@ -21,14 +22,26 @@ class BlindText:
     """Which rows attend without seeing skipped tokens.
 
     Attributes:
+        prefix: rows before this one attend to everything before them; all later ones are text.
         visible: [batch, visible] slots that text may see, padded on the right.
+        queries: [batch, queries] the slots whose rows are computed anew, padded on the right.
+        mask: [batch, 1, queries, visible] bool where the queries are fewer than the visible; None for square causal.
         text_rows: [text] flattened [batch · slots] rows of text.
-        text_in_visible: [text] the same rows in the flattened [batch · visible].
+        text_in_queries: [text] the same rows in the flattened [batch · queries].
     """
 
+    prefix: int
     visible: Tensor
+    queries: Tensor
+    mask: Tensor | None
     text_rows: Tensor
-    text_in_visible: Tensor
+    text_in_queries: Tensor
+
+
+def num_queries(num_after: int, num_visible: int) -> int:
+    """How many rows the second call computes: the visible ones from the first blind text on, where they are few enough
+    for a small mask to pay; else all visible ones, square and causal without a mask."""
+    return num_after if 2 * num_after <= num_visible else num_visible
 
 
 def implementation_for(base: str | None) -> str:
@@ -45,6 +58,11 @@ def implementation_for(base: str | None) -> str:
     return name
 
 
+def takes_masks(base: str | None) -> bool:
+    """Whether the attention behind `implementation_for(base)` takes boolean [batch, 1, rows, columns] masks."""
+    return base in (None, "eager", "sdpa")
+
+
 def _with_blind_text(attend: Callable) -> Callable:
     def attention(
         module: torch.nn.Module,
@@ -55,20 +73,28 @@ def _with_blind_text(attend: Callable) -> Callable:
         blind_text: BlindText | None = None,
         **kwargs,
     ) -> tuple[Tensor, Tensor | None]:
-        output, weights = attend(module, query, key, value, attention_mask, **kwargs)
         if blind_text is None:
-            return output, weights
-        among_visible, _ = attend(
-            module, *(_columns(states, blind_text.visible) for states in (query, key, value)), None, **kwargs
+            return attend(module, query, key, value, attention_mask, **kwargs)
+        before = slice(blind_text.prefix)
+        seeing, _ = attend(module, query[:, :, before], key[:, :, before], value[:, :, before], None, **kwargs)
+        blind, _ = attend(
+            module,
+            _at(query, blind_text.queries),
+            _at(key, blind_text.visible),
+            _at(value, blind_text.visible),
+            blind_text.mask,
+            **kwargs,
         )
-        text = among_visible.flatten(0, 1).index_select(0, blind_text.text_in_visible)
-        rows = output.flatten(0, 1).index_copy(0, blind_text.text_rows, text)
-        return rows.unflatten(0, output.shape[:2]), weights
+        batch, slots = query.shape[0], query.shape[2]
+        text = blind.flatten(0, 1).index_select(0, blind_text.text_in_queries)
+        after = seeing.new_zeros(batch, slots - blind_text.prefix, *seeing.shape[2:])
+        rows = torch.cat([seeing, after], dim=1).flatten(0, 1).index_copy(0, blind_text.text_rows, text)
+        return rows.unflatten(0, (batch, slots)), None
 
     return attention
 
 
-def _columns(states: Tensor, slots: Tensor) -> Tensor:
+def _at(states: Tensor, slots: Tensor) -> Tensor:
     """[batch, heads, slots, head_dim] at `slots` [batch, chosen]."""
     if len(slots) == 1:
         return states.index_select(2, slots[0])

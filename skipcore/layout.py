@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from skipcore.attention import BlindText
+from skipcore.attention import BlindText, num_queries
 from skipcore.plan import Role, TokenPlan
 from skipcore.summary import AdaptiveSummary, summarise
 
@@ -82,8 +82,14 @@ class Layout:
         return torch.arange(0, batch * self.length, self.length, device=self.slot_source.device)[:, None]
 
 
-def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torch.device) -> Layout:
-    """Turn the samples' plans into the index tensors of one prefill."""
+def lay_out(
+    plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torch.device, allow_mask: bool = True
+) -> Layout:
+    """Turn the samples' plans into the index tensors of one prefill.
+
+    Args:
+        allow_mask: whether the model's attention can take a (small) boolean mask.
+    """
     length = max(len(plan.slot_source) for plan in plans)
     offsets = [sample * length for sample in range(len(plans))]
     token_slot = torch.stack([plan.token_slot for plan in plans])
@@ -107,7 +113,7 @@ def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torc
             ffn_rows=_per_layer([plan.runs_ffn for plan in plans], lambda masks: _rows(masks, length)),
             kept=_per_layer([plan.in_cache for plan in plans], _left_padded),
             stored_real=_stored_real(plans),
-            blind_text=None if text_attends_skipped else _blind_text(plans, length),
+            blind_text=None if text_attends_skipped else _blind_text(plans, length, allow_mask),
             renumbered=slots.minimum(last),
             dropped_positions=real.sum(dim=1, keepdim=True) - sizes[:, None],
         ),
@@ -160,21 +166,36 @@ def _summary_rows(plans: Sequence[TokenPlan], offsets: Sequence[int]) -> tuple[t
     )
 
 
-def _blind_text(plans: Sequence[TokenPlan], length: int) -> BlindText | None:
-    """The rows of the masked variant: None where nothing is skipped."""
-    if not any((plan.slot_role == Role.SKIPPED).any() for plan in plans):
+def _blind_text(plans: Sequence[TokenPlan], length: int, allow_mask: bool) -> BlindText | None:
+    """The rows of the masked variant; None where nothing is skipped."""
+    skipped = [plan.slot_role == Role.SKIPPED for plan in plans]
+    if not any(bool(mask.any()) for mask in skipped):
         return None
-    visible = [(plan.slot_role != Role.SKIPPED).nonzero().flatten() for plan in plans]
-    num_visible = max(len(columns) for columns in visible)
-    text_rows, text_in_visible = [], []
-    for sample, (plan, columns) in enumerate(zip(plans, visible, strict=True)):
-        text = (plan.slot_role[columns] == Role.TEXT).nonzero().flatten()
-        text_in_visible.append(text + sample * num_visible)
-        text_rows.append(columns[text] + sample * length)
+    text = [plan.slot_role == Role.TEXT for plan in plans]
+    visible = [(~mask).nonzero().flatten() for mask in skipped]
+    # Text before the first skipped token sees the same either way.
+    blind = [is_text & (mask.cumsum(0) > 0) for is_text, mask in zip(text, skipped, strict=True)]
+    starts = [
+        int((~is_blind[columns]).long().cumprod(0).sum()) for is_blind, columns in zip(blind, visible, strict=True)
+    ]
+    most_visible = max(len(columns) for columns in visible)
+    rows = max(len(columns) - start for columns, start in zip(visible, starts, strict=True))
+    if not allow_mask or num_queries(rows, most_visible) == most_visible:
+        rows, starts = most_visible, [0] * len(plans)
+    queries = [columns[start:] for columns, start in zip(visible, starts, strict=True)]
+    text_rows, text_in_queries = [], []
+    for sample, (is_blind, slots) in enumerate(zip(blind, queries, strict=True)):
+        chosen = is_blind[slots].nonzero().flatten()
+        text_in_queries.append(chosen + sample * rows)
+        text_rows.append(slots[chosen] + sample * length)
+    causal = torch.arange(most_visible) <= torch.arange(rows)[:, None] + torch.tensor(starts)[:, None, None, None]
     return BlindText(
+        prefix=max(int((~is_text).nonzero().max()) + 1 if bool((~is_text).any()) else 0 for is_text in text),
         visible=pad_sequence(visible, batch_first=True),
+        queries=pad_sequence(queries, batch_first=True),
+        mask=None if rows == most_visible else causal,
         text_rows=torch.cat(text_rows),
-        text_in_visible=torch.cat(text_in_visible),
+        text_in_queries=torch.cat(text_in_queries),
     )
 
 
@@ -188,7 +209,7 @@ def _to(device: torch.device, layout: Layout) -> Layout:
                 moved[id(value)] = value.to(device, non_blocking=True)
             return moved[id(value)]
         if isinstance(value, BlindText):
-            return BlindText(move(value.visible), move(value.text_rows), move(value.text_in_visible))
+            return BlindText(**{name: move(item) for name, item in vars(value).items()})
         return tuple(move(item) for item in value) if isinstance(value, tuple) else value
 
     return Layout(**{name: move(value) for name, value in vars(layout).items()})

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
-from skipcore.attention import implementation_for
+from skipcore.attention import implementation_for, takes_masks
 from skipcore.cache import storage_bytes, stored_tokens, use_kept_layers
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, visual_positions
@@ -162,7 +162,9 @@ class Session:
             self._use_own_attention()
             return kwargs
 
-        layout = lay_out(self._plans, self.method.text_sees_skipped, embeds.device)
+        layout = lay_out(
+            self._plans, self.method.text_sees_skipped, embeds.device, allow_mask=takes_masks(self._own_attention)
+        )
         self._layout = self._prefilling = layout
         if self._own_attention is not None:
             self._decoder.config._attn_implementation = implementation_for(self._own_attention)

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, SCENES, noise_picture
 
 from profiling import __main__ as command_line
-from profiling.bench import bench_line, run_bench
+from profiling.bench import run_bench
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_as_a_program(image: str) -> None:
 
 
 def test_bench_ends_with_ratios_of_one_run() -> None:
-    report = run_bench(repeats=1, max_new_tokens=2, hidden_size=96, num_layers=2)
-    line = bench_line(report)
+    line = run_bench(repeats=1, max_new_tokens=2, hidden_size=96, num_layers=2).line()
     assert line["kv_bytes_ratio"] == line["kv_bytes_ratio_predicted"]
     assert line["prefill_time_ratio"] == pytest.approx(line["skip_prefill_ms"] / line["dense_prefill_ms"], rel=1e-3)
     assert 0 < line["flops_ratio"] < 0.4
+    assert line["session_time_ratio"] > 0 and line["recording_time_ratio"] > 0
     json.dumps(line)

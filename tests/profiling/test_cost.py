@@ -25,14 +25,17 @@ def test_by_hand(picture) -> None:
     text = report.prompt_tokens - 16
     head = 2 * 8 * 259
 
-    def layer(slots: int, ffn_rows: int, visible: int) -> int:
+    def layer(slots: int, ffn_rows: int, scores: int) -> int:
         projections = 2 * slots * (8 * 8 + 8 * 4 + 8 * 4 + 8 * 8)
-        attention = 4 * 8 * (slots**2 + visible**2)
+        attention = 4 * 8 * scores
         return projections + attention + 2 * ffn_rows * 3 * 8 * 16
 
-    dense = 2 * layer(text + 16, text + 16, 0) + head
+    dense = 2 * layer(text + 16, text + 16, (text + 16) ** 2) + head
     kept = text + 4 + 2  # two summaries
-    skip = 2 * layer(kept + 3, kept, kept) + head + 2 * 9 * 3 * 8  # 9 sources compared with 3 destinations
+    before, after = len("USER: "), text - len("USER: ")
+    assert 2 * after > kept  # long text: the second attention call is square
+    scores = (before + 4 + 3 + 2) ** 2 + kept**2
+    skip = 2 * layer(kept + 3, kept, scores) + head + 2 * 9 * 3 * 8  # 9 sources compared with 3 destinations
     assert [arm.flops_prefill for arm in report.arms] == [dense, skip]
     assert [arm.kv_bytes for arm in report.arms] == [2 * 2 * 4 * 4 * (text + 16), 2 * 2 * 4 * 4 * kept]
     assert [arm.kv_tokens for arm in report.arms] == [text + 16, kept]
