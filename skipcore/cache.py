@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -96,3 +97,24 @@ def storage_bytes(cache: DynamicCache, layer: int) -> int:
 def stored_tokens(cache: DynamicCache, layer: int) -> int:
     """How many tokens' keys a layer holds, per sample (padding included)."""
     return cache.layers[layer].keys.shape[-2]
+
+
+def mask_over_stored(
+    stored_real: Tensor | None, stored: int, new: int, batch: int, device: torch.device
+) -> Tensor | None:
+    """Which stored keys, and which of the new ones, `new` rows may look at after the prefill.
+
+    Args:
+        stored_real: [batch, stored by the prefill] False where a stored key is padding; None where none is.
+        stored: keys stored so far, those of decoded tokens included.
+
+    Returns:
+        Bool [batch, 1, new, stored + new], True where a row may look; None where every row may look everywhere.
+    """
+    if stored_real is None and new == 1:
+        return None
+    columns = torch.ones(batch, stored + new, dtype=torch.bool, device=device)
+    if stored_real is not None:
+        columns[:, : stored_real.shape[1]] = stored_real
+    causal = torch.ones(new, stored + new, dtype=torch.bool, device=device).tril(diagonal=stored)
+    return columns[:, None, None, :] & causal

@@ -21,11 +21,12 @@ from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
 from skipcore.attention import implementation_for, takes_masks
-from skipcore.cache import storage_bytes, stored_tokens, use_kept_layers
+from skipcore.cache import mask_over_stored, storage_bytes, stored_tokens, use_kept_layers
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, visual_positions
 from skipcore.layout import Layout, lay_out
 from skipcore.plan import ImagePlan, TokenPlan, VisualTokens, plan_sample
+from skipcore.recorder import UpdateRecorder
 from skipcore.trace import Trace, trace_of
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class Session:
         self._visual: Tensor | None = None
         self._layout: Layout | None = None  # of the last prefill; None where the model runs as it is
         self._prefilling: Layout | None = None  # while prefill (and a recomputation of it) runs
-        self._updates: list[Tensor] = []
-        self._residual: Tensor | None = None
+        self._recorder: UpdateRecorder | None = None
         self._cache_sizes: tuple[Tensor, Tensor] | None = None
         self._traces: tuple[Trace, ...] | None = None
 
@@ -83,7 +83,7 @@ class Session:
             handle.remove()
         self._handles.clear()
         self._use_own_attention()
-        self._inputs, self._prefilling, self._layout, self._residual = {}, None, None, None
+        self._inputs, self._prefilling, self._layout = {}, None, None
         _in_session.discard(self.model)
 
     def _install(self) -> None:
@@ -117,7 +117,7 @@ class Session:
         if self._traces is None:
             if self._visual is None:
                 raise InputError("There is no trace yet: run the model inside the session first.")
-            updates = torch.stack(self._updates, dim=1).cpu() if self._updates else None
+            updates = None if self._recorder is None else self._recorder.updates()
             tokens, size = self._cache_sizes or (None, None)
             self._traces = tuple(
                 trace_of(
@@ -156,7 +156,8 @@ class Session:
         self._visual = visual_positions(self.model.config, ids).cpu()
         real = torch.ones_like(self._visual) if mask is None else mask.bool().cpu()
         self._plans = self._plan(embeds, self._visual, real)
-        self._traces, self._cache_sizes, self._updates = None, None, []
+        self._traces = self._cache_sizes = None
+        self._recorder = UpdateRecorder(len(self._layers)) if self.record else None
         if all(plan.unchanged for plan in self._plans):
             self._layout = self._prefilling = None
             self._use_own_attention()
@@ -211,7 +212,7 @@ class Session:
         if self.method.position_rule == "renumbered":
             positions = positions - self._layout.dropped_positions
         kwargs["position_ids"] = positions
-        kwargs["attention_mask"] = _mask_over_stored(
+        kwargs["attention_mask"] = mask_over_stored(
             self._layout.stored_real, stored_tokens(cache, 0), embeds.shape[1], len(embeds), embeds.device
         )
         return kwargs
@@ -242,21 +243,22 @@ class Session:
         """Before the norm that feeds the FFN: only the rows that run it."""
 
         def hook(norm: nn.Module, args: tuple) -> tuple | None:
-            rows = self._prefilling.ffn_rows[layer] if self._prefilling is not None else None
-            if self._recording:
-                self._residual = _norms(args[0])
-            return None if rows is None else (args[0].flatten(0, 1).index_select(0, rows)[None],)
+            if self._recorder is not None:
+                self._recorder.before_ffn(args[0])
+            if self._prefilling is None or (rows := self._prefilling.ffn_rows[layer]) is None:
+                return None
+            return (args[0].flatten(0, 1).index_select(0, rows)[None],)
 
         return hook
 
     def _scatter(self, layer: int) -> Callable:
         """After the FFN: its output in the rows that ran it, zero (the residual stays) in the others."""
 
-        def hook(mlp: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
+        def hook(ffn: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
             layout = self._prefilling
             rows = layout.ffn_rows[layer] if layout is not None else None
-            if self._recording and self._residual is not None:
-                self._record_update(update, rows)
+            if self._recorder is not None:
+                self._recorder.after_ffn(update, rows)
             if layout is None or rows is None:
                 return None
             batch = len(layout.slot_source)
@@ -265,26 +267,6 @@ class Session:
 
         return hook
 
-    @property
-    def _recording(self) -> bool:
-        return self.record and len(self._updates) < len(self._layers)
-
-    def _record_update(self, update: Tensor, rows: Tensor | None) -> None:
-        """‖FFN output‖ / ‖residual‖ [batch, slots] of this layer, NaN where no FFN ran."""
-        residual, self._residual = self._residual, None
-        assert residual is not None
-        if rows is None:
-            self._updates.append(_norms(update) / residual)
-            return
-        ratio = torch.full_like(residual, torch.nan).flatten()
-        ratio = ratio.index_copy(0, rows, _norms(update[0]) / residual.flatten().index_select(0, rows))
-        self._updates.append(ratio.view_as(residual))
-
-
-def _norms(states: Tensor) -> Tensor:
-    """Euclidean norms [..., d] → [...] in float32."""
-    return torch.linalg.vector_norm(states.detach(), dim=-1, dtype=torch.float32)
-
 
 def _wants_cache(decoder: PreTrainedModel, kwargs: dict) -> bool:
     """Whether this prefill is to leave a cache. Training steps throw theirs away, so none is made."""
@@ -292,16 +274,3 @@ def _wants_cache(decoder: PreTrainedModel, kwargs: dict) -> bool:
         return True
     use_cache = kwargs.get("use_cache")
     return not decoder.training and bool(decoder.config.use_cache if use_cache is None else use_cache)
-
-
-def _mask_over_stored(
-    stored_real: Tensor | None, stored: int, new: int, batch: int, device: torch.device
-) -> Tensor | None:
-    """Bool [batch, 1, new, stored + new], True where a new row may look; None where it may look everywhere."""
-    if stored_real is None and new == 1:
-        return None
-    columns = torch.ones(batch, stored + new, dtype=torch.bool, device=device)
-    if stored_real is not None:
-        columns[:, : stored_real.shape[1]] = stored_real
-    causal = torch.ones(new, stored + new, dtype=torch.bool, device=device).tril(diagonal=stored)
-    return columns[:, None, None, :] & causal

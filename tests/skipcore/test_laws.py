@@ -9,6 +9,7 @@ from reference import hidden_states, sequence
 from transformers import DynamicCache
 
 from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm
+from skipcore import session as session_module
 
 SKIPPING = [name for name in METHOD_NAMES if name != "dense"]
 MASKED = [name for name in METHOD_NAMES if name.startswith("masked") or name == "CoS options"]
@@ -72,6 +73,25 @@ def test_equals_the_slow_reference(tiny: Vlm, picture, name: str) -> None:
     torch.testing.assert_close(actual[text], expected[text_slots], rtol=0, atol=1e-5)
     places = [i for i, is_visual in enumerate(visual) if is_visual]
     torch.testing.assert_close(actual[places], expected[trace.token_slot], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "takes no masks"])
+def test_attention_backends_agree(tiny: Vlm, picture, attention: str, monkeypatch) -> None:
+    """Blind text comes out the same by a small mask (sdpa; eager is run by it) and by a square causal call (flash)."""
+    method = methods_for(tiny)["masked, trained summary"]
+    inputs = tiny.prepare(picture, "hm?").inputs
+    with method(tiny.model):
+        expected = logits(tiny, inputs)
+    masks = []
+    lay_out = session_module.lay_out
+    monkeypatch.setattr(session_module, "lay_out", lambda *a, **k: masks.append(lay_out(*a, **k)) or masks[-1])
+    if attention == "takes no masks":
+        monkeypatch.setattr(session_module, "takes_masks", lambda base: False)
+    else:
+        monkeypatch.setattr(tiny.model.get_decoder().config, "_attn_implementation", attention)
+    with method(tiny.model):
+        torch.testing.assert_close(logits(tiny, inputs), expected, rtol=0, atol=1e-5)
+    assert (masks[0].blind_text.mask is None) == (attention == "takes no masks")
 
 
 def _embeds(vlm: Vlm, prepared) -> torch.Tensor:
