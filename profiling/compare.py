@@ -8,7 +8,7 @@ interleaved. Answers and token times come from an arm's first timed run, figures
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from statistics import median
@@ -55,7 +55,7 @@ def stream(
     *,
     fixed_length: bool = False,
     stop: threading.Event | None = None,
-) -> Iterator[Event | Report]:
+) -> Generator[Event | Report, None, None]:
     """`compare` that tells what happens while it runs; the `Report` comes last.
 
     Args:

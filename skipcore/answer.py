@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from time import perf_counter
@@ -66,7 +66,7 @@ def answer(
     *,
     sampling: Sampling | None = None,
     stop: threading.Event | None = None,
-) -> Iterator[AnswerToken]:
+) -> Generator[AnswerToken, None, None]:
     """Answer a question about a picture, token by token.
 
     Args:
