@@ -44,18 +44,23 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _skip_method(options: argparse.Namespace, own: SkipVision | None) -> Method:
     """The model's own method (or the standard one) with what the command line changes."""
-    if options.paper:
-        return SkipVision.paper(options.paper)
     changes = {
         "num_retained": options.retained,
         "num_skipped": options.skipped,
         "retain": options.retain,
         "text_attends_skipped": options.text_attends_skipped,
     }
-    return replace(own or SkipVision(), **{name: value for name, value in changes.items() if value is not None})
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if options.paper:
+        if changes:
+            raise InputError("--paper is a whole setting: leave out --retained, --skipped, --retain and the others.")
+        return SkipVision.paper(options.paper)
+    return replace(own or SkipVision(), **changes)
 
 
 def _bench(options: argparse.Namespace) -> int:
+    if options.output and not Path(options.output).parent.is_dir():
+        raise InputError(f"There is no folder {str(Path(options.output).parent)!r} to write the result to.")
     result = run_bench(options.repeats)
     line = result.line()
     print(table_of(result.report))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -72,15 +72,15 @@ def stream(
     Raises:
         InputError: bad picture, question or setting.
     """
-    methods = [Dense(), vlm.method or SkipVision()] if methods is None else list(methods)
+    methods = [Dense(), vlm.method or SkipVision()] if methods is None else methods
     check_max_new_tokens(max_new_tokens)
-    if not methods:
-        raise InputError("Choose at least one method to run.")
+    if not isinstance(methods, Sequence) or not methods or not all(isinstance(each, Method) for each in methods):
+        raise InputError("methods must be a list of at least one method, such as [Dense(), SkipVision()].")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats <= MAX_REPEATS:
         raise InputError(f"repeats must be a whole number from 1 to {MAX_REPEATS}, not {repeats!r}.")
     prepared = vlm.prepare(image, question, max_new_tokens)
     stop = stop or threading.Event()
-    with vlm.lock:
+    with vlm.lock, _same_attention(vlm):
         features, vision_ms = time_vision(vlm, prepared, repeats)
         inputs = prepared.with_features(features)
         runs = [_ArmRuns(vlm, method, name, inputs) for method, name in zip(methods, _names(methods), strict=True)]
@@ -102,6 +102,18 @@ def stream(
         yield _report(vlm, question, prepared, runs, vision_ms, max_new_tokens, repeats)
 
 
+@contextmanager
+def _same_attention(vlm: Vlm) -> Iterator[None]:
+    """All arms attend by sdpa, since skipping does: otherwise kernels would be compared, not methods."""
+    config = vlm.model.get_decoder().config
+    own = config._attn_implementation
+    config._attn_implementation = "sdpa"
+    try:
+        yield
+    finally:
+        config._attn_implementation = own
+
+
 @dataclass
 class _ArmRuns:
     """One method's runs on one prompt, and what they measured so far."""
@@ -114,6 +126,7 @@ class _ArmRuns:
     timings: list[AnswerTiming] = field(default_factory=list)
     current: list[AnswerToken] = field(default_factory=list)
     first: list[AnswerToken] = field(default_factory=list)
+    first_run: bool = True
     trace: Trace = field(init=False)
     meter: GpuMeter = field(init=False)
 
@@ -133,9 +146,10 @@ class _ArmRuns:
     def timed_run(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> Iterator[AnswerToken]:
         """A run that records nothing but the clock (and the GPU's own counters, around it)."""
         self.current = []
+        self.first_run = not self.timings  # its tokens are shown while it runs
         session = self.method(self.vlm.model)
         tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
-        with closing(tokens), self.meter:
+        with closing(tokens), self.meter.run(energy=not self.first_run):
             for token in tokens:
                 self.current.append(token)
                 yield token
@@ -168,7 +182,10 @@ def _report(
     repeats: int,
 ) -> Report:
     arms = tuple(_arm(vlm, arm, vision_ms) for arm in runs)
-    reasons = {"peak_memory_bytes": runs[0].meter.memory_unavailable, "energy_j": runs[0].meter.energy_unavailable}
+    reasons = {
+        "peak_memory_bytes": [arm.meter.memory_unavailable for arm in runs],
+        "energy_j": [arm.meter.energy_unavailable for arm in runs],
+    }
     return Report(
         device=device_facts(vlm),
         versions=versions(),
@@ -181,7 +198,7 @@ def _report(
         prompt_tokens=prepared.num_tokens,
         arms=arms,
         savings={arm.name: savings_of(arm, arms[0]) for arm in arms[1:]},
-        unavailable={name: reason for name, reason in reasons.items() if reason is not None},
+        unavailable={name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None},
         pictures=tuple(prepared.pictures),
     )
 

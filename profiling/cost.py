@@ -58,7 +58,7 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention_width = config.num_attention_heads * head_width
 
-    scores = slots**2 if method.text_sees_skipped else _blind_scores(trace)
+    scores = slots**2 if method.text_attends_skipped else _blind_scores(trace)
     projections = attention = ffn = 0
     for index, layer in enumerate(decoder_layers(vlm.model)):
         projections += 2 * slots * _linear_weights(layer.get_submodule("self_attn"))
@@ -93,9 +93,9 @@ def _selection_flops(method: Method, trace: Trace, width: int) -> int:
         skipped_tokens = trace.role[tokens] == Role.SKIPPED
         destinations = int((skipped_tokens & ~trace.merged[tokens]).sum())
         flops += 2 * (int(skipped_tokens.sum()) - destinations) * destinations * width
-        if method.summary_module is not None and destinations:
+        if method.summary is not None and destinations:
             retained = int((trace.role[tokens] == Role.RETAINED).sum())
-            pooled = max(retained - getattr(method, "summary_start", 0), 0) + destinations
+            pooled = retained - min(getattr(method, "summary_start", 0), max(retained - 1, 0)) + destinations
             flops += 2 * pooled * width
     return flops
 

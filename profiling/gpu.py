@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -15,51 +17,58 @@ MIN_ENERGY_WINDOW_S = 1.0
 
 @dataclass
 class GpuMeter:
-    """Measures the runs of one arm: `with meter: …` around each of them.
+    """Measures the runs of one arm: `with meter.run(…):` around each of them.
 
     Attributes:
         device: that the runs run on.
         peak_bytes: highest peak so far of allocated memory above what was allocated when a run began.
-        joules: energy of all runs so far.
-        seconds: time of all runs so far.
+        joules, seconds, energy_runs: energy, time and number of the runs whose energy was read.
     """
 
     device: torch.device
     peak_bytes: int = 0
     joules: float = 0.0
     seconds: float = 0.0
-    runs: int = 0
+    energy_runs: int = 0
+    measured: bool = False
     _board: object | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._board = _board_of(self.device)
 
-    def __enter__(self) -> GpuMeter:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self._allocated = torch.cuda.memory_allocated(self.device)
-        self._start, self._start_energy = perf_counter(), self._energy()
-        return self
+    @contextmanager
+    def run(self, energy: bool) -> Iterator[None]:
+        """Around one run.
 
-    def __exit__(self, *exception: object) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            peak = torch.cuda.max_memory_allocated(self.device) - self._allocated
-            self.peak_bytes = max(self.peak_bytes, peak)
-        self.seconds += perf_counter() - self._start
-        self.joules += self._energy() - self._start_energy
-        self.runs += 1
+        Args:
+            energy: whether to read the energy too. Not for a run that waits for a consumer between tokens: the board
+                uses power meanwhile.
+        """
+        if self.device.type != "cuda":
+            yield
+            return
+        torch.cuda.synchronize(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        allocated = torch.cuda.memory_allocated(self.device)
+        start, joules = perf_counter(), self._counter()
+        yield
+        torch.cuda.synchronize(self.device)
+        self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated(self.device) - allocated)
+        self.measured = True
+        if energy:
+            self.seconds += perf_counter() - start
+            self.joules += self._counter() - joules
+            self.energy_runs += 1
 
     @property
     def peak_memory_bytes(self) -> int | None:
         """Peak of allocated memory; None without a GPU."""
-        return self.peak_bytes if self.device.type == "cuda" and self.runs else None
+        return self.peak_bytes if self.measured else None
 
     @property
     def energy_per_run_j(self) -> float | None:
         """Mean energy of a run; None where there is no counter or the runs were too short for it."""
-        return self.joules / self.runs if self.energy_unavailable is None else None
+        return self.joules / self.energy_runs if self.energy_unavailable is None else None
 
     @property
     def memory_unavailable(self) -> str | None:
@@ -74,10 +83,14 @@ class GpuMeter:
         if self._board is None:
             return "this GPU has no energy counter of its own (shared, partitioned or older than Volta)"
         if self.seconds < MIN_ENERGY_WINDOW_S:
-            return f"the runs took {self.seconds:.2f} s, too short for the GPU's energy counter: ask for more repeats"
+            return (
+                f"the runs after the first took {self.seconds:.2f} s, too short for the GPU's energy counter: "
+                "ask for more repeats"
+            )
         return None
 
-    def _energy(self) -> float:
+    def _counter(self) -> float:
+        """Joules since the driver was loaded; 0 where there is no counter."""
         if self._board is None:
             return 0.0
         return pynvml.nvmlDeviceGetTotalEnergyConsumption(self._board) / 1000  # the counter is in millijoules

@@ -30,7 +30,7 @@ class Spread:
         return cls(len(milliseconds), float(p50), float(p90), float(min(milliseconds)), float(max(milliseconds)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
     """What one method did with the question. Times are medians over the timed runs.
 
@@ -99,7 +99,7 @@ class Savings:
     flops_turned_into_time: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """One comparison: the same picture, question, features and weights under several methods.
 
@@ -108,7 +108,8 @@ class Report:
         versions: of python, torch, transformers.
         model: name of the model.
         question: as asked.
-        max_new_tokens, repeats, warmup_runs: of the runs. Warm-up runs are not in any figure.
+        max_new_tokens, repeats, warmup_runs: of the runs. Warm-up runs record trace, bytes and FLOPs; they are in no
+            time.
         image_grid: rows and columns of each picture's visual tokens.
         prompt_tokens: tokens of the prompt, visual ones included.
         arms: in the order given; the first is what the others are compared with.

@@ -51,6 +51,10 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        if not all(isinstance(each, int | float) for each in (self.temperature, self.top_p)):
+            raise InputError("temperature and top_p must be numbers.")
+        if self.seed is not None and not (isinstance(self.seed, int) and 0 <= self.seed < 2**63):
+            raise InputError(f"seed must be a whole number from 0 on, or None, not {self.seed!r}.")
         if not 0 <= self.temperature <= 10:
             raise InputError(f"temperature must lie between 0 (greedy) and 10, not {self.temperature}.")
         if not 0 < self.top_p <= 1:
@@ -69,6 +73,9 @@ def answer(
 ) -> Generator[AnswerToken, None, None]:
     """Answer a question about a picture, token by token.
 
+    The model is locked until the last token or until the generator is closed: another answer asked for from the same
+    thread in between would wait for ever.
+
     Args:
         vlm: from `load`.
         image: path, bytes, PIL image or array.
@@ -84,6 +91,8 @@ def answer(
     prepared = vlm.prepare(image, question, check_max_new_tokens(max_new_tokens))
     with vlm.lock:
         inputs = prepared.with_features(vlm.encode(prepared))
+        if vlm.device.type == "cuda":
+            torch.cuda.synchronize(vlm.device)  # so that the first token's step is the prefill alone
         session = (method or Dense())(vlm.model)
         with closing(generate(vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop)) as tokens:
             yield from tokens

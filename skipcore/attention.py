@@ -7,14 +7,14 @@ attention among the visible: no mask over visual tokens is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-PREFIX = "skipcore_"
+NAME = "skipcore_sdpa"
 
 
 @dataclass(frozen=True)
@@ -44,54 +44,42 @@ def num_queries(num_after: int, num_visible: int) -> int:
     return num_after if 2 * num_after <= num_visible else num_visible
 
 
-def implementation_for(base: str | None) -> str:
-    """Name of the attention that adds blind text to the model's own one; registered on first use.
+def attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    blind_text: BlindText | None = None,
+    **kwargs,
+) -> tuple[Tensor, Tensor | None]:
+    """sdpa attention as transformers calls it, in which text rows may be blind to skipped tokens.
 
-    transformers builds no mask for a name it has no mask function for: prefill runs plainly causal, which the
-    right-padded layout makes exact, and non-monotonic positions are not mistaken for packed sequences.
-    Eager attention cannot run without a mask, so sdpa takes its place.
+    Registered under `NAME`, for which transformers knows no mask function: it builds no mask, so prefill runs plainly
+    causal, which the right-padded layout makes exact, and positions with gaps are not mistaken for packed sequences.
     """
-    base = "sdpa" if base in (None, "eager") else base
-    name = PREFIX + base
-    if name not in ALL_ATTENTION_FUNCTIONS.valid_keys():
-        ALL_ATTENTION_FUNCTIONS.register(name, _with_blind_text(ALL_ATTENTION_FUNCTIONS[base]))
-    return name
-
-
-def takes_masks(base: str | None) -> bool:
-    """Whether the attention behind `implementation_for(base)` takes boolean [batch, 1, rows, columns] masks."""
-    return base in (None, "eager", "sdpa")
-
-
-def _with_blind_text(attend: Callable) -> Callable:
-    def attention(
-        module: torch.nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        blind_text: BlindText | None = None,
+    if blind_text is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    before = slice(blind_text.prefix)
+    seeing, _ = sdpa_attention_forward(
+        module, query[:, :, before], key[:, :, before], value[:, :, before], None, **kwargs
+    )
+    blind, _ = sdpa_attention_forward(
+        module,
+        _at(query, blind_text.queries),
+        _at(key, blind_text.visible),
+        _at(value, blind_text.visible),
+        blind_text.mask,
         **kwargs,
-    ) -> tuple[Tensor, Tensor | None]:
-        if blind_text is None:
-            return attend(module, query, key, value, attention_mask, **kwargs)
-        before = slice(blind_text.prefix)
-        seeing, _ = attend(module, query[:, :, before], key[:, :, before], value[:, :, before], None, **kwargs)
-        blind, _ = attend(
-            module,
-            _at(query, blind_text.queries),
-            _at(key, blind_text.visible),
-            _at(value, blind_text.visible),
-            blind_text.mask,
-            **kwargs,
-        )
-        batch, slots = query.shape[0], query.shape[2]
-        text = blind.flatten(0, 1).index_select(0, blind_text.text_in_queries)
-        after = seeing.new_zeros(batch, slots - blind_text.prefix, *seeing.shape[2:])
-        rows = torch.cat([seeing, after], dim=1).flatten(0, 1).index_copy(0, blind_text.text_rows, text)
-        return rows.unflatten(0, (batch, slots)), None
+    )
+    batch, slots = query.shape[0], query.shape[2]
+    text = blind.flatten(0, 1).index_select(0, blind_text.text_in_queries)
+    after = seeing.new_zeros(batch, slots - blind_text.prefix, *seeing.shape[2:])
+    rows = torch.cat([seeing, after], dim=1).flatten(0, 1).index_copy(0, blind_text.text_rows, text)
+    return rows.unflatten(0, (batch, slots)), None
 
-    return attention
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
 
 
 def _at(states: Tensor, slots: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -10,21 +13,42 @@ from transformers.cache_utils import DynamicLayer
 from skipcore.errors import InputError
 
 
+@dataclass
+class Kept:
+    """What a prefill leaves in the cache, the same for every layer but for `slots`.
+
+    Attributes:
+        slots: [batch, stored] slots to store, or None to store all.
+        prompt_length: positions that the prompt takes up, skipped and merged ones included.
+        real: [batch, stored] False where a stored key is padding; None where none is.
+        next_position: [batch, 1] position of the first decoded token where positions were counted anew; None where the
+            prompt keeps its own.
+    """
+
+    slots: Tensor | None
+    prompt_length: int
+    real: Tensor | None = None
+    next_position: Tensor | None = None
+
+    def for_samples(self, index: Tensor) -> Kept:
+        """The same for a reordered or chosen batch."""
+        chosen = (None if rows is None else rows[index.to(rows.device)] for rows in (self.real, self.next_position))
+        return Kept(None, self.prompt_length, *chosen)
+
+
 class KeptLayer(DynamicLayer):
     """One layer's keys and values: the prefilling layer gets all of them back, only the kept ones are stored.
 
     The layer knows two lengths. *Logical*: how many positions the prompt and the answer have, which is what
     `generate()` counts on. *Stored*: how many keys there are, which is what masks are sized by.
 
-    Args:
-        kept: [batch, stored] slots to store, or None to store all.
-        logical_length: positions that the prompt takes up.
+    A cache goes on outside the session too, unless it is of a padded batch or its positions were counted anew: then
+    only a session knows how to.
     """
 
-    def __init__(self, kept: Tensor | None, logical_length: int) -> None:
+    def __init__(self, kept: Kept) -> None:
         super().__init__()
         self.kept = kept
-        self.prompt_length = logical_length
         self.decoded = 0
 
     def update(
@@ -35,13 +59,12 @@ class KeptLayer(DynamicLayer):
             self.decoded += key_states.shape[-2]
             return super().update(key_states, value_states)
         self.lazy_initialization(key_states, value_states)
-        self.keys, self.values = _keep(key_states, self.kept), _keep(value_states, self.kept)
-        self.kept = None  # indices of the prefill: of no use, and wrong for a reordered batch, from here on
+        self.keys, self.values = _keep(key_states, self.kept.slots), _keep(value_states, self.kept.slots)
         return key_states, value_states
 
     def get_seq_length(self) -> int:
-        """The logical length: original positions, skipped and merged ones included."""
-        return self.prompt_length + self.decoded if self.is_initialized else 0
+        """The logical length."""
+        return self.kept.prompt_length + self.decoded if self.is_initialized else 0
 
     @property
     def stored_length(self) -> int:
@@ -49,15 +72,31 @@ class KeptLayer(DynamicLayer):
         return 0 if self.keys is None else self.keys.shape[-2]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Keys that `query_length` new rows attend to, and the offset of the first."""
-        return self.stored_length + query_length, 0
+        """Keys that `query_length` new rows attend to, and the logical position at which they seem to begin."""
+        return self.stored_length + query_length, self.get_seq_length() - self.stored_length
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the last `-tokens_to_remove` decoded tokens. The prompt cannot be cropped."""
         if -tokens_to_remove > self.decoded:
-            raise InputError("Only decoded tokens can be cropped from a cache that dropped skipped tokens.")
+            raise InputError("Only what followed the prompt can be cropped once skipped tokens have left the cache.")
         super().crop(tokens_to_remove)
         self.decoded += tokens_to_remove
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Choose samples anew, for beam search."""
+        super().reorder_cache(beam_idx)
+        self.kept = self.kept.for_samples(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some samples only."""
+        super().batch_select_indices(indices)
+        self.kept = self.kept.for_samples(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every sample."""
+        index = torch.arange(len(self.keys)).repeat_interleave(repeats)
+        super().batch_repeat_interleave(repeats)
+        self.kept = self.kept.for_samples(index)
 
 
 def _keep(states: Tensor, kept: Tensor | None) -> Tensor:
@@ -69,8 +108,8 @@ def _keep(states: Tensor, kept: Tensor | None) -> Tensor:
     return states.gather(2, kept[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
 
 
-def use_kept_layers(cache: DynamicCache | None, kept: list[Tensor | None], logical_length: int) -> DynamicCache:
-    """Make `cache` (or a new one) store only `kept[layer]` of the prefill to come.
+def use_kept_layers(cache: DynamicCache | None, kept: Sequence[Kept]) -> DynamicCache:
+    """Make `cache` (or a new one) store only what `kept` says of the prefill to come, layer by layer.
 
     The object that `generate()` holds stays the same; its empty layers are replaced.
 
@@ -83,7 +122,7 @@ def use_kept_layers(cache: DynamicCache | None, kept: list[Tensor | None], logic
             f"Skipping needs a DynamicCache with full-attention layers, not {type(cache).__name__}: "
             "leave out cache_implementation and past_key_values."
         )
-    cache.layers[:] = [KeptLayer(slots, logical_length) for slots in kept]
+    cache.layers[:] = [KeptLayer(layer) for layer in kept]
     return cache
 
 
@@ -99,22 +138,18 @@ def stored_tokens(cache: DynamicCache, layer: int) -> int:
     return cache.layers[layer].keys.shape[-2]
 
 
-def mask_over_stored(
-    stored_real: Tensor | None, stored: int, new: int, batch: int, device: torch.device
-) -> Tensor | None:
+def mask_over_stored(layer: KeptLayer, new: int) -> Tensor | None:
     """Which stored keys, and which of the new ones, `new` rows may look at after the prefill.
-
-    Args:
-        stored_real: [batch, stored by the prefill] False where a stored key is padding; None where none is.
-        stored: keys stored so far, those of decoded tokens included.
 
     Returns:
         Bool [batch, 1, new, stored + new], True where a row may look; None where every row may look everywhere.
     """
-    if stored_real is None and new == 1:
+    real, stored = layer.kept.real, layer.stored_length
+    if real is None and new == 1:
         return None
-    columns = torch.ones(batch, stored + new, dtype=torch.bool, device=device)
-    if stored_real is not None:
-        columns[:, : stored_real.shape[1]] = stored_real
-    causal = torch.ones(new, stored + new, dtype=torch.bool, device=device).tril(diagonal=stored)
+    assert layer.keys is not None
+    columns = torch.ones(len(layer.keys), stored + new, dtype=torch.bool, device=layer.keys.device)
+    if real is not None:
+        columns[:, : real.shape[1]] = real
+    causal = torch.ones(new, stored + new, dtype=torch.bool, device=columns.device).tril(diagonal=stored)
     return columns[:, None, None, :] & causal

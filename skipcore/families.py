@@ -70,8 +70,8 @@ def _llava_grids(config: PreTrainedConfig, inputs: ModelInputs) -> list[Grid]:
         encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
         counts = [] if encoded is None else [len(features) for features in encoded.pooler_output]
         grids = [(isqrt(count), isqrt(count)) for count in counts]
-    if config.vision_feature_select_strategy == "full":  # the class token has no place in the picture
-        return [(1, rows * columns + 1) for rows, columns in grids]
+    if config.vision_feature_select_strategy == "full" and config.vision_config.model_type == "clip_vision_model":
+        return [(1, rows * columns + 1) for rows, columns in grids]  # the class token has no place in the picture
     return grids
 
 

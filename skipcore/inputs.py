@@ -18,6 +18,7 @@ MAX_SIDE = 16_384
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 4
 MAX_QUESTION_CHARACTERS = 4_000
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def open_picture(source: ImageLike) -> Image.Image:
@@ -56,6 +57,8 @@ def check_question(question: str) -> str:
     question = question.strip()
     if not question:
         raise InputError("Type a question about the picture.")
+    if any("\ud800" <= character <= "\udfff" for character in question):
+        raise InputError("The question is not valid text (half of a character pair is missing): type it again.")
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise InputError(
             f"The question has {len(question):,} characters; shorten it to {MAX_QUESTION_CHARACTERS:,} at most."
@@ -64,13 +67,7 @@ def check_question(question: str) -> str:
 
 
 def _from_file(source: str | Path | bytes) -> Image.Image:
-    if isinstance(source, bytes):
-        size = len(source)
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise InputError(f"There is no picture file at {path.name!r}: check the path.")
-        size = path.stat().st_size
+    size = len(source) if isinstance(source, bytes) else _file_size(Path(source))
     if size > MAX_BYTES:
         raise InputError(
             f"The picture's file has {size / 2**20:.0f} MB; use one of at most {MAX_BYTES / 2**20:.0f} MB."
@@ -78,13 +75,22 @@ def _from_file(source: str | Path | bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
-            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise InputError(
             f"The picture is too large: use one of at most {MAX_PIXELS // 10**6} million pixels."
         ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError("This file is not a picture that can be read: use PNG, JPEG, WebP, GIF or BMP.") from error
+        raise InputError("This file is not a readable picture: use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
+
+
+def _file_size(path: Path) -> int:
+    try:
+        if path.is_file():
+            return path.stat().st_size
+    except (OSError, ValueError):  # a name that no file can have
+        pass
+    raise InputError(f"There is no picture file at {path.name[:80]!r}: check the path.")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -109,6 +115,13 @@ def _on_white(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
-    if picture.mode.startswith("I;16") or picture.mode == "I":  # 16-bit grey: keep the high byte
-        return Image.fromarray((np.asarray(picture).clip(0, 65535) // 256).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        return _from_grey(np.asarray(picture).astype(np.float64)).convert("RGB")
     return picture.convert("RGB")
+
+
+def _from_grey(values: np.ndarray) -> Image.Image:
+    """Grey of unknown depth: 0–1, 0–255 or 0–65535, by its brightest value."""
+    brightest = float(np.nan_to_num(values, posinf=0.0).max())
+    depth = 1.0 if brightest <= 1 else 255.0 if brightest <= 255 else 65535.0
+    return Image.fromarray((np.nan_to_num(values / depth).clip(0, 1) * 255).astype(np.uint8))

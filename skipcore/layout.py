@@ -35,7 +35,7 @@ class Layout:
         stored_real: [batch, stored] False where a stored key is padding; None where there is no padding.
         blind_text: which rows attend without seeing skipped tokens; None where text sees all.
         renumbered: [batch, length] positions counted anew from 0.
-        dropped_positions: [batch, 1] how many positions fewer than the prompt the renumbered sample takes.
+        num_slots: [batch, 1] slots of each sample, padding not counted.
     """
 
     length: int
@@ -50,7 +50,7 @@ class Layout:
     stored_real: Tensor | None
     blind_text: BlindText | None
     renumbered: Tensor
-    dropped_positions: Tensor
+    num_slots: Tensor
 
     def embed(self, inputs_embeds: Tensor, summary: AdaptiveSummary | None) -> Tensor:
         """[batch, prompt, d] → [batch, length, d]: merged tokens averaged, summary tokens pooled."""
@@ -82,14 +82,8 @@ class Layout:
         return torch.arange(0, batch * self.length, self.length, device=self.slot_source.device)[:, None]
 
 
-def lay_out(
-    plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torch.device, allow_mask: bool = True
-) -> Layout:
-    """Turn the samples' plans into the index tensors of one prefill.
-
-    Args:
-        allow_mask: whether the model's attention can take a (small) boolean mask.
-    """
+def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torch.device) -> Layout:
+    """Turn the samples' plans into the index tensors of one prefill."""
     length = max(len(plan.slot_source) for plan in plans)
     offsets = [sample * length for sample in range(len(plans))]
     token_slot = torch.stack([plan.token_slot for plan in plans])
@@ -113,9 +107,9 @@ def lay_out(
             ffn_rows=_per_layer([plan.runs_ffn for plan in plans], lambda masks: _rows(masks, length)),
             kept=_per_layer([plan.in_cache for plan in plans], _left_padded),
             stored_real=_stored_real(plans),
-            blind_text=None if text_attends_skipped else _blind_text(plans, length, allow_mask),
+            blind_text=None if text_attends_skipped else _blind_text(plans, length),
             renumbered=slots.minimum(last),
-            dropped_positions=real.sum(dim=1, keepdim=True) - sizes[:, None],
+            num_slots=sizes[:, None],
         ),
     )
 
@@ -159,14 +153,14 @@ def _summary_rows(plans: Sequence[TokenPlan], offsets: Sequence[int]) -> tuple[t
         for plan, offset in zip(plans, offsets, strict=True)
         for group in plan.summaries
     ]
-    by_size = groupby(sorted(groups, key=lambda g: len(g[0])), key=lambda g: len(g[0]))
-    stacked = ((list(same)) for _, same in by_size)
+    groups.sort(key=lambda group: len(group[0]))
+    by_size = [list(same) for _, same in groupby(groups, key=lambda group: len(group[0]))]
     return tuple(
-        (torch.stack([rows for rows, _ in same]), torch.tensor([slot for _, slot in same])) for same in stacked
+        (torch.stack([rows for rows, _ in same]), torch.tensor([slot for _, slot in same])) for same in by_size
     )
 
 
-def _blind_text(plans: Sequence[TokenPlan], length: int, allow_mask: bool) -> BlindText | None:
+def _blind_text(plans: Sequence[TokenPlan], length: int) -> BlindText | None:
     """The rows of the masked variant; None where nothing is skipped."""
     skipped = [plan.slot_role == Role.SKIPPED for plan in plans]
     if not any(bool(mask.any()) for mask in skipped):
@@ -180,7 +174,7 @@ def _blind_text(plans: Sequence[TokenPlan], length: int, allow_mask: bool) -> Bl
     ]
     most_visible = max(len(columns) for columns in visible)
     rows = max(len(columns) - start for columns, start in zip(visible, starts, strict=True))
-    if not allow_mask or num_queries(rows, most_visible) == most_visible:
+    if num_queries(rows, most_visible) == most_visible:
         rows, starts = most_visible, [0] * len(plans)
     queries = [columns[start:] for columns, start in zip(visible, starts, strict=True)]
     text_rows, text_in_queries = [], []

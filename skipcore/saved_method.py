@@ -26,6 +26,8 @@ def save_method(method: SkipVision, folder: str | Path) -> None:
     if method.summary is not None:
         weights = {name: t.detach().cpu().contiguous() for name, t in method.summary.state_dict().items()}
         save_file(weights, folder / SUMMARY_FILE)
+    else:
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)
 
 
 def load_method(folder: str | Path) -> SkipVision | None:

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
-from skipcore.attention import implementation_for, takes_masks
-from skipcore.cache import mask_over_stored, storage_bytes, stored_tokens, use_kept_layers
+from skipcore.attention import NAME as BLIND_ATTENTION
+from skipcore.cache import Kept, KeptLayer, mask_over_stored, storage_bytes, stored_tokens, use_kept_layers
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, visual_positions
 from skipcore.layout import Layout, lay_out
-from skipcore.plan import ImagePlan, TokenPlan, VisualTokens, plan_sample
+from skipcore.plan import TokenPlan, VisualTokens, plan_sample
 from skipcore.recorder import UpdateRecorder
 from skipcore.trace import Trace, trace_of
 
@@ -42,8 +42,12 @@ class Session:
     act in every thread: runs on one model take turns. A training step with gradient checkpointing keeps `backward`
     inside the session, since checkpointed layers run again there.
 
-    Raises (on entering):
-        InputError: the model's family is not supported, or the model is in a session already.
+    Skipping always attends by sdpa, whatever the model's own attention is. A model wrapped by `torch.compile` is not
+    seen by hooks: compile after entering, or not at all.
+
+    Raises:
+        InputError: the model's family is not supported; on entering, the model is in a session already or compiled,
+            or the method's summary does not fit it.
     """
 
     def __init__(self, method: Method, model: PreTrainedModel, record: bool = False) -> None:
@@ -58,8 +62,8 @@ class Session:
         self._inputs: dict[str, Any] = {}
         self._plans: list[TokenPlan] = []
         self._visual: Tensor | None = None
-        self._layout: Layout | None = None  # of the last prefill; None where the model runs as it is
-        self._prefilling: Layout | None = None  # while prefill (and a recomputation of it) runs
+        self._real: Tensor | None = None
+        self._layout: Layout | None = None  # of the layer that runs; None where it runs as it is
         self._recorder: UpdateRecorder | None = None
         self._cache_sizes: tuple[Tensor, Tensor] | None = None
         self._traces: tuple[Trace, ...] | None = None
@@ -69,6 +73,7 @@ class Session:
     def __enter__(self) -> Session:
         if self.model in _in_session:
             raise InputError("This model is in a session already: leave it before entering another one.")
+        self._check_model()
         _in_session.add(self.model)
         self._own_attention = self._decoder.config._attn_implementation
         try:
@@ -82,9 +87,23 @@ class Session:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._use_own_attention()
-        self._inputs, self._prefilling, self._layout = {}, None, None
+        self._attend_by(self._own_attention)
+        self._inputs, self._layout = {}, None
         _in_session.discard(self.model)
+
+    def _check_model(self) -> None:
+        if any(getattr(m, "_compiled_call_impl", None) is not None for m in (self.model, self.model.base_model)):
+            raise InputError("This model was compiled as a whole and sees no hooks: use it uncompiled in a session.")
+        if (summary := self.method.summary) is None:
+            return
+        (width,) = summary.norm.normalized_shape
+        if width != self._decoder.config.hidden_size:
+            raise InputError(
+                f"The method's summary is made for a hidden size of {width}, but the model has "
+                f"{self._decoder.config.hidden_size}: use an AdaptiveSummary of that size, or none."
+            )
+        if (device := summary.score.weight.device) != self.model.device:
+            raise InputError(f"The method's summary is on {device}, but the model on {self.model.device}: move one.")
 
     def _install(self) -> None:
         container, decoder = self.model.base_model, self._decoder
@@ -101,6 +120,7 @@ class Session:
         for index, layer in enumerate(self._layers):
             norm, ffn = layer.get_submodule(self._family.ffn_norm), layer.get_submodule("mlp")
             self._handles += [
+                layer.get_submodule("self_attn").register_forward_pre_hook(self._see_layout, with_kwargs=True),
                 norm.register_forward_pre_hook(self._gather(index)),
                 ffn.register_forward_hook(self._scatter(index)),
             ]
@@ -118,18 +138,23 @@ class Session:
             if self._visual is None:
                 raise InputError("There is no trace yet: run the model inside the session first.")
             updates = None if self._recorder is None else self._recorder.updates()
-            tokens, size = self._cache_sizes or (None, None)
             self._traces = tuple(
-                trace_of(
-                    plan,
-                    self._visual[sample],
-                    None if updates is None else updates[sample],
-                    None if tokens is None else torch.minimum(tokens, plan.in_cache.sum(dim=1)),
-                    None if size is None else size // len(self._plans),
-                )
-                for sample, plan in enumerate(self._plans)
+                self._trace(sample, None if updates is None else updates[sample]) for sample in range(len(self._plans))
             )
         return self._traces
+
+    def _trace(self, sample: int, updates: Tensor | None) -> Trace:
+        assert self._visual is not None and self._real is not None
+        plan = self._plans[sample]
+        if updates is not None and updates.shape[1] == self._real.shape[1] and self._unchanged:
+            updates = updates[:, self._real[sample]]  # the model ran as it is: slots stand where the prompt's tokens do
+        tokens = size = None
+        if self._cache_sizes is not None:
+            stored, of_batch = self._cache_sizes
+            # A padded batch's storage holds padding too; a sample is charged for its own tokens.
+            tokens = torch.minimum(stored, plan.in_cache.sum(dim=1))
+            size = of_batch * tokens // (stored * len(self._plans))
+        return trace_of(plan, self._visual[sample], updates, tokens, size)
 
     @property
     def trace(self) -> Trace:
@@ -139,83 +164,83 @@ class Session:
     # Seam 1: around the decoder
 
     def _before_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-        cache = kwargs.get("past_key_values")
+        inputs, self._inputs = self._inputs, {}  # they hold pictures: let them go
+        ids, cache = inputs.get("input_ids"), kwargs.get("past_key_values")
         if cache is not None and cache.get_seq_length() > 0:
-            self._prefilling = None
-            return None if self._layout is None else (args, self._decode_arguments(kwargs, cache))
-        if (ids := self._inputs.get("input_ids")) is None:
+            if ids is not None and ids.shape[1] > 1 and bool(visual_positions(self.model.config, ids).any()):
+                raise InputError(
+                    "In a session every picture must be in the first prefill, whole: start with an empty cache, "
+                    "and without prefill_chunk_size."
+                )
+            if not isinstance(cache.layers[0], KeptLayer):
+                self._attend_by(self._own_attention)
+                return None
+            self._attend_by(BLIND_ATTENTION)
+            return args, _decode_arguments(kwargs, cache.layers[0])
+        if ids is None:
             raise InputError("Pass input_ids to the model: a session finds the visual tokens by them.")
-        kwargs = self._prefill_arguments(kwargs, ids)
-        self._inputs = {}  # holds pictures: let them go
-        return args, kwargs
+        return args, self._prefill_arguments(kwargs, inputs)
 
-    def _prefill_arguments(self, kwargs: dict, ids: Tensor) -> dict:
+    def _prefill_arguments(self, kwargs: dict, inputs: dict[str, Any]) -> dict:
         embeds, mask = kwargs["inputs_embeds"], kwargs.get("attention_mask")
         if mask is not None and mask.ndim != 2:
             raise InputError("A session needs a two-dimensional attention_mask (1 for tokens, 0 for padding), or none.")
-        self._visual = visual_positions(self.model.config, ids).cpu()
-        real = torch.ones_like(self._visual) if mask is None else mask.bool().cpu()
-        self._plans = self._plan(embeds, self._visual, real)
+        self._visual = visual_positions(self.model.config, inputs["input_ids"]).cpu()
+        self._real = torch.ones_like(self._visual) if mask is None else mask.bool().cpu()
+        if not self._real.any(dim=1).all() or (self._visual & ~self._real).any():
+            raise InputError("The attention_mask hides a whole prompt or visual tokens: only padding may be 0 in it.")
+        self._plans = self._plan(embeds, self._visual, self._real, inputs)
         self._traces = self._cache_sizes = None
         self._recorder = UpdateRecorder(len(self._layers)) if self.record else None
-        if all(plan.unchanged for plan in self._plans):
-            self._layout = self._prefilling = None
-            self._use_own_attention()
+        if self._unchanged:
+            self._attend_by(self._own_attention)
             return kwargs
 
-        layout = lay_out(
-            self._plans, self.method.text_sees_skipped, embeds.device, allow_mask=takes_masks(self._own_attention)
+        layout = lay_out(self._plans, self.method.text_attends_skipped, embeds.device)
+        self._attend_by(BLIND_ATTENTION)
+        renumber = self.method.positions == "renumbered"
+        kwargs = dict(
+            kwargs,
+            inputs_embeds=layout.embed(embeds, self.method.summary),
+            position_ids=layout.positions(kwargs.get("position_ids"), renumber),
+            attention_mask=None,
+            skip_layout=layout,
+            blind_text=layout.blind_text,
         )
-        self._layout = self._prefilling = layout
-        if self._own_attention is not None:
-            self._decoder.config._attn_implementation = implementation_for(self._own_attention)
-        kwargs = dict(kwargs)
-        kwargs["inputs_embeds"] = layout.embed(embeds, self.method.summary_module)
-        kwargs["position_ids"] = layout.positions(
-            kwargs.get("position_ids"), renumber=self.method.position_rule == "renumbered"
-        )
-        kwargs["attention_mask"] = None
-        kwargs["blind_text"] = layout.blind_text
         if _wants_cache(self._decoder, kwargs):
-            kwargs["past_key_values"] = use_kept_layers(
-                kwargs.get("past_key_values"), list(layout.kept), logical_length=ids.shape[1]
-            )
+            next_position = layout.num_slots if renumber else None
+            kept = [Kept(slots, embeds.shape[1], layout.stored_real, next_position) for slots in layout.kept]
+            kwargs["past_key_values"] = use_kept_layers(kwargs.get("past_key_values"), kept)
         else:
             kwargs["use_cache"] = False
         return kwargs
 
-    def _plan(self, embeds: Tensor, visual: Tensor, real: Tensor) -> list[TokenPlan]:
+    @property
+    def _unchanged(self) -> bool:
+        """Whether the last prefill ran as a dense one does."""
+        return all(plan.unchanged for plan in self._plans)
+
+    def _plan(self, embeds: Tensor, visual: Tensor, real: Tensor, inputs: dict[str, Any]) -> list[TokenPlan]:
         """One plan for each sample of the batch."""
-        grids = self._family.grids(self.model.config, self._inputs) if visual.any() else []
-        plans, next_image = [], 0
+        grids = self._family.grids(self.model.config, inputs) if visual.any() else []
+        sizes = [rows * columns for rows, columns in grids]
+        if sum(sizes) != int(visual.sum()):
+            raise InputError(
+                f"The prompt has {int(visual.sum())} visual tokens, but its pictures make {sum(sizes)}: pass whole "
+                "pictures, each with its place in the prompt."
+            )
+        plans, reached = [], 0
         for sample in range(len(visual)):
             features = embeds[sample][visual[sample].to(embeds.device)]
-            images: list[ImagePlan] = []
-            reached = 0
-            while reached < len(features):
-                rows, columns = grids[next_image + len(images)]
-                picture = VisualTokens(features[reached : reached + rows * columns], (rows, columns))
-                images.append(self.method.plan(picture))
-                reached += rows * columns
-            own_grids = grids[next_image : next_image + len(images)]
-            next_image += len(images)
-            plans.append(plan_sample(visual[sample], real[sample], images, own_grids, len(self._layers)))
+            own = reached
+            while sum(sizes[own:reached]) < len(features):
+                reached += 1
+            if sum(sizes[own:reached]) != len(features):
+                raise InputError("A picture's visual tokens are spread over two prompts of the batch.")
+            pictures = zip(features.split(sizes[own:reached]), grids[own:reached], strict=True)
+            images = [self.method.plan(VisualTokens(tokens, grid)) for tokens, grid in pictures]
+            plans.append(plan_sample(visual[sample], real[sample], images, grids[own:reached], len(self._layers)))
         return plans
-
-    def _decode_arguments(self, kwargs: dict, cache: DynamicCache) -> dict:
-        """True positions, and a mask over the stored keys where one is needed."""
-        assert self._layout is not None
-        kwargs = dict(kwargs)
-        embeds, positions = kwargs["inputs_embeds"], kwargs.get("position_ids")
-        if positions is None:
-            positions = torch.arange(embeds.shape[1], device=embeds.device)[None] + cache.get_seq_length()
-        if self.method.position_rule == "renumbered":
-            positions = positions - self._layout.dropped_positions
-        kwargs["position_ids"] = positions
-        kwargs["attention_mask"] = mask_over_stored(
-            self._layout.stored_real, stored_tokens(cache, 0), embeds.shape[1], len(embeds), embeds.device
-        )
-        return kwargs
 
     def _after_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         cache = kwargs.get("past_key_values") or getattr(output, "past_key_values", None)
@@ -225,19 +250,23 @@ class Session:
                 torch.tensor([stored_tokens(cache, layer) for layer in layers]),
                 torch.tensor([storage_bytes(cache, layer) for layer in layers]),
             )
-        layout = self._prefilling
-        if layout is None:
-            return output
-        if not torch.is_grad_enabled():  # otherwise checkpointed layers may run again in backward
-            self._prefilling = None
-        output.last_hidden_state = layout.restore(output.last_hidden_state)
+        layout = kwargs.get("skip_layout")
+        if layout is not None:
+            output.last_hidden_state = layout.restore(output.last_hidden_state)
+            if output.hidden_states is not None:
+                output.hidden_states = tuple(layout.restore(states) for states in output.hidden_states)
         return output
 
-    def _use_own_attention(self) -> None:
-        if self._own_attention is not None:
-            self._decoder.config._attn_implementation = self._own_attention
+    def _attend_by(self, implementation: str | None) -> None:
+        config = self._decoder.config
+        if implementation is not None and config._attn_implementation != implementation:
+            config._attn_implementation = implementation
 
     # Seam 2: around each layer's FFN
+
+    def _see_layout(self, attention: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Attention is given the layout, and runs before the FFN: also where a checkpointed layer runs again."""
+        self._layout = kwargs.get("skip_layout")
 
     def _gather(self, layer: int) -> Callable:
         """Before the norm that feeds the FFN: only the rows that run it."""
@@ -245,7 +274,7 @@ class Session:
         def hook(norm: nn.Module, args: tuple) -> tuple | None:
             if self._recorder is not None:
                 self._recorder.before_ffn(args[0])
-            if self._prefilling is None or (rows := self._prefilling.ffn_rows[layer]) is None:
+            if self._layout is None or (rows := self._layout.ffn_rows[layer]) is None:
                 return None
             return (args[0].flatten(0, 1).index_select(0, rows)[None],)
 
@@ -255,7 +284,7 @@ class Session:
         """After the FFN: its output in the rows that ran it, zero (the residual stays) in the others."""
 
         def hook(ffn: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
-            layout = self._prefilling
+            layout = self._layout
             rows = layout.ffn_rows[layer] if layout is not None else None
             if self._recorder is not None:
                 self._recorder.after_ffn(update, rows)
@@ -268,9 +297,21 @@ class Session:
         return hook
 
 
+def _decode_arguments(kwargs: dict, layer: KeptLayer) -> dict:
+    """True positions, and a mask over the stored keys where one is needed."""
+    embeds, positions = kwargs["inputs_embeds"], kwargs.get("position_ids")
+    steps = torch.arange(embeds.shape[1], device=embeds.device)[None]
+    if layer.kept.next_position is not None:
+        positions = layer.kept.next_position.to(embeds.device) + layer.decoded + steps
+    elif positions is None:
+        positions = steps + layer.get_seq_length()
+    return dict(kwargs, position_ids=positions, attention_mask=mask_over_stored(layer, embeds.shape[1]))
+
+
 def _wants_cache(decoder: PreTrainedModel, kwargs: dict) -> bool:
-    """Whether this prefill is to leave a cache. Training steps throw theirs away, so none is made."""
+    """Whether this prefill is to leave a cache. Training steps throw theirs away, so none is made unasked."""
     if kwargs.get("past_key_values") is not None:
         return True
-    use_cache = kwargs.get("use_cache")
-    return not decoder.training and bool(decoder.config.use_cache if use_cache is None else use_cache)
+    if (use_cache := kwargs.get("use_cache")) is not None:
+        return bool(use_cache)
+    return decoder.config.use_cache and not decoder.training

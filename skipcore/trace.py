@@ -10,7 +10,7 @@ from torch import Tensor
 from skipcore.plan import Grid, Role, TokenPlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """What happened in one sample's prefill. CPU tensors; N visual tokens, `slots` places in the decoder's sequence.
 

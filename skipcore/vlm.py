@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -139,27 +140,27 @@ def load(name: str | Path, *, device: str | torch.device | None = None, dtype: s
         InputError: the model cannot be found or read, or its family is not supported.
     """
     name = str(name)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if dtype == "auto" and device.type == "cpu":
-        dtype = torch.float32
     try:
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype == "auto" and device.type == "cpu":
+            dtype = torch.float32
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         family = family_of(config)
         processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
         model = AutoModelForImageTextToText.from_pretrained(
             name, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
+        model = model.to(device).eval().requires_grad_(False)
     except InputError:
         raise
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, AttributeError, SafetensorError) as error:
         raise InputError(
-            f"The model {name!r} cannot be loaded: it is neither a model folder nor a Hub id that can be read here "
-            f"({_first_line(error)})."
+            f"The model {name!r} cannot be loaded (device {device}, dtype {dtype}); check the folder or Hub id: "
+            f"{_first_line(error)}"
         ) from error
     method = load_method(name) if Path(name).is_dir() else None
     if method is not None and method.summary is not None:
         method.summary.to(device)
-    model = model.to(device).eval().requires_grad_(False)
     return Vlm(model, processor, family, Path(name).name if Path(name).is_dir() else name, method)
 
 

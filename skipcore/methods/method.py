@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, cast
 
 from transformers import PreTrainedModel
 
@@ -13,15 +13,23 @@ from skipcore.session import Session
 from skipcore.summary import AdaptiveSummary
 
 
-@dataclass(frozen=True)
 class Method(ABC):
     """A way to run a vision-language model.
 
-    A subclass holds its settings as fields and decides with `plan` what happens to the tokens of one picture.
-    `method(model)` is a context manager that puts the method to work on a stock model and takes it away again.
+    A subclass is a frozen dataclass. It holds its settings as fields and decides with `plan` what happens to the tokens
+    of one picture. `method(model)` is a context manager that puts the method to work on a stock model and takes it away
+    again.
     """
 
     name: ClassVar[str]
+
+    # What a session asks a method besides its plan; a subclass may make fields of them.
+    text_attends_skipped: bool = True
+    """Whether text attends to skipped tokens in prefill."""
+    positions: Literal["original", "renumbered"] = "original"
+    """"original": kept tokens keep their position ids; "renumbered": they are counted anew."""
+    summary: AdaptiveSummary | None = None
+    """The trained `AdaptiveSummary` for summary tokens; None for the mean."""
 
     @property
     def label(self) -> str:
@@ -31,21 +39,6 @@ class Method(ABC):
     @abstractmethod
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Decide what happens to each visual token of one picture."""
-
-    @property
-    def text_sees_skipped(self) -> bool:
-        """Whether text attends to skipped tokens in prefill."""
-        return True
-
-    @property
-    def position_rule(self) -> Literal["original", "renumbered"]:
-        """Whether kept tokens keep their positions or are counted anew."""
-        return "original"
-
-    @property
-    def summary_module(self) -> AdaptiveSummary | None:
-        """The trained pooling for summary tokens; None for the mean."""
-        return None
 
     def __call__(self, model: PreTrainedModel, record: bool = False) -> Session:
         """A session of this method on `model`, to be used in a `with` statement.
@@ -57,8 +50,8 @@ class Method(ABC):
         return Session(self, model, record)
 
     def settings(self) -> dict[str, object]:
-        """The settings as plain JSON values; a summary module shows as "trained" or "mean"."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        """The settings as plain JSON values; the summary shows as "adaptive" or "mean"."""
+        values = {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
         if "summary" in values:
-            values["summary"] = "mean" if values["summary"] is None else "trained"
+            values["summary"] = "mean" if values["summary"] is None else "adaptive"
         return values

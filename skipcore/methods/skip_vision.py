@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import ClassVar, Literal
 
 import torch
@@ -54,8 +55,12 @@ class SkipVision(Method):
 
     def __post_init__(self) -> None:
         for name in ("num_retained", "num_skipped"):
-            _check_count(name, getattr(self, name))
-        _check_choice("retain", self.retain, RETAIN_RULES)
+            object.__setattr__(self, name, _checked_count(name, getattr(self, name)))
+        for name in ("summary_start", "seed"):
+            object.__setattr__(self, name, _checked_whole(name, getattr(self, name)))
+        for name in ("text_attends_skipped", "last_skipped_runs_ffn"):
+            _check_choice(name, getattr(self, name), (False, True))
+        _check_choice("retain", self.retain, tuple(RETAIN_RULES))
         _check_choice("merge_order", self.merge_order, ("raster", "redundancy"))
         _check_choice("positions", self.positions, ("original", "renumbered"))
         if self.summary is not None and not isinstance(self.summary, AdaptiveSummary):
@@ -74,7 +79,7 @@ class SkipVision(Method):
             "llava-hd": {"num_retained": 576, "num_skipped": 576},
             "cos": {"num_retained": 272, "num_skipped": 256, "summary_start": 16, "last_skipped_runs_ffn": True},
         }
-        _check_choice("setting", setting, settings)
+        _check_choice("setting", setting, tuple(settings))
         return cls(
             **settings[setting],  # type: ignore[arg-type]
             text_attends_skipped=True,
@@ -117,18 +122,6 @@ class SkipVision(Method):
             last_skipped_runs_ffn=self.last_skipped_runs_ffn,
         )
 
-    @property
-    def text_sees_skipped(self) -> bool:
-        return self.text_attends_skipped
-
-    @property
-    def position_rule(self) -> Literal["original", "renumbered"]:
-        return self.positions
-
-    @property
-    def summary_module(self) -> AdaptiveSummary | None:
-        return self.summary
-
 
 def _resolve(count: Count, num_tokens: int) -> int:
     """A count, or a share of `num_tokens`, as a count."""
@@ -139,17 +132,26 @@ def _show(count: Count) -> str:
     return f"{count:.0%}" if isinstance(count, float) else str(count)
 
 
-def _check_count(name: str, count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int | float):
+def _checked_count(name: str, count: object) -> Count:
+    """A plain int or float, NumPy's numbers included."""
+    if isinstance(count, bool) or not isinstance(count, Real):
         raise InputError(f"{name} must be a whole number, or a share between 0.0 and 1.0, not {count!r}.")
-    if isinstance(count, float) and not 0 <= count <= 1:
-        raise InputError(
-            f"{name} as a share must lie between 0.0 and 1.0, not {count!r}; a count must be a whole number."
-        )
-    if count < 0:
-        raise InputError(f"{name} must not be negative, but is {count}.")
+    if isinstance(count, Integral):
+        return _checked_whole(name, count)
+    share = float(count)
+    if not 0 <= share <= 1:
+        raise InputError(f"{name} as a share must lie between 0.0 and 1.0, not {share}; a count must be whole.")
+    return share
 
 
-def _check_choice(name: str, choice: object, choices) -> None:
-    if choice not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, not {choice!r}.")
+def _checked_whole(name: str, number: object) -> int:
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise InputError(f"{name} must be a whole number, not {number!r}.")
+    if not 0 <= int(number) < 2**63:
+        raise InputError(f"{name} must not be {'negative' if number < 0 else 'that large'}, but is {number}.")
+    return int(number)
+
+
+def _check_choice(name: str, choice: object, choices: tuple) -> None:
+    if not any(choice is option or (isinstance(choice, str) and choice == option) for option in choices):
+        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, not {choice!r}.")

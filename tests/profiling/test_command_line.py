@@ -55,6 +55,7 @@ def test_json(ask) -> None:
         (("--question", ""), "Type a question"),
         (("--model", "/nowhere"), "cannot be loaded"),
         (("--max-new-tokens", "0"), "at least 1"),
+        (("--paper", "llava", "--retained", "36"), "whole setting"),
     ],
 )
 def test_bad_input_gets_a_sentence(ask, more: tuple[str, ...], says: str) -> None:

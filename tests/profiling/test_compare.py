@@ -122,12 +122,14 @@ def test_stopping_frees_the_model(tiny: Vlm, picture) -> None:
     "changes, says",
     [
         ({"methods": []}, "at least one method"),
+        ({"methods": Dense()}, "list of"),
+        ({"methods": [SkipVision]}, "such as"),
         ({"repeats": 0}, "from 1 to"),
         ({"repeats": 1.5}, "from 1 to"),
         ({"max_new_tokens": 0}, "at least 1"),
         ({"max_new_tokens": 10**6}, "at most"),
         ({"question": " "}, "Type a question"),
-        ({"image": b"no"}, "not a picture"),
+        ({"image": b"no"}, "not a readable picture"),
         ({"methods": [SkipVision(3, 0)]}, "num_skipped must be at least 1"),
     ],
 )
@@ -137,6 +139,14 @@ def test_bad_input_gets_a_sentence_and_leaves_no_trace(tiny: Vlm, picture, chang
         compare(tiny, **arguments)
     assert not tiny.lock.locked()
     compare(tiny, picture, "what?", METHODS, max_new_tokens=1)
+
+
+def test_all_arms_attend_alike(tiny: Vlm, picture, monkeypatch) -> None:
+    config = tiny.model.get_decoder().config
+    monkeypatch.setattr(config, "_attn_implementation", "eager")
+    report = compare(tiny, picture, "what?", METHODS, max_new_tokens=1)
+    assert report.device["attention"] == "sdpa"
+    assert config._attn_implementation == "eager"
 
 
 def test_timing_definitions() -> None:

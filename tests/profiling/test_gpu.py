@@ -14,7 +14,8 @@ CUDA = torch.device("cuda", 0)
 
 
 def test_on_the_cpu_nothing_is_known() -> None:
-    with GpuMeter(torch.device("cpu")) as meter:
+    meter = GpuMeter(torch.device("cpu"))
+    with meter.run(energy=True):
         pass
     assert meter.peak_memory_bytes is None and "CPU" in meter.memory_unavailable
     assert meter.energy_per_run_j is None and "CPU" in meter.energy_unavailable
@@ -58,8 +59,10 @@ def board(monkeypatch):
 def test_on_a_whole_board(board) -> None:
     meter = GpuMeter(CUDA)
     for _ in range(2):
-        with meter:
+        with meter.run(energy=True):
             pass
+    with meter.run(energy=False):
+        pass
     assert meter.peak_memory_bytes == 700
     assert meter.energy_per_run_j == 5
     assert meter.energy_unavailable is None and meter.memory_unavailable is None
@@ -67,7 +70,8 @@ def test_on_a_whole_board(board) -> None:
 
 def test_runs_too_short_for_the_counter(board) -> None:
     board.step = 0.01
-    with GpuMeter(CUDA) as meter:
+    meter = GpuMeter(CUDA)
+    with meter.run(energy=True):
         pass
     assert meter.energy_per_run_j is None and "too short" in meter.energy_unavailable
     assert meter.peak_memory_bytes == 700
@@ -85,6 +89,7 @@ def test_boards_without_a_counter_of_their_own(board, why: str, monkeypatch) -> 
     else:
         name = "nvmlInit" if why == "no NVML" else "nvmlDeviceGetTotalEnergyConsumption"
         monkeypatch.setattr(gpu.pynvml, name, fail)
-    with GpuMeter(CUDA) as meter:
+    meter = GpuMeter(CUDA)
+    with meter.run(energy=True):
         pass
     assert meter.energy_per_run_j is None and "no energy counter" in meter.energy_unavailable

@@ -85,7 +85,9 @@ def test_impossible_lengths_get_a_sentence(tiny: Vlm, picture, count) -> None:
         ask(tiny, picture, "what?", max_new_tokens=count)
 
 
-@pytest.mark.parametrize("settings", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}])
+@pytest.mark.parametrize(
+    "settings", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"temperature": "a"}, {"seed": 2**65}]
+)
 def test_impossible_sampling_gets_a_sentence(settings: dict) -> None:
     with pytest.raises(InputError):
         Sampling(**settings)
@@ -95,6 +97,23 @@ def test_a_model_that_is_not_there_gets_a_sentence(tmp_path) -> None:
     for name in ("nobody/no-such-model", str(tmp_path), "not a name!"):
         with pytest.raises(InputError, match="cannot be loaded"):
             load(name)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "other shapes", "no such device", "no such dtype"])
+def test_a_model_that_cannot_be_read_gets_a_sentence(tiny: Vlm, tmp_path, damage: str) -> None:
+    tiny.model.save_pretrained(tmp_path)
+    tiny.processor.save_pretrained(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    options = {}
+    if damage == "cut short":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "other shapes":
+        config.write_text(config.read_text().replace('"hidden_size": 48', '"hidden_size": 96'))
+    else:
+        options = {"device": "abacus"} if damage == "no such device" else {"dtype": "float33"}
+    with pytest.raises(InputError, match="cannot be loaded") as error:
+        load(tmp_path, **options)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unsupported_family_gets_a_sentence(tmp_path) -> None:

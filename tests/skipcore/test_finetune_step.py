@@ -83,6 +83,32 @@ def test_gradient_checkpointing_gives_the_same_gradients(trainable: Vlm, reentra
         torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_with_other_forwards_before_backward(trainable: Vlm, reentrant: bool) -> None:
+    """A layer that runs again in backward gets its own layout, whatever ran in between."""
+    batch, method = batch_of(trainable), SkipVision(0.2, 0.3)
+    text_only = {"input_ids": batch["input_ids"][:, -6:], "labels": batch["input_ids"][:, -6:]}
+    one_picture = {name: values[:1] for name, values in batch.items()}
+
+    def step() -> dict[str, torch.Tensor]:
+        trainable.model.zero_grad(set_to_none=True)
+        with method(trainable.model):
+            losses = [trainable.model(**each).loss for each in (batch, one_picture, text_only)]
+            with torch.no_grad():
+                trainable.model(**one_picture)
+            sum(losses).backward()
+        return {name: p.grad.clone() for name, p in trainable.model.named_parameters() if p.grad is not None}
+
+    plain = step()
+    trainable.model.activation_checkpointing_enable({"use_reentrant": reentrant})
+    try:
+        checkpointed = step()
+    finally:
+        trainable.model.activation_checkpointing_disable()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-6)
+
+
 def test_labels_line_up(trainable: Vlm) -> None:
     """The loss is that of the logits at the labels' places."""
     batch = batch_of(trainable)

@@ -62,19 +62,25 @@ def test_what_is_seen() -> None:
     grey = open_picture(GOOD["16-bit grey"][0]).getpixel((0, 0))
     assert grey == (156, 156, 156)
     assert open_picture(np.zeros((8, 9), np.uint8)).size == (9, 8)
+    for mode, value in (("F", 0.5), ("I", 128), ("F", 128.0)):
+        assert open_picture(Image.new(mode, (8, 8), value)).getpixel((0, 0))[0] in (127, 128)
+    dark = Image.fromarray(np.array([[0, 65535]] * 8, np.uint16).repeat(4, axis=1))
+    assert open_picture(dark).getpixel((7, 0)) == (255, 255, 255)
 
 
 BAD = {
     "nothing": (None, "Choose a picture"),
-    "not a picture": (b"hello, this is text", "not a picture"),
-    "empty": (b"", "not a picture"),
+    "not a readable picture": (b"hello, this is text", "not a readable picture"),
+    "empty": (b"", "not a readable picture"),
     "cut short": (encoded(noise_picture(0))[:200], "damaged"),
     "1 × 1": (encoded(Image.new("RGB", (1, 1))), "at least"),
     "20,000 × 20,000": (encoded(Image.new("1", (20_000, 20_000))), "at most"),
     "very long": (encoded(Image.new("1", (20_000, 8))), "on a side"),
     "missing file": ("/nowhere/picture.png", "no picture file"),
     "folder": (Path("/tmp"), "no picture file"),
-    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+    "endless name": ("x" * 5000, "no picture file"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable picture"),
+    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable picture"),
     "number": (3, "must be"),
     "float array": (np.zeros((8, 8, 3)), "uint8"),
 }
@@ -88,7 +94,7 @@ def test_bad_pictures_get_a_sentence(name: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("question", ["", "   \n", "x" * 100_000, None, 3])
+@pytest.mark.parametrize("question", ["", "   \n", "x" * 100_000, "half \ud83e", None, 3])
 def test_bad_questions_get_a_sentence(question) -> None:
     with pytest.raises(InputError):
         check_question(question)

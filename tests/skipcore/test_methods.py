@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import trained_summary
@@ -71,11 +72,28 @@ def test_counts_and_shares(settings: dict, retained: int, skipped: int) -> None:
         ({"merge_order": "up"}, "raster"),
         ({"positions": "new"}, "original"),
         ({"summary": "mean"}, "AdaptiveSummary"),
+        ({"retain": ["raster"]}, "saliency"),
+        ({"summary_start": "a"}, "whole number"),
+        ({"summary_start": -5}, "negative"),
+        ({"seed": 2**70}, "large"),
+        ({"text_attends_skipped": "no"}, "False, True"),
     ],
 )
 def test_impossible_settings_are_refused_with_a_sentence(settings: dict, says: str) -> None:
     with pytest.raises(InputError, match=says):
         SkipVision(**settings)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    method = SkipVision(np.int64(5), np.float32(0.5))
+    assert json.dumps(method.settings()["num_retained"]) == "5"
+    assert method.settings()["num_skipped"] == 0.5
+
+
+def test_saving_without_a_summary_leaves_none(tmp_path) -> None:
+    save_method(SkipVision(summary=trained_summary(8)), tmp_path)
+    save_method(SkipVision(), tmp_path)
+    assert load_method(tmp_path).summary is None
 
 
 def test_dropping_without_a_place_to_merge_is_refused() -> None:
@@ -105,7 +123,7 @@ def test_labels_and_settings_are_plain() -> None:
     assert Dense().label == "Dense"
     assert SkipVision(36, 0.25).label == "Skip-Vision 36+25%"
     json.dumps([method().settings() for method in METHODS.values()])
-    assert SkipVision(summary=AdaptiveSummary(4)).settings()["summary"] == "trained"
+    assert SkipVision(summary=AdaptiveSummary(4)).settings()["summary"] == "adaptive"
 
 
 def test_summary_starts_as_the_mean_and_learns() -> None:
