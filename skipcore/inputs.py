@@ -81,7 +81,9 @@ def _from_file(source: str | Path | bytes) -> Image.Image:
             f"The picture is too large: use one of at most {MAX_PIXELS // 10**6} million pixels."
         ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError("This file is not a readable picture: use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
+        raise InputError(
+            "This file is not a picture that can be read: use PNG, JPEG, WebP, GIF, BMP or TIFF."
+        ) from error
 
 
 def _file_size(path: Path) -> int:
@@ -124,4 +126,4 @@ def _from_grey(values: np.ndarray) -> Image.Image:
     """Grey of unknown depth: 0–1, 0–255 or 0–65535, by its brightest value."""
     brightest = float(np.nan_to_num(values, posinf=0.0).max())
     depth = 1.0 if brightest <= 1 else 255.0 if brightest <= 255 else 65535.0
-    return Image.fromarray((np.nan_to_num(values / depth).clip(0, 1) * 255).astype(np.uint8))
+    return Image.fromarray((np.nan_to_num(values / depth).clip(0, 1) * 255).round().astype(np.uint8))

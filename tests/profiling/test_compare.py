@@ -129,7 +129,7 @@ def test_stopping_frees_the_model(tiny: Vlm, picture) -> None:
         ({"max_new_tokens": 0}, "at least 1"),
         ({"max_new_tokens": 10**6}, "at most"),
         ({"question": " "}, "Type a question"),
-        ({"image": b"no"}, "not a readable picture"),
+        ({"image": b"no"}, "not a picture"),
         ({"methods": [SkipVision(3, 0)]}, "num_skipped must be at least 1"),
     ],
 )

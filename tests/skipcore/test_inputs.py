@@ -63,15 +63,15 @@ def test_what_is_seen() -> None:
     assert grey == (156, 156, 156)
     assert open_picture(np.zeros((8, 9), np.uint8)).size == (9, 8)
     for mode, value in (("F", 0.5), ("I", 128), ("F", 128.0)):
-        assert open_picture(Image.new(mode, (8, 8), value)).getpixel((0, 0))[0] in (127, 128)
+        assert open_picture(Image.new(mode, (8, 8), value)).getpixel((0, 0))[0] == 128
     dark = Image.fromarray(np.array([[0, 65535]] * 8, np.uint16).repeat(4, axis=1))
     assert open_picture(dark).getpixel((7, 0)) == (255, 255, 255)
 
 
 BAD = {
     "nothing": (None, "Choose a picture"),
-    "not a readable picture": (b"hello, this is text", "not a readable picture"),
-    "empty": (b"", "not a readable picture"),
+    "not a picture": (b"hello, this is text", "not a picture"),
+    "empty": (b"", "not a picture"),
     "cut short": (encoded(noise_picture(0))[:200], "damaged"),
     "1 × 1": (encoded(Image.new("RGB", (1, 1))), "at least"),
     "20,000 × 20,000": (encoded(Image.new("1", (20_000, 20_000))), "at most"),
@@ -79,8 +79,8 @@ BAD = {
     "missing file": ("/nowhere/picture.png", "no picture file"),
     "folder": (Path("/tmp"), "no picture file"),
     "endless name": ("x" * 5000, "no picture file"),
-    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable picture"),
-    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable picture"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
     "number": (3, "must be"),
     "float array": (np.zeros((8, 8, 3)), "uint8"),
 }
