@@ -1,0 +1,30 @@
+"""Running a model, and looking at it, as several tests do."""
+
+from __future__ import annotations
+
+import torch
+
+from skipcore import Vlm
+
+
+def logits(vlm: Vlm, inputs: dict, **more) -> torch.Tensor:
+    with torch.inference_mode():
+        return vlm.model(**inputs, **more).logits
+
+
+def hooks(vlm: Vlm) -> int:
+    return sum(
+        len(getattr(module, name))
+        for module in vlm.model.modules()
+        for name in ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_backward_hooks")
+    )
+
+
+def batch_of(vlm: Vlm, prompts: list[dict], padding_side: str) -> dict:
+    tokenizer = vlm.processor.tokenizer
+    padded = tokenizer.pad(
+        [{"input_ids": prompt["input_ids"][0].tolist()} for prompt in prompts],
+        padding_side=padding_side,
+        return_tensors="pt",
+    )
+    return {**padded, "pixel_values": torch.cat([prompt["pixel_values"] for prompt in prompts])}
