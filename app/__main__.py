@@ -1,0 +1,30 @@
+"""The page on this machine: `python -m app`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from app.main import DEFAULT_MODEL, main
+from skipcore import InputError
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Open the page; returns the exit status (2 for a model that cannot be loaded)."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="The Skip-Vision page.")
+    parser.add_argument(
+        "--model", default=str(DEFAULT_MODEL), help="model folder or Hub id (default: the built-in model)"
+    )
+    parser.add_argument("--host", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860 on)")
+    options = parser.parse_args(arguments)
+    try:
+        main(options.model, options.host, options.port)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

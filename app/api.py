@@ -1,0 +1,56 @@
+"""The API: the same comparison as on the page, as one typed endpoint."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, Literal
+
+import gradio as gr
+
+from app.comparing import Refusal, Settings, run
+from profiling import Report
+from skipcore import Vlm
+
+RetainRule = Literal["saliency", "raster", "uniform", "random"]
+
+
+def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
+    """The function behind the endpoint `/compare`."""
+
+    def compare(
+        image: gr.FileData,
+        question: str,
+        num_retained: int | float = 100,
+        num_skipped: int | float = 156,
+        retain: RetainRule = "saliency",
+        text_attends_skipped: bool = False,
+        max_new_tokens: int = 32,
+        repeats: int = 1,
+    ) -> dict[str, Any]:
+        """Ask one question about a picture, dense and with Skip-Vision on the same weights, and measure both.
+
+        Args:
+            image: a picture file.
+            question: what to ask about it.
+            num_retained: visual tokens that run the whole decoder block: a count, or a share such as 0.2.
+            num_skipped: visual tokens that skip the FFN and leave the KV cache, likewise; the rest is merged into them.
+            retain: which tokens are retained: "saliency", "raster", "uniform" or "random".
+            text_attends_skipped: whether text sees the skipped tokens while the prompt is read.
+            max_new_tokens: longest answer, 1 to 256.
+            repeats: timed runs per method, 1 to 20; times are medians.
+
+        Returns:
+            The report: both answers, times, FLOPs and KV bytes (measured and predicted), and what was saved.
+        """
+        settings = Settings(num_retained, num_skipped, retain, text_attends_skipped, max_new_tokens, repeats)
+        try:
+            with closing(run(vlm, image, question, settings, threading.Event())) as events:
+                *_, report = events
+        except Refusal as refusal:
+            raise gr.Error(str(refusal), print_exception=False) from refusal
+        assert isinstance(report, Report)
+        return report.to_dict()
+
+    return compare

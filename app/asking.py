@@ -1,0 +1,116 @@
+"""What happens between Ask and the last figure: events of a run in, changes of the page out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import gradio as gr
+
+from app.comparing import Refusal, Settings, run
+from app.panels import Changes
+from app.panels.answers import AnswersPanel, LiveAnswer
+from app.panels.ask import AskPanel
+from app.panels.latency import LatencyPanel
+from app.panels.layers import LayersPanel
+from app.panels.tokens import TokensPanel
+from profiling import Report
+from profiling.events import NewText, Progress, Started, Traced
+from skipcore import Vlm
+
+STOPPED = "Stopped. Ask again whenever you like."
+# Redrawing more often than this helps no reader and costs the browser.
+SECONDS_BETWEEN_REDRAWS = 0.04
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The panels at work together on one visitor's questions.
+
+    Attributes:
+        report: the visitor's last report.
+        stop: the event that ends the visitor's run.
+    """
+
+    vlm: Vlm
+    ask_panel: AskPanel
+    answers: AnswersPanel
+    tokens: TokensPanel
+    layers: LayersPanel
+    latency: LatencyPanel
+    report: gr.State
+    stop: gr.State
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Components whose values `ask` takes, in its order."""
+        return [*self.ask_panel.inputs, *self.tokens.controls]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Every component that `ask` may change."""
+        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency)
+        return [self.report, self.stop, *(component for panel in panels for component in panel.outputs)]
+
+    def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
+        """Run one comparison and show it as it goes. On bad input what was there before stays.
+
+        Args:
+            picture: the uploaded file as the browser sends it.
+            values: the settings, then the controls of the token overlay.
+        """
+        settings, controls = values[: -len(self.tokens.controls)], values[-len(self.tokens.controls) :]
+        stop = threading.Event()
+        yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
+        try:
+            with closing(run(self.vlm, picture, question, Settings(*settings), stop)) as events:
+                yield from self._follow(events, controls)
+            if stop.is_set():
+                yield self.ask_panel.idle(STOPPED)
+        except Refusal as refusal:
+            yield self.ask_panel.idle(str(refusal), failed=True)
+        finally:
+            stop.set()  # also when the visitor left: whatever still runs ends before its next token
+
+    def _follow(self, events: Iterator[Any], controls: tuple[Any, ...]) -> Iterator[Changes]:
+        live: list[LiveAnswer] = []
+        names: tuple[str, ...] = ()
+        vision_ms = drawn = 0.0
+        for event in events:
+            match event:
+                case Started():
+                    names, vision_ms = event.arms, event.vision_ms
+                    live = [LiveAnswer(name) for name in names]
+                case Traced(number, trace):
+                    live[number] = live[number].with_trace(trace)
+                case Progress(number, timed_run, runs):
+                    # from here on no setting can be refused any more, so the last answers may go
+                    progress = self.ask_panel.running(f"{names[number]}: timed run {timed_run} of {runs}…")
+                    yield self.answers.show_live(live) | progress
+                case NewText(number):
+                    live[number] = live[number].with_text(event, vision_ms)
+                    if monotonic() - drawn > SECONDS_BETWEEN_REDRAWS:
+                        yield self.answers.show_live(live)
+                        drawn = monotonic()
+                case Report():
+                    yield self._finish(event, controls)
+
+    def _finish(self, report: Report, controls: tuple[Any, ...]) -> Changes:
+        return (
+            {self.report: report}
+            | self.answers.show(report)
+            | self.tokens.show(report, *controls)
+            | self.layers.show(report)
+            | self.latency.show(report)
+            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
+        )
+
+    def end(self, stop: threading.Event | None) -> Changes:
+        """What the Stop button does: end the run that `stop` belongs to."""
+        if stop is not None:
+            stop.set()
+        return self.ask_panel.idle(STOPPED)

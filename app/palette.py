@@ -1,0 +1,36 @@
+"""The colours of the whole product (Okabe–Ito, told apart by the colour-blind), in one place."""
+
+from __future__ import annotations
+
+from skipcore import Role
+
+RETAINED = "#0072B2"
+SKIPPED = "#E69F00"
+SUMMARY = "#56B4E9"
+TEXT = "#8C9096"
+MERGED = "#B4B8BD"
+SKIP_VISION = "#009E73"
+# Dense: black on light. theme.css turns exactly this colour to near-white inside figures of a dark page.
+INK = "#101014"
+NO_FFN = "#8C9096"
+OTHER_ARMS = ("#CC79A7", "#D55E00", "#0072B2")
+
+ROLES: dict[Role, str] = {
+    Role.TEXT: TEXT,
+    Role.RETAINED: RETAINED,
+    Role.SKIPPED: SKIPPED,
+    Role.SUMMARY: SUMMARY,
+}
+
+# Viridis: even in lightness, safe for the colour-blind. For magnitudes, on the picture and in the heat map.
+RAMP = ("#440154", "#482878", "#3E4A89", "#31688E", "#26828E", "#1F9E89", "#35B779", "#6DCD59", "#B4DE2C", "#FDE725")
+
+
+def arm_colour(number: int) -> str:
+    """The colour of a report's arm: dense first, then Skip-Vision, then whatever else was compared."""
+    return (INK, SKIP_VISION, *OTHER_ARMS)[number % (2 + len(OTHER_ARMS))]
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """ "#0072B2" as (0, 114, 178)."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

@@ -1,0 +1,8 @@
+"""The parts of the page, one file each: it lays out its components and says how they show a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Components of the page with the values or updates they get.
+Changes = dict[Any, Any]

@@ -1,0 +1,175 @@
+"""Ask: a picture, a question, settings; Ask and Stop; and one line that says how it went."""
+
+from __future__ import annotations
+
+from html import escape
+
+import gradio as gr
+
+from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS
+from app.examples import Example
+from app.panels import Changes
+from skipcore import SkipVision, Vlm
+from skipcore.methods.retain import RETAIN_RULES
+
+READY = "Choose a picture, type a question, press Ask."
+
+
+class AskPanel:
+    """The left side of the page.
+
+    Attributes:
+        inputs: what a run needs: picture, question, then `Settings` in the order of its fields.
+        outputs: what `running` and `idle` change.
+    """
+
+    def __init__(self, vlm: Vlm, num_visual_tokens: int, examples: list[Example]) -> None:
+        own = vlm.method or SkipVision()
+        first = examples[0] if examples else None
+        self.picture = gr.Image(
+            value=first.image if first else None,
+            label="Picture",
+            sources=["upload", "clipboard", "webcam"],
+            height=260,
+            buttons=[],
+            elem_id="picture",
+            alt_text="The picture you ask about",
+        )
+        if examples:
+            self._lay_out_examples(examples)
+        self.question = gr.Textbox(
+            value=first.question if first else "",
+            label="Question",
+            placeholder="What shape is in the picture?",
+            lines=1,
+            max_lines=4,
+            elem_id="question",
+        )
+        with gr.Row():
+            self.ask_button = gr.Button("Ask", variant="primary", scale=3, min_width=120, elem_id="ask")
+            self.stop_button = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
+        self.notice = gr.HTML(notice(READY), elem_id="notice")
+        with gr.Accordion("Settings", open=False, elem_id="settings"):
+            self._lay_out_settings(own, num_visual_tokens)
+        if examples:
+            self.gallery.click(
+                lambda number: (examples[number].image, examples[number].question),
+                self.gallery,
+                [self.picture, self.question],
+                queue=False,
+                show_progress="hidden",
+                api_visibility="private",
+            )
+        self.outputs = [self.ask_button, self.stop_button, self.notice]
+        self.inputs = [
+            self.picture,
+            self.question,
+            self.retained,
+            self.skipped,
+            self.retain,
+            self.text_attends_skipped,
+            self.max_new_tokens,
+            self.repeats,
+        ]
+
+    def _lay_out_examples(self, examples: list[Example]) -> None:
+        thumbnail = gr.Image(render=False)
+        self.gallery = gr.Dataset(
+            components=[thumbnail],
+            samples=[[example.image] for example in examples],
+            type="index",
+            layout="gallery",
+            samples_per_page=8,
+            label="Or take an example",
+            elem_id="examples",
+        )
+        # a clicked example counts as an upload, but must outlive the cleaning of uploads
+        self.picture.keep_in_cache |= thumbnail.keep_in_cache
+
+    def _lay_out_settings(self, own: SkipVision, most: int) -> None:
+        self.retained = gr.Slider(
+            0,
+            most,
+            _count(own.num_retained, most),
+            step=1,
+            precision=0,
+            label=LABELS["num_retained"],
+            info="Run the whole decoder block.",
+            elem_id="retained",
+            buttons=[],
+        )
+        self.skipped = gr.Slider(
+            0,
+            most,
+            _count(own.num_skipped, most),
+            step=1,
+            precision=0,
+            label=LABELS["num_skipped"],
+            info="Run attention only and leave the KV cache. All others are merged into them.",
+            elem_id="skipped",
+            buttons=[],
+        )
+        self.retain = gr.Dropdown(
+            [(RULE_NAMES.get(name, name), name) for name in RETAIN_RULES],
+            value=own.retain,
+            label="Retain",
+            elem_id="retain",
+        )
+        self.text_attends_skipped = gr.Checkbox(
+            own.text_attends_skipped, label="Text sees skipped tokens while reading the prompt"
+        )
+        self.max_new_tokens = gr.Slider(
+            1, MAX_NEW_TOKENS, 32, step=1, precision=0, label=LABELS["max_new_tokens"], buttons=[]
+        )
+        self.repeats = gr.Slider(
+            1,
+            MAX_REPEATS,
+            3,
+            step=1,
+            precision=0,
+            label=LABELS["repeats"],
+            info="More runs, steadier figures.",
+            buttons=[],
+        )
+
+    def running(self, sentence: str) -> Changes:
+        """While a run goes on: Stop instead of Ask."""
+        return {
+            self.ask_button: gr.update(interactive=False),
+            self.stop_button: gr.update(interactive=True),
+            self.notice: notice(sentence),
+        }
+
+    def idle(self, sentence: str, *, failed: bool = False) -> Changes:
+        """After a run; the sentence of a failed one may name settings as the library does."""
+        for setting, label in LABELS.items():
+            sentence = sentence.replace(setting, f"“{label}”")
+        return {
+            self.ask_button: gr.update(interactive=True),
+            self.stop_button: gr.update(interactive=False),
+            self.notice: notice(sentence, failed=failed),
+        }
+
+
+LABELS = {
+    "num_retained": "Retained tokens",
+    "num_skipped": "Skipped tokens",
+    "max_new_tokens": "Longest answer, in tokens",
+    "repeats": "Timed runs of each",
+}
+RULE_NAMES = {
+    "saliency": "the most distinct (saliency)",
+    "raster": "the first ones (raster)",
+    "uniform": "evenly spaced (uniform)",
+    "random": "at random (random)",
+}
+
+
+def notice(sentence: str, *, failed: bool = False) -> str:
+    """The line under the buttons, read aloud by screen readers when it changes."""
+    kind = "failed" if failed else "calm"
+    return f'<p class="notice {kind}" role="status" aria-live="polite">{escape(sentence)}</p>'
+
+
+def _count(count: int | float, most: int) -> int:
+    return min(round(count * most) if isinstance(count, float) else count, most)

@@ -1,0 +1,89 @@
+"""The values behind each chart as small HTML tables, for those who cannot or do not want to read charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from app import wording
+from app.figures.latency import PHASES
+from app.medians import medians_of
+from profiling import Report
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells of plain text as a table; the first cell of a row is its heading."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    return f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def medians_table(report: Report) -> str:
+    """Median FFN update by layer, arm and role."""
+    columns: dict[str, np.ndarray] = {}
+    for arm in report.arms:
+        for name, values in (medians_of(report, arm) or {}).items():
+            columns[f"{arm.name}: {name}"] = values
+    if not columns:
+        return "<p>The FFN update is not available: it was not recorded.</p>"
+    layers = len(next(iter(columns.values())))
+    rows = [
+        [f"Layer {layer + 1}", *("no FFN" if np.isnan(v[layer]) else f"{v[layer]:.3f}" for v in columns.values())]
+        for layer in range(layers)
+    ]
+    return html_table(["", *columns], rows)
+
+
+def kv_table(report: Report) -> str:
+    """Bytes of the KV cache by layer and arm, measured and predicted."""
+    head = [""]
+    for arm in report.arms:
+        head += [f"{arm.name}: measured", "predicted"]
+    rows = []
+    for layer in range(len(report.arms[0].layer_kv_bytes)):
+        row = [f"Layer {layer + 1}"]
+        for arm in report.arms:
+            row += [f"{arm.layer_kv_bytes[layer]:,} B", f"{arm.layer_kv_bytes_predicted[layer]:,} B"]
+        rows.append(row)
+    return html_table(head, rows)
+
+
+def latency_table(report: Report) -> str:
+    """Median, 90th percentile and range of every phase and arm; then what else was measured, or why it was not."""
+    rows = []
+    for name, title in {**PHASES, "tpot_ms": "decode, per token", "ttft_ms": "first token (vision + prefill)"}.items():
+        for arm in report.arms[:1] if name == "vision_ms" else report.arms:
+            spread = arm.spread.get(name)
+            label = title if name == "vision_ms" else f"{title}: {arm.name}"
+            if spread is None:
+                rows.append([label, *[wording.NOT_AVAILABLE] * 3])
+                continue
+            values = [f"{spread.p50:.2f} ms", f"{spread.p90:.2f} ms", f"{spread.min:.2f} to {spread.max:.2f} ms"]
+            rows.append([label, *values])
+    return html_table(["", "median", "p90", "fastest to slowest"], rows) + device_table(report)
+
+
+def device_table(report: Report) -> str:
+    """FLOPs, memory and energy by arm. Where a figure is None, the reason follows."""
+    rows = [
+        ["prefill FLOPs, counted", *(wording.operations(arm.flops_prefill) for arm in report.arms)],
+        ["prefill FLOPs, predicted", *(wording.operations(arm.flops_prefill_predicted) for arm in report.arms)],
+        ["peak memory", *(wording.size(arm.peak_memory_bytes) for arm in report.arms)],
+        [
+            "energy",
+            *(wording.NOT_AVAILABLE if arm.energy_j is None else f"{arm.energy_j:.3g} J" for arm in report.arms),
+        ],
+    ]
+    reasons = "".join(
+        f"<p class='reason'>{_FIGURE_NAMES.get(name, name)}: not available; {escape(reason)}.</p>"
+        for name, reason in report.unavailable.items()
+    )
+    return html_table(["", *(arm.name for arm in report.arms)], rows) + reasons
+
+
+_FIGURE_NAMES = {"peak_memory_bytes": "Peak memory", "energy_j": "Energy"}

@@ -1,0 +1,94 @@
+"""Numbers and findings as people say them. Plain text; whoever puts it into HTML escapes it."""
+
+from __future__ import annotations
+
+from profiling import Report, Savings
+
+NOT_AVAILABLE = "not available"
+
+
+def milliseconds(value: float | None) -> str:
+    """ "48 ms", "7.3 ms", "1.20 s"."""
+    if value is None:
+        return NOT_AVAILABLE
+    if value >= 1000:
+        return f"{value / 1000:.2f} s"
+    return f"{value:.0f} ms" if value >= 20 else f"{value:.1f} ms"
+
+
+def size(value: float | None) -> str:
+    """Bytes in decimal units: "467 kB", "2.41 MB"."""
+    if value is None:
+        return NOT_AVAILABLE
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def operations(value: float) -> str:
+    """FLOPs: "1.71 GFLOP"."""
+    for factor, unit in ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f} FLOP"
+
+
+def pace(tokens_per_second: float | None) -> str:
+    """ "314 tokens/s"."""
+    return NOT_AVAILABLE if tokens_per_second is None else f"{tokens_per_second:.3g} tokens/s"
+
+
+def change(saved: float | None) -> str:
+    """A share saved as a change: 0.53 → "−53 %", −0.08 → "+8 %"."""
+    if saved is None:
+        return NOT_AVAILABLE
+    percent = round(saved * 100)
+    return "±0 %" if percent == 0 else f"{'−' if percent > 0 else '+'}{abs(percent)} %"
+
+
+def share(value: float | None) -> str:
+    """0.87 → "87 %"."""
+    return NOT_AVAILABLE if value is None else f"{round(value * 100)} %"
+
+
+def saving_sentence(report: Report) -> str:
+    """The headline: what the last arm saved against the first, and how much of it became time."""
+    first, last = report.arms[0], report.arms[-1]
+    saved = report.savings.get(last.name)
+    if saved is None:
+        return "Only one method ran, so there is nothing to compare."
+    same = first.answer.strip() == last.answer.strip()
+    answers = "The same answer" if same else "A different answer"
+    first_token = _faster_or_slower(saved.ttft)
+    return f"{answers}, its first token {first_token}. {flops_sentence(saved)}"
+
+
+def flops_sentence(saved: Savings) -> str:
+    """How much of the FLOP saving became time."""
+    if saved.flops_turned_into_time is None:
+        return "No prefill FLOPs were saved with these settings."
+    if saved.flops_turned_into_time <= 0:
+        return f"It saves {share(saved.flops_prefill)} of the prefill FLOPs, but none of that became time."
+    return (
+        f"It saves {share(saved.flops_prefill)} of the prefill FLOPs, "
+        f"and {share(saved.flops_turned_into_time)} of that saving became time."
+    )
+
+
+def conditions_sentence(report: Report) -> str:
+    """What the figures were measured on."""
+    device = report.device
+    runs = "one timed run" if report.repeats == 1 else f"median of {report.repeats} timed runs"
+    threads = f", {device['threads']} CPU thread{'s' * (device['threads'] != 1)}" if device["kind"] == "cpu" else ""
+    return (
+        f"Measured on {device['name']} ({device['dtype']}{threads}): {runs} each, in turns, after a warm-up. "
+        f"Model: {report.model}."
+    )
+
+
+def _faster_or_slower(saved: float) -> str:
+    percent = round(abs(saved) * 100)
+    if percent == 0:
+        return "just as soon"
+    return f"{percent} % {'sooner' if saved > 0 else 'later'}"

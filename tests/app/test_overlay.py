@@ -1,0 +1,117 @@
+"""The token overlay: every token in its place, in its colour."""
+
+from __future__ import annotations
+
+import hand_made
+import numpy as np
+import pytest
+from PIL import Image
+
+from app import palette
+from app.overlay import LONGEST_SIDE, View, common_scale, ramp_colours, share_of_scale, token_pictures
+
+CELL = LONGEST_SIDE // 3
+RED = Image.new("RGB", (60, 40), (200, 30, 30))
+
+
+def draw(view: View, plan=hand_made.SKIPPING, layer: int = 0, **changes) -> np.ndarray:
+    """The one overlay of the hand-made trace, as cells [rows, columns, pixels of a cell, RGB]."""
+    [picture] = token_pictures([RED], hand_made.trace(plan, **changes), view, layer, (0.01, 1.0))
+    pixels = np.asarray(picture).reshape(2, CELL, 3, CELL, 3)
+    return pixels.transpose(0, 2, 1, 3, 4)
+
+
+def holds(cell: np.ndarray, colour: str) -> bool:
+    """Whether any pixel of a cell has this colour."""
+    return bool((cell == palette.rgb(colour)).all(axis=-1).any())
+
+
+def test_the_size_is_whole_cells() -> None:
+    [picture] = token_pictures([RED], hand_made.trace(hand_made.DENSE), View.ROLE, 0)
+    assert picture.size == (3 * CELL, 2 * CELL)
+
+
+def test_roles_are_outlined_in_their_colours() -> None:
+    cells = draw(View.ROLE)
+    for row, column in [(0, 0), (1, 2)]:
+        assert holds(cells[row, column], palette.RETAINED) and not holds(cells[row, column], palette.SKIPPED)
+    for row, column in [(0, 1), (1, 1)]:
+        assert holds(cells[row, column], palette.SKIPPED) and not holds(cells[row, column], palette.RETAINED)
+    for row, column in [(0, 2), (1, 0)]:
+        assert not holds(cells[row, column], palette.SKIPPED) and not holds(cells[row, column], palette.RETAINED)
+
+
+def test_retained_tokens_show_the_picture_and_merged_ones_fade() -> None:
+    cells = draw(View.ROLE)
+    middle = slice(CELL // 2 - 5, CELL // 2 + 5)
+    assert (cells[0, 0][middle, middle] == (200, 30, 30)).all()
+    merged = cells[0, 2][middle, middle].astype(int)
+    assert np.ptp(merged, axis=-1).max() < 60 < np.ptp([200, 30, 30])
+
+
+def test_skipped_tokens_are_hatched_for_the_colour_blind() -> None:
+    inside = draw(View.ROLE)[0, 1][CELL // 4 : -CELL // 4, CELL // 4 : -CELL // 4].astype(int)
+    assert inside.sum(axis=-1).std() > 10  # lines, not a flat tint
+
+
+def test_dense_marks_every_token_as_retained() -> None:
+    cells = draw(View.ROLE, hand_made.DENSE)
+    assert all(holds(cells[row, column], palette.RETAINED) for row in range(2) for column in range(3))
+
+
+def test_updates_colour_what_ran_and_hatch_what_did_not() -> None:
+    cells = draw(View.UPDATE, layer=1)
+    ran, skipped = cells[0, 0], cells[0, 1]
+    assert ran.reshape(-1, 3).std(axis=0).max() < 1  # one colour
+    assert not np.isnan(skipped).any() and np.ptp(skipped.astype(int), axis=-1).max() < 12  # grey, hatched
+    assert skipped.astype(int).sum(axis=-1).std() > 10
+
+
+def test_updates_grow_along_the_ramp() -> None:
+    low, high = (draw(View.UPDATE, hand_made.DENSE, layer)[0, 0].mean(axis=(0, 1)) for layer in (0, 2))
+    assert high[1] > low[1]  # viridis goes from violet to green
+
+
+def test_updates_that_were_not_recorded_are_not_zero() -> None:
+    cells = draw(View.UPDATE, hand_made.DENSE, recorded=False)
+    assert np.ptp(cells.astype(int), axis=-1).max() < 12
+
+
+def test_merges_point_from_each_merged_token_to_its_taker() -> None:
+    cells = draw(View.MERGES)
+    for row, column in [(0, 1), (0, 2), (1, 0), (1, 1)]:
+        assert holds(cells[row, column], palette.SKIPPED)
+    assert not holds(cells[0, 0], palette.SKIPPED) and not holds(cells[1, 2], palette.SKIPPED)
+
+
+@pytest.mark.parametrize("view", View)
+def test_two_pictures_show_their_own_tokens(view: View) -> None:
+    pictures = [RED, RED]
+    first, second = token_pictures(pictures, hand_made.trace(hand_made.SKIPPING, 2), view, 0, (0.01, 1.0))
+    assert first.size == second.size == (3 * CELL, 2 * CELL)
+    if view is not View.UPDATE:  # same plan, same picture
+        assert first.tobytes() == second.tobytes()
+
+
+def test_as_many_pictures_as_grids() -> None:
+    with pytest.raises(ValueError):
+        token_pictures([RED], hand_made.trace(hand_made.SKIPPING, 2), View.ROLE, 0)
+
+
+def test_the_scale_is_of_what_ran() -> None:
+    trace = hand_made.trace(hand_made.SKIPPING)
+    low, high = common_scale([trace])
+    assert trace.ffn_update is not None
+    assert np.nanmin(trace.ffn_update) <= low < high <= np.nanmax(trace.ffn_update)
+    assert common_scale([hand_made.trace(hand_made.DENSE, recorded=False)]) == common_scale([]) == (0.01, 1.0)
+
+
+def test_the_scale_is_logarithmic_and_keeps_what_is_missing_apart() -> None:
+    shares = share_of_scale(np.array([0.0, 0.01, 0.1, 1.0, 5.0, np.nan]), (0.01, 1.0))
+    assert np.allclose(shares[:5], [0, 0, 0.5, 1, 1]) and np.isnan(shares[5])
+
+
+def test_the_ramp_ends_where_it_says() -> None:
+    colours = ramp_colours(np.array([-1.0, 0.0, 1.0, 7.0]))
+    assert colours[0].tolist() == colours[1].tolist() == list(palette.rgb(palette.RAMP[0]))
+    assert colours[2].tolist() == colours[3].tolist() == list(palette.rgb(palette.RAMP[-1]))
