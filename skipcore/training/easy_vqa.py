@@ -1,0 +1,50 @@
+"""easy-VQA (the `easy-vqa` package on PyPI, MIT): 64 x 64 pictures of one shape, with questions and one-word answers.
+
+Its own split is kept: 4,000 pictures to train on, 1,000 to test on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import easy_vqa
+import numpy as np
+from PIL import Image
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture, uint8 [64, 64, 3], and its questions with their answers."""
+
+    pixels: np.ndarray
+    questions: tuple[tuple[str, str], ...]
+
+
+@cache
+def load_split(split: Split) -> tuple[Picture, ...]:
+    """The pictures of one split in the order of their numbers."""
+    questions: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for question, answer, number in _records(split):
+        questions[number].append((question, answer))
+    paths = easy_vqa.get_train_image_paths() if split == "train" else easy_vqa.get_test_image_paths()
+    pictures = []
+    for number in sorted(paths):
+        with Image.open(paths[number]) as image:
+            pictures.append(Picture(np.array(image.convert("RGB")), tuple(questions[number])))
+    return tuple(pictures)
+
+
+def questions_of(split: Split) -> list[str]:
+    """Every different question of a split, sorted."""
+    return sorted({question for question, _, _ in _records(split)})
+
+
+def _records(split: Split) -> list[tuple[str, str, int]]:
+    """(question, answer, picture's number) for each question of a split."""
+    columns = easy_vqa.get_train_questions() if split == "train" else easy_vqa.get_test_questions()
+    return list(zip(*columns, strict=True))

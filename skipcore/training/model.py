@@ -1,0 +1,171 @@
+"""The untrained built-in model: a small stock `LlavaForConditionalGeneration` with its tokenizer and processor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from skipcore.training.easy_vqa import questions_of
+from skipcore.training.questions import every_answer, every_phrase
+
+IMAGE_SIDE = 336
+PATCH_SIDE = 14
+GRID = IMAGE_SIDE // PATCH_SIDE
+PAD, END, IMAGE = "<pad>", "</s>", "<image>"
+
+# LLaVA-1.5's form of a conversation.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}USER: {% else %} {% endif %}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% endif %}"
+    "{% if message['role'] == 'user' %} ASSISTANT:{% else %}</s>{% endif %}"
+    "{% endfor %}"
+)
+PROMPT_START = "USER: "
+"""What stands before the image tokens."""
+
+
+def prompt_end(question: str) -> str:
+    """What stands between the image tokens and the answer."""
+    return f"\n{question} ASSISTANT:"
+
+
+def answer_text(answer: str) -> str:
+    """What the model is to write."""
+    return f" {answer}{END}"
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Widths and depths of the built-in model. Tower and decoder have the same width."""
+
+    width: int = 128
+    tower_layers: int = 4
+    decoder_layers: int = 4
+    heads: int = 4
+    tower_ffn: int = 512
+    decoder_ffn: int = 384
+    vocabulary: int = 1024
+
+
+def build_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer learned from the questions; it can encode any text without loss."""
+    phrases = questions_of("train") + every_phrase()
+    phrases += [phrase.capitalize() for phrase in phrases] + [phrase.upper() for phrase in phrases]
+    texts = [f"{PROMPT_START}{prompt_end(phrase)}" for phrase in phrases]
+    texts += [answer_text(answer) for answer in every_answer() for _ in range(20)]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, END, IMAGE],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        extra_special_tokens={"image_token": IMAGE},
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_max_length=2048,
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    """A stock processor that resizes the whole picture to 336 x 336, so that nothing of it is lost."""
+    image_processor = CLIPImageProcessor(
+        size={"height": IMAGE_SIDE, "width": IMAGE_SIDE},
+        crop_size={"height": IMAGE_SIDE, "width": IMAGE_SIDE},
+        do_center_crop=False,
+        do_convert_rgb=True,
+    )
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=PATCH_SIDE,
+        vision_feature_select_strategy="default",
+        image_token=IMAGE,
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, size: ModelSize, seed: int) -> LlavaForConditionalGeneration:
+    """The model with random weights; the tower's positions start as smooth waves, so that they can be interpolated."""
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=size.width,
+            intermediate_size=size.tower_ffn,
+            projection_dim=size.width,
+            num_hidden_layers=size.tower_layers,
+            num_attention_heads=size.heads,
+            image_size=IMAGE_SIDE,
+            patch_size=PATCH_SIDE,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=size.width,
+            intermediate_size=size.decoder_ffn,
+            num_hidden_layers=size.decoder_layers,
+            num_attention_heads=size.heads,
+            num_key_value_heads=size.heads,
+            max_position_embeddings=2048,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            tie_word_embeddings=True,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_seq_length=GRID * GRID,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(config)
+    positions: nn.Embedding = model.model.vision_tower.embeddings.position_embedding
+    with torch.no_grad():
+        positions.weight[1:] = 0.3 * waves(GRID, size.width)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=64
+    )
+    return model
+
+
+def waves(grid: int, width: int) -> Tensor:
+    """Sine and cosine of each place's row and column in several wavelengths. [grid², width]"""
+    lengths = torch.logspace(math.log10(3.0), math.log10(4.0 * grid), width // 4)
+    turns = torch.arange(grid).unsqueeze(1) * (2 * math.pi / lengths)
+    along = torch.cat([turns.sin(), turns.cos()], dim=1)
+    rows = along.unsqueeze(1).expand(grid, grid, -1)
+    columns = along.unsqueeze(0).expand(grid, grid, -1)
+    return torch.cat([rows, columns], dim=2).reshape(grid * grid, -1)
+
+
+def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
+    """Write model, generation settings and processor the stock way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
