@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import METHOD_NAMES, methods_for, noise_picture
+from model_runs import batch_of, hooks, logits
 from reference import hidden_states, sequence
 from transformers import DynamicCache
 
-from runs import batch_of, hooks, logits
 from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm
 
 SKIPPING = [name for name in METHOD_NAMES if name != "dense"]

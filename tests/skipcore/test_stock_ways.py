@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import methods_for, noise_picture, trained_summary
+from model_runs import batch_of, hooks
 
-from runs import batch_of, hooks
 from skipcore import Dense, InputError, SkipVision, Vlm
 
 QUESTION = "What colour is the shape?"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("easy_vqa")
 
@@ -53,6 +54,15 @@ TINY = Recipe(
         ),
     ),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: threads that wait for each other would take longer than the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +172,7 @@ def test_training_prompt_is_the_processor_s(processor) -> None:
     batch = make_batch([example], 336, processor, one_question_a_row=True)
     content = [{"type": "image"}, {"type": "text", "text": example.questions[0][0]}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    inputs = processor(images=[example.pixels], text=[text], return_tensors="pt")
+    inputs = processor(images=[Image.fromarray(example.pixels)], text=[text], return_tensors="pt")
     length = inputs["input_ids"].shape[1]
     assert torch.equal(batch.input_ids[:, :length], inputs["input_ids"])
     assert torch.equal(batch.position_ids[0], torch.arange(batch.position_ids.shape[1]))
