@@ -86,10 +86,10 @@ def waiting_card(name: str) -> str:
 def answer_card(answer: LiveAnswer, number: int) -> str:
     """An answer with its measures, as HTML; all text is escaped."""
     measures = [
-        ("first token", "–" if answer.ttft_ms is None else wording.milliseconds(answer.ttft_ms)),
-        ("pace", wording.pace(answer.tokens_per_s) if answer.done or answer.tokens_per_s else "–"),
+        ("time to first token", "–" if answer.ttft_ms is None else wording.milliseconds(answer.ttft_ms)),
+        ("decode", wording.pace(answer.tokens_per_s) if answer.done or answer.tokens_per_s else "–"),
         ("KV cache", "–" if answer.kv_bytes is None else wording.size(answer.kv_bytes)),
-        ("tokens in it", "–" if answer.kv_tokens is None else f"{answer.kv_tokens:,.0f}"),
+        ("tokens in the cache", "–" if answer.kv_tokens is None else f"{answer.kv_tokens:,.0f}"),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in measures)
     text = escape(answer.text.strip()) or ("<i>(an empty answer)</i>" if answer.done else "&nbsp;")

@@ -13,6 +13,11 @@ from skipcore import SkipVision, Vlm
 from skipcore.methods.retain import RETAIN_RULES
 
 READY = "Choose a picture, type a question, press Ask."
+# What a model cannot know is said before anyone asks.
+WORLDS = {
+    "scenes": "The built-in model is tiny: it knows circles, rectangles, triangles and stars in plain colors, "
+    "and nothing else. With several shapes it often mixes up which has which color.",
+}
 
 
 class AskPanel:
@@ -48,7 +53,7 @@ class AskPanel:
         with gr.Row():
             self.ask_button = gr.Button("Ask", variant="primary", scale=3, min_width=120, elem_id="ask")
             self.stop_button = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
-        self.notice = gr.HTML(notice(READY), elem_id="notice")
+        self.notice = gr.HTML(notice(f"{READY} {WORLDS.get(vlm.name, '')}".strip()), elem_id="notice")
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             self._lay_out_settings(own, num_visual_tokens)
         if examples:

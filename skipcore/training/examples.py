@@ -33,12 +33,12 @@ class ExamplePicture:
 
 
 EXAMPLES = (
-    ExamplePicture("three-shapes.png", 43, "How many shapes are there?"),
+    ExamplePicture("three-shapes.png", 43, "What colors are there?"),
     ExamplePicture("gray-triangle.png", 4, "What shape is in the image?", is_easy=True),
-    ExamplePicture("two-shapes.png", 38, "What colors are there?"),
-    ExamplePicture("pink-star.png", 37, "Describe the picture."),
+    ExamplePicture("two-shapes.png", 38, "How many shapes are there?"),
+    ExamplePicture("purple-circle.png", 34, "Describe the picture."),
     ExamplePicture("four-shapes.png", 12, "Is there a blue circle?"),
-    ExamplePicture("green-triangle.png", 14, "What color is the shape?", is_easy=True),
+    ExamplePicture("three-circles.png", 31, "How many shapes do you see?"),
 )
 
 

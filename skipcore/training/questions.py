@@ -76,7 +76,8 @@ CLEAR_DISTANCE = 0.06
 class SceneShares:
     """Which questions are put to scenes; the shares add up to 1.
 
-    Some scenes have no clear answer to questions of `colour`, `kind`, `place` or `relation`: leave a share to others.
+    Raises:
+        ValueError: only questions are left to which some scenes have no clear answer.
     """
 
     presence: float = 0.26
@@ -87,6 +88,10 @@ class SceneShares:
     relation: float = 0.06
     listing: float = 0.06
     description: float = 0.08
+
+    def __post_init__(self) -> None:
+        if self.presence + self.count + self.listing + self.description == 0:
+            raise ValueError("Leave a share to presence, count, listing or description: every scene can answer them.")
 
 
 EVERY_QUESTION = SceneShares()

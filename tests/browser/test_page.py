@@ -155,7 +155,7 @@ def test_one_question_two_answers_and_every_panel(visit, picture: Path) -> None:
         card = page.locator(f"#answer-{number}")
         expect(card.locator("h2")).to_contain_text(name)
         assert card.locator(".text").inner_text().strip()
-        for measure in ("first token", "pace", "KV cache", "tokens in it"):
+        for measure in ("time to first token", "decode", "KV cache", "tokens in the cache"):
             expect(card).to_contain_text(measure)
     expect(page.locator("#headline .sentence")).to_contain_text("that saving became time")
     expect(page.locator("#headline .numbers dd")).to_have_count(4)
