@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
 from torch import Tensor
+
+from skipcore.errors import InputError
 
 Grid = tuple[int, int]
 
@@ -159,3 +161,43 @@ def plan_sample(
         runs_ffn = kept.clone()
         runs_ffn[:, ffn_anyway] = True
     return TokenPlan(torch.cat(source), slot_role, token_slot, runs_ffn, kept, tuple(summaries), tuple(grids))
+
+
+def plan_batch(
+    plan_image: Callable[[VisualTokens], ImagePlan],
+    embeds: Tensor,
+    visual: Tensor,
+    real: Tensor,
+    grids: Sequence[Grid],
+    num_layers: int,
+) -> list[TokenPlan]:
+    """One plan for each sample of a batch.
+
+    Args:
+        plan_image: decides for one picture.
+        embeds: [batch, prompt, d] embeddings of the prompt, visual features in their places.
+        visual: [batch, prompt] bool, True where a visual token stands.
+        real: [batch, prompt] bool, False where there is padding.
+        grids: rows and columns of every picture, in the order of the batch.
+
+    Raises:
+        InputError: the pictures do not fill the places that the prompts hold for them.
+    """
+    sizes = [rows * columns for rows, columns in grids]
+    if sum(sizes) != int(visual.sum()):
+        raise InputError(
+            f"The prompt has {int(visual.sum())} visual tokens, but its pictures make {sum(sizes)}: pass whole "
+            "pictures, each with its place in the prompt."
+        )
+    plans, reached = [], 0
+    for sample in range(len(visual)):
+        features = embeds[sample][visual[sample].to(embeds.device)]
+        own = reached
+        while sum(sizes[own:reached]) < len(features):
+            reached += 1
+        if sum(sizes[own:reached]) != len(features):
+            raise InputError("A picture's visual tokens are spread over two prompts of the batch.")
+        pictures = zip(features.split(sizes[own:reached]), grids[own:reached], strict=True)
+        images = [plan_image(VisualTokens(tokens, grid)) for tokens, grid in pictures]
+        plans.append(plan_sample(visual[sample], real[sample], images, grids[own:reached], num_layers))
+    return plans

@@ -25,7 +25,7 @@ from skipcore.cache import Kept, KeptLayer, mask_over_stored, storage_bytes, sto
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, visual_positions
 from skipcore.layout import Layout, lay_out
-from skipcore.plan import TokenPlan, VisualTokens, plan_sample
+from skipcore.plan import TokenPlan, plan_batch
 from skipcore.recorder import UpdateRecorder
 from skipcore.trace import Trace, trace_of
 
@@ -189,7 +189,8 @@ class Session:
         self._real = torch.ones_like(self._visual) if mask is None else mask.bool().cpu()
         if not self._real.any(dim=1).all() or (self._visual & ~self._real).any():
             raise InputError("The attention_mask hides a whole prompt or visual tokens: only padding may be 0 in it.")
-        self._plans = self._plan(embeds, self._visual, self._real, inputs)
+        grids = self._family.grids(self.model.config, inputs) if self._visual.any() else []
+        self._plans = plan_batch(self.method.plan, embeds, self._visual, self._real, grids, len(self._layers))
         self._traces = self._cache_sizes = None
         self._recorder = UpdateRecorder(len(self._layers)) if self.record else None
         if self._unchanged:
@@ -219,28 +220,6 @@ class Session:
     def _unchanged(self) -> bool:
         """Whether the last prefill ran as a dense one does."""
         return all(plan.unchanged for plan in self._plans)
-
-    def _plan(self, embeds: Tensor, visual: Tensor, real: Tensor, inputs: dict[str, Any]) -> list[TokenPlan]:
-        """One plan for each sample of the batch."""
-        grids = self._family.grids(self.model.config, inputs) if visual.any() else []
-        sizes = [rows * columns for rows, columns in grids]
-        if sum(sizes) != int(visual.sum()):
-            raise InputError(
-                f"The prompt has {int(visual.sum())} visual tokens, but its pictures make {sum(sizes)}: pass whole "
-                "pictures, each with its place in the prompt."
-            )
-        plans, reached = [], 0
-        for sample in range(len(visual)):
-            features = embeds[sample][visual[sample].to(embeds.device)]
-            own = reached
-            while sum(sizes[own:reached]) < len(features):
-                reached += 1
-            if sum(sizes[own:reached]) != len(features):
-                raise InputError("A picture's visual tokens are spread over two prompts of the batch.")
-            pictures = zip(features.split(sizes[own:reached]), grids[own:reached], strict=True)
-            images = [self.method.plan(VisualTokens(tokens, grid)) for tokens, grid in pictures]
-            plans.append(plan_sample(visual[sample], real[sample], images, grids[own:reached], len(self._layers)))
-        return plans
 
     def _after_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         cache = kwargs.get("past_key_values") or getattr(output, "past_key_values", None)
