@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
@@ -18,9 +18,11 @@ from app.panels.ask import AskPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
+from app.truth import Known, truth_of
 from profiling import Report
 from profiling.events import NewText, Progress, Started, Traced
 from skipcore import Vlm
+from skipcore.training.scenes.questions import Question
 
 STOPPED = "Stopped. Ask again whenever you like."
 # Redrawing more often than this helps no reader and costs the browser.
@@ -34,6 +36,7 @@ class Asking:
     Attributes:
         report: the visitor's last report.
         stop: the event that ends the visitor's run.
+        known: what is known about pictures that every visitor can choose.
     """
 
     vlm: Vlm
@@ -44,11 +47,12 @@ class Asking:
     latency: LatencyPanel
     report: gr.State
     stop: gr.State
+    known: tuple[Known, ...] = ()
 
     @property
     def inputs(self) -> list[Any]:
         """Components whose values `ask` takes, in its order."""
-        return [*self.ask_panel.inputs, *self.tokens.controls]
+        return [*self.ask_panel.inputs, *self.tokens.controls, self.ask_panel.scene.known]
 
     @property
     def outputs(self) -> list[Any]:
@@ -61,14 +65,16 @@ class Asking:
 
         Args:
             picture: the uploaded file as the browser sends it.
-            values: the settings, then the controls of the token overlay.
+            values: the settings, the controls of the token overlay, and what is known about the visitor's scene.
         """
-        settings, controls = values[: -len(self.tokens.controls)], values[-len(self.tokens.controls) :]
+        *values_chosen, scene = values
+        settings, controls = _split(values_chosen, len(self.tokens.controls))
+        truth = truth_of(picture, question, (scene, *self.known))
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
         try:
             with closing(run(self.vlm, picture, question, Settings(*settings), stop)) as events:
-                yield from self._follow(events, controls)
+                yield from self._follow(events, question, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
         except Refusal as refusal:
@@ -76,7 +82,9 @@ class Asking:
         finally:
             stop.set()  # also when the visitor left: whatever still runs ends before its next token
 
-    def _follow(self, events: Iterator[Any], controls: tuple[Any, ...]) -> Iterator[Changes]:
+    def _follow(
+        self, events: Iterator[Any], question: str, controls: Sequence[Any], truth: Question | None
+    ) -> Iterator[Changes]:
         live: list[LiveAnswer] = []
         names: tuple[str, ...] = ()
         vision_ms = drawn = 0.0
@@ -90,19 +98,19 @@ class Asking:
                 case Progress(number, timed_run, runs):
                     # from here on no setting can be refused any more, so the last answers may go
                     progress = self.ask_panel.running(f"{names[number]}: timed run {timed_run} of {runs}…")
-                    yield self.answers.show_live(live) | progress
+                    yield self.answers.show_question(question) | self.answers.show_live(live) | progress
                 case NewText(number):
                     live[number] = live[number].with_text(event, vision_ms)
                     if monotonic() - drawn > SECONDS_BETWEEN_REDRAWS:
                         yield self.answers.show_live(live)
                         drawn = monotonic()
                 case Report():
-                    yield self._finish(event, controls)
+                    yield self._finish(event, controls, truth)
 
-    def _finish(self, report: Report, controls: tuple[Any, ...]) -> Changes:
+    def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
         return (
             {self.report: report}
-            | self.answers.show(report)
+            | self.answers.show(report, truth)
             | self.tokens.show(report, *controls)
             | self.layers.show(report)
             | self.latency.show(report)
@@ -114,3 +122,7 @@ class Asking:
         if stop is not None:
             stop.set()
         return self.ask_panel.idle(STOPPED)
+
+
+def _split(values: list[Any], last: int) -> tuple[list[Any], list[Any]]:
+    return values[: len(values) - last], values[len(values) - last :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,12 +11,15 @@ from PIL import Image
 from app.api import compare_endpoint
 from app.asking import STOPPED, Asking
 from app.comparing import DEVICE
-from app.examples import load_examples
+from app.examples import known_of, load_examples
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
+from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
+from app.quality import RECORD
+from app.world import is_built_in
 from skipcore import Vlm
 
 TITLE = "Skip-Vision, side by side"
@@ -24,24 +28,31 @@ HEADER = f"""<header><h1>{TITLE}</h1>
 with every token, layer, byte and millisecond accounted for.</p></header>"""
 
 
-def build_page(vlm: Vlm) -> gr.Blocks:
-    """The whole page for one model, with its API."""
+def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
+    """The whole page for one model, with its API.
+
+    Args:
+        record: of measured accuracy; the page does without where there is none of this model.
+    """
+    examples = load_examples()
     # Uploaded pictures are deleted within an hour and ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, stop = gr.State(None), gr.State(None)
         gr.HTML(HEADER)
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
-                ask_panel = AskPanel(vlm, num_visual_tokens(vlm), load_examples())
+                ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
-                answers = AnswersPanel()
+                answers = AnswersPanel(is_judge=is_built_in(vlm.name))
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(report, vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):
             layers = LayersPanel()
         with gr.Column(elem_id="latency-panel"):
             latency = LatencyPanel()
-        wire(Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop))
+        with gr.Column(elem_id="quality-panel"):
+            QualityPanel(vlm, record)
+        wire(Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
     return page
 
 

@@ -15,6 +15,8 @@ INK = "#101014"
 NO_FFN = "#8C9096"
 OTHER_ARMS = ("#CC79A7", "#D55E00", "#0072B2")
 
+SPLITS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
 ROLES: dict[Role, str] = {
     Role.TEXT: TEXT,
     Role.RETAINED: RETAINED,
@@ -29,6 +31,11 @@ RAMP = ("#440154", "#482878", "#3E4A89", "#31688E", "#26828E", "#1F9E89", "#35B7
 def arm_colour(number: int) -> str:
     """The colour of a report's arm: dense first, then Skip-Vision, then whatever else was compared."""
     return (INK, SKIP_VISION, *OTHER_ARMS)[number % (2 + len(OTHER_ARMS))]
+
+
+def split_colour(number: int) -> str:
+    """The colour of a record's split: the scenes' three first, then easy-VQA."""
+    return SPLITS[number % len(SPLITS)]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -10,6 +10,8 @@ import numpy as np
 from app import wording
 from app.figures.latency import PHASES
 from app.medians import medians_of
+from app.quality import SplitScores
+from app.world import KIND_NAMES
 from profiling import Report
 
 
@@ -84,6 +86,27 @@ def device_table(report: Report) -> str:
         for name, reason in report.unavailable.items()
     )
     return html_table(["", *(arm.name for arm in report.arms)], rows) + reasons
+
+
+def quality_table(split: SplitScores) -> str:
+    """Accuracy by kind of question (rows) and method (columns), the blind guess last; then what each method costs."""
+    scores = [*(arm.score for arm in split.arms), split.blind]
+    kinds = dict.fromkeys(kind for score in scores for kind in score.by_kind)
+    ordered = [kind for kind in KIND_NAMES if kind in kinds] + [kind for kind in kinds if kind not in KIND_NAMES]
+    rows = [["all questions", *(wording.accuracy(score.accuracy) for score in scores)]]
+    rows += [
+        [KIND_NAMES.get(kind, kind), *(wording.accuracy(score.by_kind.get(kind)) for score in scores)]
+        for kind in ordered
+    ]
+    costs = (
+        wording.NOT_AVAILABLE if arm.flops_ratio is None else wording.accuracy(arm.flops_ratio) for arm in split.arms
+    )
+    rows.append(["prefill FLOPs, of dense", *costs, "–"])
+    size = (
+        f"{split.questions:,} questions about {split.pictures:,} pictures; retained + skipped tokens of each picture."
+    )
+    table = html_table(["right answers", *split.columns, "blind guess"], rows)
+    return f'{table}<p class="hint">{size}</p>'
 
 
 _FIGURE_NAMES = {"peak_memory_bytes": "Peak memory", "energy_j": "Energy"}

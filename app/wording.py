@@ -5,6 +5,22 @@ from __future__ import annotations
 from profiling import Report, Savings
 
 NOT_AVAILABLE = "not available"
+_SPLIT_NAMES = {
+    "test": "scenes, test",
+    "combinations": "scenes, new combinations",
+    "style": "scenes, new art style",
+    "easy-vqa": "easy-VQA, test",
+}
+
+
+def split_name(name: str) -> str:
+    """A split of the evaluation as people say it: "combinations" → "scenes, new combinations"."""
+    return _SPLIT_NAMES.get(name.lower().replace("_", "-"), name)
+
+
+def accuracy(value: float | None) -> str:
+    """0.9637 → "96.4 %", a dash where nothing was asked."""
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def milliseconds(value: float | None) -> str:

@@ -1,6 +1,7 @@
-"""Charts of a report. Record in, plotly figure out."""
+"""Charts of a report and of a record of quality. Record in, plotly figure out."""
 
 from app.figures.latency import phases, timeline
 from app.figures.layers import kv_by_layer, update_map, update_medians
+from app.figures.quality import accuracy_by_flops
 
-__all__ = ["kv_by_layer", "phases", "timeline", "update_map", "update_medians"]
+__all__ = ["accuracy_by_flops", "kv_by_layer", "phases", "timeline", "update_map", "update_medians"]

@@ -12,7 +12,10 @@ from app.panels import Changes
 from profiling import Arm, Report
 from profiling.events import NewText
 from skipcore import Trace
+from skipcore.training.scenes.questions import Question, is_right
 
+# More characters than this, such as a description's, are set smaller.
+LONG = 60
 WAITING = {
     "Dense": "Every visual token runs through every layer.",
     "Skip-Vision": "The same weights; redundant visual tokens are merged, skip the FFN and leave the KV cache.",
@@ -49,9 +52,15 @@ class LiveAnswer:
 
 
 class AnswersPanel:
-    """Two cards and the headline."""
+    """The question that was asked, two cards and the headline.
 
-    def __init__(self) -> None:
+    Args:
+        is_judge: whether a wrong answer may be called wrong, see `verdict`.
+    """
+
+    def __init__(self, is_judge: bool = False) -> None:
+        self.is_judge = is_judge
+        self.asked = gr.HTML(visible=False, elem_id="asked")
         with gr.Row(elem_id="answers", equal_height=True):
             self.cards = [
                 gr.HTML(waiting_card(name), min_width=260, elem_id=f"answer-{number}")
@@ -62,7 +71,11 @@ class AnswersPanel:
             "and how much of the FLOP saving became time.</p>",
             elem_id="headline",
         )
-        self.outputs = [*self.cards, self.headline]
+        self.outputs = [self.asked, *self.cards, self.headline]
+
+    def show_question(self, question: str) -> Changes:
+        """What the answers to come are about: the question box may say something else by then."""
+        return {self.asked: gr.update(value=f'<p class="asked">{escape(question.strip())}</p>', visible=True)}
 
     def show_live(self, answers: list[LiveAnswer]) -> Changes:
         """The answers so far."""
@@ -71,10 +84,13 @@ class AnswersPanel:
             for number, (card, answer) in enumerate(zip(self.cards, answers, strict=True))
         }
 
-    def show(self, report: Report) -> Changes:
-        """The finished answers and the headline."""
-        changes = self.show_live([LiveAnswer.of(arm) for arm in report.arms])
-        return changes | {self.headline: headline(report)}
+    def show(self, report: Report, truth: Question | None = None) -> Changes:
+        """The finished answers, marked where the truth is known, and the headline."""
+        cards = {
+            card: answer_card(LiveAnswer.of(arm), number, verdict(truth, arm.answer, self.is_judge))
+            for number, (card, arm) in enumerate(zip(self.cards, report.arms, strict=True))
+        }
+        return cards | self.show_question(report.question) | {self.headline: headline(report)}
 
 
 def waiting_card(name: str) -> str:
@@ -83,8 +99,25 @@ def waiting_card(name: str) -> str:
     return f'<article class="answer {kind}"><h2>{name}</h2><p class="hint">{WAITING[name]}</p></article>'
 
 
-def answer_card(answer: LiveAnswer, number: int) -> str:
-    """An answer with its measures, as HTML; all text is escaped."""
+def verdict(truth: Question | None, answer: str, is_judge: bool) -> str:
+    """The mark of an answer as HTML, empty where the truth is not known.
+
+    Args:
+        is_judge: whether the model answers in the scenes' words. One that does not may be right in words of its own,
+            so it is told the true answer and not called wrong.
+    """
+    if truth is None:
+        return ""
+    if is_right(truth, answer):
+        return '<p class="verdict right"><strong>✓ right</strong></p>'
+    the_truth = f"the true answer: {escape(truth.answer)}"
+    if not is_judge:
+        return f'<p class="verdict">{the_truth}</p>'
+    return f'<p class="verdict wrong"><strong>✗ wrong</strong>, {the_truth}</p>'
+
+
+def answer_card(answer: LiveAnswer, number: int, its_verdict: str = "") -> str:
+    """An answer with its mark, if any, and its measures, as HTML; all text is escaped."""
     measures = [
         ("time to first token", "–" if answer.ttft_ms is None else wording.milliseconds(answer.ttft_ms)),
         ("decode", wording.pace(answer.tokens_per_s) if answer.done or answer.tokens_per_s else "–"),
@@ -93,11 +126,12 @@ def answer_card(answer: LiveAnswer, number: int) -> str:
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in measures)
     text = escape(answer.text.strip()) or ("<i>(an empty answer)</i>" if answer.done else "&nbsp;")
+    length = " long" if len(answer.text) > LONG else ""
     kind = "dense" if number == 0 else "skip"
     state = "done" if answer.done else "live"
     return (
         f'<article class="answer {kind} {state}"><h2>{escape(answer.name)}</h2>'
-        f'<p class="text" aria-live="polite">{text}</p><dl class="measures">{cells}</dl></article>'
+        f'<p class="text{length}" aria-live="polite">{text}</p>{its_verdict}<dl class="measures">{cells}</dl></article>'
     )
 
 

@@ -9,15 +9,14 @@ import gradio as gr
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS
 from app.examples import Example
 from app.panels import Changes
+from app.panels.scene import ScenePanel
+from app.world import is_built_in, world_lists, world_sentence
 from skipcore import SkipVision, Vlm
 from skipcore.methods.retain import RETAIN_RULES
 
 READY = "Choose a picture, type a question, press Ask."
-# What a model cannot know is said before anyone asks.
-WORLDS = {
-    "scenes": "The built-in model is tiny: it knows circles, rectangles, triangles and stars in plain colors, "
-    "and nothing else. With several shapes it often mixes up which has which color.",
-}
+# Long enough for a description of nine things; most answers end much sooner.
+USUAL_NEW_TOKENS = 96
 
 
 class AskPanel:
@@ -42,10 +41,11 @@ class AskPanel:
         )
         if examples:
             self._lay_out_examples(examples)
+        self.scene = ScenePanel()
         self.question = gr.Textbox(
             value=first.question if first else "",
             label="Question",
-            placeholder="What shape is in the picture?",
+            placeholder="What is in the picture?",
             lines=1,
             max_lines=4,
             elem_id="question",
@@ -53,9 +53,14 @@ class AskPanel:
         with gr.Row():
             self.ask_button = gr.Button("Ask", variant="primary", scale=3, min_width=120, elem_id="ask")
             self.stop_button = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
-        self.notice = gr.HTML(notice(f"{READY} {WORLDS.get(vlm.name, '')}".strip()), elem_id="notice")
+        self.notice = gr.HTML(notice(READY), elem_id="notice")
+        if is_built_in(vlm.name):  # what a model cannot know is said before anyone asks
+            gr.HTML(f'<p class="hint">{escape(world_sentence())}</p>', elem_id="world")
+            with gr.Accordion("All it knows", open=False, elem_id="world-lists"):
+                gr.HTML(world_lists())
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             self._lay_out_settings(own, num_visual_tokens)
+        self.scene.wire(self.picture, self.question)
         if examples:
             self.gallery.click(
                 lambda number: (examples[number].image, examples[number].question),
@@ -124,7 +129,7 @@ class AskPanel:
             own.text_attends_skipped, label="Text sees skipped tokens while reading the prompt"
         )
         self.max_new_tokens = gr.Slider(
-            1, MAX_NEW_TOKENS, 32, step=1, precision=0, label=LABELS["max_new_tokens"], buttons=[]
+            1, MAX_NEW_TOKENS, USUAL_NEW_TOKENS, step=1, precision=0, label=LABELS["max_new_tokens"], buttons=[]
         )
         self.repeats = gr.Slider(
             1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gradio as gr
+import plotly.graph_objects as go
 
 from app import figures, tables, wording
 from app.keys import arm_keys, keys, ramp
@@ -77,9 +78,9 @@ class LayersPanel:
         }
 
 
-def plot(name: str) -> gr.Plot:
+def plot(name: str, figure: go.Figure | None = None) -> gr.Plot:
     """A chart without a frame of its own."""
-    return gr.Plot(show_label=False, container=False, elem_id=name, elem_classes="chart")
+    return gr.Plot(figure, show_label=False, container=False, elem_id=name, elem_classes="chart")
 
 
 def medians_sentence(report: Report) -> str:

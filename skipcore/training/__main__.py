@@ -1,101 +1,185 @@
-"""Train and evaluate the built-in model: `python -m skipcore.training train`, `... evaluate`, `... examples`."""
+"""Train, evaluate and compare the built-in model.
+
+`python -m skipcore.training train`, `... evaluate`, `... claim`, `... plot`, `... examples`; each has `--help`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import os
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-import transformers
 
-from skipcore import SkipVision, load, save_method
-from skipcore.training import examples, finetune
-from skipcore.training.evaluate import blind_accuracy, drawn_scenes, easy_vqa_test, evaluate, methods_of, table
-from skipcore.training.model import save
-from skipcore.training.recipes import RECIPES
+from skipcore import InputError, load
+from skipcore.methods.retain import RETAIN_RULES
+from skipcore.training import finetune, recipe, runs
+from skipcore.training.claim import measure_claim
+from skipcore.training.evaluation import (
+    DEFAULT_SPLITS,
+    SPLIT_NAMES,
+    Finished,
+    measure_quality,
+    methods_of,
+    quality_table,
+    write_json,
+)
+from skipcore.training.evaluation.quality import DEFAULT_COUNTS
+from skipcore.training.model_folder import write_model
+from skipcore.training.starting import start_from
 
 MODEL_FOLDER = Path("assets/models/scenes")
 EXAMPLES_FOLDER = Path("assets/examples")
+RUNS_FOLDER = Path("runs")
+MOST_WORKERS = 16
 
 
-def main() -> int:
-    """Read the command line and do what it asks."""
-    parser = argparse.ArgumentParser(prog="python -m skipcore.training", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-
-    training = commands.add_parser("train", help="train the built-in model; goes on from its last checkpoint")
-    training.add_argument("--recipe", choices=sorted(RECIPES), default="scenes-cpu")
-    training.add_argument("--output", type=Path, default=MODEL_FOLDER, help="the model's folder")
-    training.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and logs go")
-    training.add_argument("--minutes", type=float, default=math.inf, help="stop after this long; run again to go on")
-    training.set_defaults(run=train)
-
-    evaluation = commands.add_parser("evaluate", help="accuracy on easy-VQA's test split and on drawn scenes")
-    evaluation.add_argument("--model", type=Path, default=MODEL_FOLDER)
-    evaluation.add_argument("--questions", type=_count, help="easy-VQA test questions, drawn at random; default: all")
-    evaluation.add_argument("--scenes", type=_count, default=1000, help="questions to drawn scenes")
-    evaluation.add_argument("--json", type=Path, help="also write the figures to this file")
-    evaluation.set_defaults(run=measure)
-
-    drawing = commands.add_parser("examples", help="draw the example pictures")
-    drawing.add_argument("--output", type=Path, default=EXAMPLES_FOLDER)
-    drawing.set_defaults(run=lambda arguments: examples.write(arguments.output))
-
-    arguments = parser.parse_args()
+def main(command_line: list[str] | None = None) -> int:
+    """Read the command line and do what it asks; 2 where that cannot be done."""
+    arguments = _parser().parse_args(command_line)
     try:
         arguments.run(arguments)
-    except ValueError as error:
+    except InputError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m skipcore.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    recipes = f"one of {', '.join(recipe.names())}, or the path of a .toml file"
+    workers = min(MOST_WORKERS, max(1, (os.cpu_count() or 2) - 1))
+
+    training = commands.add_parser("train", help="train the built-in model; goes on from its last checkpoint")
+    training.add_argument("--recipe", default="scenes-cpu", help=recipes)
+    training.add_argument("--output", type=Path, default=MODEL_FOLDER, help="the model's folder")
+    training.add_argument("--runs", type=Path, default=RUNS_FOLDER, help="where checkpoints and logs go")
+    training.add_argument(
+        "--minutes", type=_positive, default=math.inf, help="stop after this long; run again to go on"
+    )
+    training.add_argument("--workers", type=_whole, default=workers, help="processes that draw pictures")
+    training.add_argument("--start", type=Path, metavar="MODEL", help="begin with the weights of this model folder")
+    training.set_defaults(run=train)
+
+    evaluation = commands.add_parser("evaluate", help="accuracy on test splits; goes on where it was killed")
+    evaluation.add_argument("--model", type=Path, default=MODEL_FOLDER, help="the model's folder")
+    evaluation.add_argument("--splits", nargs="+", choices=SPLIT_NAMES, default=DEFAULT_SPLITS, metavar="SPLIT")
+    evaluation.add_argument("--questions", type=_count, help="to each split; default: 2,000, and all of easy-VQA")
+    evaluation.add_argument("--counts", nargs="*", type=_counts, default=DEFAULT_COUNTS, metavar="RETAINED+SKIPPED")
+    evaluation.add_argument("--retain", nargs="+", choices=tuple(RETAIN_RULES), default=(), help="default: the model's")
+    evaluation.add_argument(
+        "--settings", nargs="+", type=_settings, default=(), metavar="JSON",
+        help='more methods, such as \'{"num_retained": 50, "num_skipped": 50, "text_attends_skipped": true}\'',
+    )  # fmt: skip
+    evaluation.add_argument("--output", type=Path, help="default: quality.json in the model's folder")
+    evaluation.set_defaults(run=evaluate)
+
+    claim = commands.add_parser("claim", help="train dense, skipping and mixed from one start, and compare them")
+    claim.add_argument("--recipe", default="claim-cpu", help=recipes)
+    claim.add_argument("--start", type=Path, default=MODEL_FOLDER, metavar="MODEL", help="gives tower and projector")
+    claim.add_argument("--steps", type=_count, help="of each arm; default: the recipe's")
+    claim.add_argument("--split", choices=SPLIT_NAMES, default="test", help="what the arms are asked")
+    claim.add_argument("--questions", type=_count, default=400, help="to each arm under each method")
+    claim.add_argument("--output", type=Path, help="default: assets/results/RECIPE.json")
+    claim.add_argument("--runs", type=Path, default=RUNS_FOLDER, help="where checkpoints and logs go")
+    drawing_workers = workers if torch.cuda.is_available() else 0  # on the CPU they would disturb the clock
+    claim.add_argument("--workers", type=_whole, default=drawing_workers, help="processes that draw pictures")
+    claim.set_defaults(run=compare)
+
+    plot = commands.add_parser("plot", help="draw the curves of a training log")
+    plot.add_argument("log", type=Path, help="log.jsonl of a run")
+    plot.add_argument("output", type=Path, help="the picture's file")
+    plot.set_defaults(run=draw_plot)
+
+    drawing = commands.add_parser("examples", help="draw the example pictures")
+    drawing.add_argument("--output", type=Path, default=EXAMPLES_FOLDER)
+    drawing.set_defaults(run=draw_examples)
+    return parser
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Run a recipe from its last checkpoint on; the model's folder is written at the start and after every stage."""
     stop_at = time.monotonic() + arguments.minutes * 60
-    run = finetune.start(RECIPES[arguments.recipe])
+    run = runs.start(recipe.load_recipe(arguments.recipe), arguments.workers)
+    is_main = run.accelerator.is_main_process
     folder = arguments.runs / run.recipe.name
+    if arguments.start is not None:
+        start_from(run, arguments.start)
     if (folder / "checkpoint.pt").exists():
-        finetune.load_checkpoint(run, folder / "checkpoint.pt")
-        print(f"Going on from stage {run.stage + 1}, step {run.step}.")
-    write(run, arguments.output)
-    while not run.is_complete and time.monotonic() < stop_at:
+        runs.load_checkpoint(run, folder / "checkpoint.pt")
+        if is_main:
+            print(f"Going on from stage {run.stage + 1}, step {run.step}.")
+    write_model(run, arguments.output)
+    while not run.is_complete and not finetune.is_time_up(run, stop_at):
         finetune.run_stage(run, folder, stop_at)
-        write(run, arguments.output)
+        write_model(run, arguments.output)
     minutes = [round(seconds / 60, 1) for seconds in run.seconds]
-    print(f"{'Done' if run.is_complete else 'Stopped'}; minutes in each stage: {minutes}.")
+    if is_main:
+        print(f"{'Done' if run.is_complete else 'Stopped'}; minutes in each stage: {minutes}.")
 
 
-def write(run: finetune.Run, folder: Path) -> None:
-    """Write the model's folder: model, processor, and the method it was trained with."""
-    save(run.model, run.processor, folder)
-    save_method(SkipVision(num_retained=100, num_skipped=156, retain="saliency", summary=run.summary), folder)
-
-
-def measure(arguments: argparse.Namespace) -> None:
-    """Print the accuracies, dense and skipping, and the blind guesser's beside them."""
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Measure a model's quality; the JSON grows split by split, and tables are printed."""
     vlm = load(arguments.model)
-    methods = methods_of(vlm)
-    test = easy_vqa_test(arguments.questions)
-    print(f"easy-VQA, test split\n{'blind guess':24}{len(test):>10}{blind_accuracy(test):>10.1%}")
-    scores = evaluate(vlm, test, methods)
-    print(table(scores))
-    scene_scores = evaluate(vlm, drawn_scenes(arguments.scenes), methods)
-    print(f"drawn scenes\n{table(scene_scores)}")
-    results = {
-        "model": vlm.name,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "easy_vqa_test": {"blind_guess": blind_accuracy(test), "arms": [asdict(score) for score in scores]},
-        "drawn_scenes": {"arms": [asdict(score) for score in scene_scores]},
-    }
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    output = arguments.output or arguments.model / "quality.json"
+    methods = methods_of(vlm.method, arguments.counts, arguments.retain, arguments.settings)
+
+    def show(result: dict[str, Any]) -> None:
+        write_json(result, output)
+        name, split = list(result["splits"].items())[-1]
+        print(quality_table(name, split), flush=True)
+
+    measure_quality(
+        vlm,
+        arguments.model,
+        methods,
+        list(dict.fromkeys(arguments.splits)),
+        arguments.questions,
+        Finished(output.with_suffix(".answers.jsonl")),
+        show,
+    )
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Train the arms of the claim by turns, evaluate them, and write JSON, table and loss curves."""
+    loaded = recipe.load_recipe(arguments.recipe)
+    output = arguments.output or Path("assets/results") / f"{loaded.name}.json"
+    print(
+        measure_claim(
+            loaded,
+            arguments.start,
+            output,
+            arguments.runs / loaded.name,
+            steps=arguments.steps,
+            split=arguments.split,
+            num_questions=arguments.questions,
+            workers=arguments.workers,
+        )
+    )
+
+
+def draw_plot(arguments: argparse.Namespace) -> None:
+    """Draw a log's curves."""
+    from skipcore.training.plot import write_plot  # only this command needs what draws charts
+
+    write_plot(arguments.log, arguments.output)
+
+
+def draw_examples(arguments: argparse.Namespace) -> None:
+    """Draw the page's examples."""
+    from skipcore.training import examples
+
+    examples.write(arguments.output)
 
 
 def _count(text: str) -> int:
@@ -103,6 +187,37 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+def _counts(text: str) -> tuple[int, int]:
+    kept, plus, skipped = text.partition("+")
+    if not (plus and kept.isdecimal() and skipped.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be two counts such as 100+156, not {text!r}")
+    return int(kept), int(skipped)
+
+
+def _settings(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"must be JSON, but {error}") from error
+    if not isinstance(values, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object of settings, not {text}")
+    return values
 
 
 if __name__ == "__main__":

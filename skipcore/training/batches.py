@@ -8,35 +8,46 @@ from functools import cache
 import numpy as np
 import torch
 from numpy.random import Generator
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
-from skipcore.training import questions, scenes
+from skipcore.training.easy_scenes import ask_easy, draw_easy, sample_easy_scene
 from skipcore.training.easy_vqa import load_split
 from skipcore.training.model import GRID, IMAGE_SIDE, PROMPT_START, answer_text, prompt_end
-from skipcore.training.recipes import Stage
+from skipcore.training.patches import PatchLabels, label_patches, no_labels
+from skipcore.training.recipe import Stage
+from skipcore.training.scenes.draw import draw_with_owners
+from skipcore.training.scenes.questions import Question, as_typed, ask, ask_several
+from skipcore.training.scenes.sample import sample_scene
+from skipcore.training.scenes.splits import is_pair_held_out
 
-SOURCES = ("easy_vqa", "easy_drawn", "scenes")
+SOURCES = ("scenes", "easy_vqa", "easy_drawn")
 NO_LABEL = -100
+SQUEEZED = 0.25
+"""The share of scenes drawn wide or high and squeezed to a square, as the processor does with such pictures."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Example:
-    """One picture, uint8 [height, width, 3], the questions to it, and the index of its source in `SOURCES`."""
+    """One picture, uint8 [height, width, 3], the questions to it, its patches' labels and its source in `SOURCES`."""
 
     pixels: np.ndarray
     questions: tuple[tuple[str, str], ...]
+    patches: PatchLabels
     source: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """B pictures and R rows of T tokens: a row to a picture, or one to each question.
 
     Attributes:
         pixel_values: [B, 3, side, side].
+        patch_labels: [3, B, P] numbers of noun, colour and text, −1 where unknown.
+        patch_offset: [B, P, 2].
         picture: [R] which picture each row asks about.
         input_ids, position_ids, labels: [R, T]; padded on the right.
         attention_mask: [R, 1, T, T] bool where a row holds several questions that must not see each other, else
@@ -46,6 +57,8 @@ class Batch:
     """
 
     pixel_values: Tensor
+    patch_labels: Tensor
+    patch_offset: Tensor
     picture: Tensor
     input_ids: Tensor
     position_ids: Tensor
@@ -56,13 +69,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch with every tensor on a device."""
-        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
+        return Batch(**moved)
 
 
 def draw_examples(stage: Stage, rng: Generator, pictures: int, questions_each: int) -> list[Example]:
     """Pictures from the stage's mixture, with so many different questions to each where there are as many."""
     mixture = stage.mixture
-    kinds = rng.choice(3, size=pictures, p=(mixture.easy_vqa, mixture.easy_drawn, mixture.scenes))
+    kinds = rng.choice(3, size=pictures, p=(mixture.scenes, mixture.easy_vqa, mixture.easy_drawn))
     return [_draw_example(stage, rng, int(kind), questions_each) for kind in kinds]
 
 
@@ -84,8 +98,11 @@ def make_batch(examples: list[Example], side: int, processor: LlavaProcessor, on
         for name, values in columns.items()
     }
     part = padded.pop("part")
+    patches = [example.patches for example in examples]
     return Batch(
         pixel_values=_pixel_values([example.pixels for example in examples], side, processor),
+        patch_labels=torch.from_numpy(np.stack([[each.noun, each.colour, each.text] for each in patches], axis=1)),
+        patch_offset=torch.from_numpy(np.stack([each.offset for each in patches])),
         picture=torch.tensor([picture for picture, _ in rows]),
         attention_mask=(part >= 0).long() if one_question_a_row else _separate(part),
         source=torch.tensor(sources),
@@ -101,22 +118,50 @@ def image_positions(side: int) -> list[int]:
 
 
 def _draw_example(stage: Stage, rng: Generator, source: int, questions_each: int) -> Example:
+    side = stage.image_side
+    if SOURCES[source] == "scenes":
+        return _draw_scene(stage, rng, questions_each)
     if SOURCES[source] == "easy_vqa":
         split = load_split("train")
         picture = split[rng.integers(len(split))]
         pixels = picture.pixels[:, ::-1] if rng.random() < 0.5 else picture.pixels
         chosen = rng.permutation(len(picture.questions))[:questions_each]
         pairs = [picture.questions[index] for index in chosen]
-        return Example(pixels, tuple((questions.in_some_case(ask, rng), answer) for ask, answer in pairs), source)
-    if SOURCES[source] == "easy_drawn":
-        scene = scenes.sample_easy_scene(rng)
-        image = scenes.draw_easy(scene)
-        pairs = [questions.ask_easy(scene, rng, stage.easy_shares) for _ in range(questions_each)]
     else:
-        scene = scenes.sample_scene(rng, stage.most_shapes)
-        image = scenes.draw(scene, stage.image_side)
-        pairs = [questions.ask(scene, rng, stage.scene_shares) for _ in range(questions_each)]
-    return Example(np.asarray(image), tuple(dict.fromkeys(pairs)), source)
+        scene = sample_easy_scene(rng)
+        pixels = np.asarray(draw_easy(scene))
+        pairs = list(dict.fromkeys(ask_easy(scene, rng) for _ in range(questions_each)))
+    asked = tuple((as_typed(question, rng), answer) for question, answer in pairs)
+    return Example(pixels, asked, no_labels(side), source)
+
+
+def _draw_scene(stage: Stage, rng: Generator, questions_each: int) -> Example:
+    """A scene as training may show it, with questions as training may ask them."""
+    side = stage.image_side
+    scene = sample_scene(rng, "train", stage.contents)
+    width, height = side, side
+    if rng.random() < SQUEEZED:
+        longer = round(side * float(rng.uniform(1.05, 1.6)))
+        width, height = (longer, side) if rng.random() < 0.6 else (side, longer)
+    image, owners = draw_with_owners(scene, width, height)
+    if (width, height) != (side, side):
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
+    light, shade = float(rng.uniform(0.85, 1.12)), float(rng.uniform(-12, 12))
+    pixels = (np.asarray(image, dtype=np.float32) * light + shade).clip(0, 255).astype(np.uint8)
+    pairs: tuple[tuple[str, str], ...] = ()
+    if stage.trains != "tower":
+        asked = ask_several(scene, rng, questions_each, stage.question_shares or None)
+        asked = [each for each in asked if not _is_held_out(each)] or [ask(scene, rng, {"existence": 1.0})]
+        pairs = tuple((each.text, each.answer) for each in asked)
+    return Example(pixels, pairs or (("", ""),), label_patches(scene, owners, side), SOURCES.index("scenes"))
+
+
+def _is_held_out(question: Question) -> bool:
+    """Whether only the test split "combinations" may ask this."""
+    about = question.about
+    return question.kind == "relation" and any(
+        is_pair_held_out(first, second) for index, first in enumerate(about) for second in about[index + 1 :]
+    )
 
 
 def _row(pairs: tuple[tuple[str, str], ...], side: int, processor: LlavaProcessor, first_answer: int) -> dict:

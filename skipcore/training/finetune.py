@@ -1,110 +1,35 @@
-"""The training loop: dense steps and steps under Skip-Vision by turns, on one set of weights.
+"""The training loop, on accelerate: dense steps and steps under Skip-Vision by turns, on one set of weights.
 
-Every step's data comes from (seed, stage, step) alone, so a run that was killed goes on as if nothing had happened.
+Every step's data comes from (seed, stage, step, part, process) alone, so a run that was killed goes on as if nothing
+had happened, and worker processes can draw ahead.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.random import Generator
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import LlavaForConditionalGeneration, LlavaProcessor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from torch.utils.data import DataLoader, Dataset
+from transformers import LlavaProcessor
 
 from skipcore import AdaptiveSummary, SkipVision
-from skipcore.training.batches import NO_LABEL, SOURCES, Batch, draw_examples, image_positions, make_batch
-from skipcore.training.model import IMAGE_SIDE, build_model, build_processor, build_tokenizer
-from skipcore.training.recipes import Recipe, Stage
+from skipcore.errors import InputError
+from skipcore.training.batches import SOURCES, Batch, draw_examples, image_positions, make_batch
+from skipcore.training.objective import Losses
+from skipcore.training.progress import Progress
+from skipcore.training.recipe import Recipe, Stage
+from skipcore.training.runs import Run, save_checkpoint
+from skipcore.training.scenes.splits import seed_of
 
 SECONDS_BETWEEN_CHECKPOINTS = 90
-STEPS_BETWEEN_LOG_LINES = 20
 RETAIN_RULES = ("saliency", "saliency", "raster", "uniform", "random")
-
-
-@dataclass
-class Run:
-    """A run in memory: what a checkpoint holds, and what it takes to go on."""
-
-    recipe: Recipe
-    accelerator: Accelerator
-    processor: LlavaProcessor
-    model: LlavaForConditionalGeneration
-    summary: AdaptiveSummary
-    optimizers: list[torch.optim.Optimizer]
-    stage: int = 0
-    step: int = 0
-    seconds: list[float] = field(default_factory=list)
-    """Time spent in each stage so far."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every stage has been run."""
-        return self.stage == len(self.recipe.stages)
-
-
-def start(recipe: Recipe) -> Run:
-    """A run at its first step."""
-    tokenizer = build_tokenizer(recipe.size.vocabulary)
-    processor = build_processor(tokenizer)
-    model = build_model(tokenizer, recipe.size, recipe.seed)
-    summary = AdaptiveSummary(recipe.size.width)
-    accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
-    model, summary = accelerator.prepare(model, summary)
-    optimizers = [accelerator.prepare(each) for each in _optimizers(model, summary, recipe.weight_decay)]
-    return Run(recipe, accelerator, processor, model, summary, optimizers)
-
-
-def _optimizers(model: nn.Module, summary: nn.Module, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers and the projector, AdamW for everything else."""
-    inside = {
-        name
-        for name, weights in model.named_parameters()
-        if weights.ndim == 2 and "embed" not in name and "lm_head" not in name
-    }
-    matrices = [weights for name, weights in model.named_parameters() if name in inside]
-    others = [weights for name, weights in model.named_parameters() if name not in inside]
-    return [
-        torch.optim.Muon(
-            matrices, weight_decay=weight_decay, momentum=0.95, ns_steps=4, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW([*others, *summary.parameters()], betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-    ]
-
-
-def load_checkpoint(run: Run, path: Path) -> None:
-    """Put a run where it was when `save_checkpoint` wrote this file."""
-    state = torch.load(path, map_location=run.accelerator.device, weights_only=True)
-    run.model.load_state_dict(state["model"])
-    run.summary.load_state_dict(state["summary"])
-    for optimizer, values in zip(run.optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(values)
-    run.stage, run.step, run.seconds = state["stage"], state["step"], state["seconds"]
-
-
-def save_checkpoint(run: Run, path: Path) -> None:
-    """Write all that is needed to go on. A kill while writing leaves the last checkpoint whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "model": run.model.state_dict(),
-        "summary": run.summary.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
-        "stage": run.stage,
-        "step": run.step,
-        "seconds": run.seconds,
-    }
-    unfinished = path.with_suffix(".unfinished")
-    torch.save(state, unfinished)
-    unfinished.replace(path)
 
 
 def run_stage(run: Run, folder: Path, stop_at: float = math.inf) -> None:
@@ -113,104 +38,133 @@ def run_stage(run: Run, folder: Path, stop_at: float = math.inf) -> None:
     checkpoint = folder / "checkpoint.pt"
     while len(run.seconds) <= run.stage:
         run.seconds.append(0.0)
-    meter = _Meter(folder / "log.jsonl", stage, run)
+    progress = Progress(folder / "log.jsonl", stage, run.step, show=run.accelerator.is_main_process)
     last_save = time.monotonic()
-    run.model.train()
-    while run.step < stage.steps and time.monotonic() < stop_at:
+    run.trained.train()
+    batches = _batches(run, stage)
+    while run.step < stage.steps and not is_time_up(run, stop_at):
         began = time.monotonic()
-        measured = training_step(run, stage)
+        measured = training_step(run, stage, batches)
         run.step += 1
         run.seconds[run.stage] += time.monotonic() - began
-        meter.add(measured)
+        progress.add(run.step, measured)
         if time.monotonic() - last_save > SECONDS_BETWEEN_CHECKPOINTS:
             save_checkpoint(run, checkpoint)
             last_save = time.monotonic()
-    meter.flush()
+    progress.close()
     if run.step == stage.steps:
         run.stage, run.step = run.stage + 1, 0
     save_checkpoint(run, checkpoint)
 
 
-def training_step(run: Run, stage: Stage) -> dict[str, float]:
-    """One step: its data, loss and update. Returns what the log wants to know."""
-    rng = np.random.default_rng((run.recipe.seed, run.stage, run.step))
-    torch.manual_seed(int(rng.integers(2**31)))
-    skips = _skips(stage, run.step)
-    examples = draw_examples(
-        stage,
-        rng,
-        stage.skip_pictures if skips else stage.pictures,
-        stage.skip_questions if skips else stage.questions,
-    )
-    batch = make_batch(examples, stage.image_side, run.processor, one_question_a_row=skips)
-    batch = batch.to(run.accelerator.device)
+def is_time_up(run: Run, stop_at: float) -> bool:
+    """Whether `time.monotonic()` has passed `stop_at` in any process: all must stop at the same step."""
+    if stop_at == math.inf:
+        return False
+    late = torch.tensor(float(time.monotonic() >= stop_at), device=run.accelerator.device)
+    return bool(run.accelerator.reduce(late, "sum") > 0)
+
+
+def training_step(run: Run, stage: Stage, batches: Iterator[Batch]) -> dict[str, float]:
+    """One step: its data, loss and update. Returns what the log wants to know.
+
+    Raises:
+        InputError: the gradient is not finite; the weights are as before the step.
+    """
+    skips = skips_in(stage, run.step)
+    rng = np.random.default_rng(seed_of("train", run.recipe.seed, run.stage, run.step))
+    method = stage_method(stage, rng, run.summary) if skips else None
     rate = learning_rate(stage, run.step)
     for optimizer in run.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
-    with run.accelerator.autocast():
-        if skips:
-            with random_method(rng, len(image_positions(stage.image_side)), run.summary)(run.model):
-                loss, is_right = answer_loss(run.model, batch)
-        else:
-            loss, is_right = answer_loss(run.model, batch)
-    run.accelerator.backward(loss)
-    parameters = [*run.model.parameters(), *run.summary.parameters()]
-    gradient = run.accelerator.clip_grad_norm_(parameters, run.recipe.largest_gradient)
+    pictures, losses = 0, []
+    for part in range(stage.accumulate):
+        batch = next(batches).to(run.accelerator.device)
+        pictures += len(batch.pixel_values) * run.accelerator.num_processes
+        is_last = part == stage.accumulate - 1
+        with nullcontext() if is_last else run.accelerator.no_sync(run.trained), run.accelerator.autocast():
+            loss: Losses = run.trained(batch, method, stage.trains, stage.patch_weight)
+            run.accelerator.backward(loss.total / stage.accumulate)
+        losses.append((loss, batch))
+    gradient = run.accelerator.clip_grad_norm_(run.trained.parameters(), run.recipe.largest_gradient)
     if not torch.isfinite(gradient):
-        raise ValueError(
-            f"The loss became {loss.item()} at step {run.step} of stage '{stage.name}'. "
-            "Lower the stage's learning rate and run again; training goes on from the last checkpoint."
+        raise InputError(
+            f"The gradient became {float(gradient)} (loss {losses[-1][0].total.item()}) at step {run.step} of stage "
+            f"'{stage.name}'. Lower the stage's learning rate and run again; training goes on from the last checkpoint."
         )
     for optimizer in run.optimizers:
         optimizer.step()
         optimizer.zero_grad()
+    return {"gradient": float(gradient), "rate": rate, "pictures": pictures, **_measured(losses, skips)}
+
+
+def _measured(losses: list[tuple[Losses, Batch]], skips: bool) -> dict[str, float]:
+    """The means over a step's parts, under names that tell dense from skipping steps."""
     way = "skip" if skips else "dense"
-    measured = {f"loss_{way}": loss.item(), "gradient": float(gradient), "rate": rate, "pictures": len(examples)}
-    for index, source in enumerate(SOURCES):
-        chosen = batch.source == index
-        if chosen.any():
-            measured[f"right_{way}_{source}"] = is_right[chosen].float().mean().item()
+    measured = {
+        "loss_patches": fmean(loss.patches.item() for loss, _ in losses),
+        "patches_right": fmean(loss.patches_right.item() for loss, _ in losses),
+    }
+    if len(losses[0][0].is_right):
+        measured[f"loss_{way}"] = fmean(loss.answers.item() for loss, _ in losses)
+        source = torch.cat([batch.source for _, batch in losses])
+        is_right = torch.cat([loss.is_right for loss, _ in losses])
+        for index, name in enumerate(SOURCES):
+            if (chosen := source == index).any():
+                measured[f"right_{way}_{name}"] = is_right[chosen].float().mean().item()
     return measured
 
 
-def answer_loss(model: LlavaForConditionalGeneration, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The loss [], and whether each answer is wholly right [answers].
+class _StepBatches(Dataset):
+    """Item i is the batch of part i of a stage, counted over its steps, for one process."""
 
-    The loss is the mean cross-entropy of the answers' tokens, in which an answer of n tokens weighs √n, not n: long
-    descriptions must not drown the short answers.
-    """
-    side = batch.pixel_values.shape[-1]
-    features = model.model.get_image_features(
-        pixel_values=batch.pixel_values, interpolate_pos_encoding=side != IMAGE_SIDE, return_dict=True
-    ).pooler_output
-    hidden = model.model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        mm_encoder_outputs={
-            "image": BaseModelOutputWithPooling(pooler_output=list(torch.stack(features)[batch.picture]))
-        },
-        use_cache=False,
-    ).last_hidden_state
-    wanted = batch.labels[:, 1:] != NO_LABEL
-    labels, answer = batch.labels[:, 1:][wanted], batch.answer[:, 1:][wanted]
-    logits = model.lm_head(hidden[:, :-1][wanted]).float()
-    wrong = torch.zeros_like(batch.source).index_add_(0, answer, (logits.argmax(-1) != labels).long())
-    loss = functional.cross_entropy(logits, labels, reduction="none")
-    weight = answer.bincount(minlength=len(batch.source))[answer].rsqrt()
-    return (loss * weight).sum() / weight.sum(), wrong == 0
+    def __init__(self, recipe: Recipe, stage: int, processor: LlavaProcessor, process: int, processes: int) -> None:
+        self.recipe, self.number, self.processor = recipe, stage, processor
+        self.stage, self.process, self.processes = recipe.stages[stage], process, processes
+
+    def __len__(self) -> int:
+        return self.stage.steps * self.stage.accumulate
+
+    def __getitem__(self, index: int) -> Batch:
+        stage = self.stage
+        step, part = divmod(index, stage.accumulate)
+        rng = np.random.default_rng(seed_of("train", self.recipe.seed, self.number, step, part, self.process))
+        skips = skips_in(stage, step)
+        pictures = (stage.skip_pictures if skips else 0) or stage.pictures
+        questions = (stage.skip_questions if skips else 0) or stage.questions
+        examples = draw_examples(stage, rng, pictures // (self.processes * stage.accumulate), questions)
+        return make_batch(examples, stage.image_side, self.processor, skips or stage.one_question_a_row)
 
 
-def random_method(rng: Generator, num_tokens: int, summary: AdaptiveSummary) -> SkipVision:
-    """Skip-Vision, masked variant, with some rule and some counts: few tokens as often as many."""
-    retained = round(_between(rng, max(6, num_tokens / 36), 0.3 * num_tokens))
-    skipped = round(_between(rng, max(16, num_tokens / 9), 0.5 * num_tokens))
+def _batches(run: Run, stage: Stage) -> Iterator[Batch]:
+    """The batches of the rest of a stage, drawn ahead by the worker processes."""
+    accelerator = run.accelerator
+    dataset = _StepBatches(run.recipe, run.stage, run.processor, accelerator.process_index, accelerator.num_processes)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(run.step * stage.accumulate, len(dataset)),
+        num_workers=run.workers,
+        prefetch_factor=2 if run.workers else None,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    return iter(loader)
+
+
+def stage_method(stage: Stage, rng: Generator, summary: AdaptiveSummary) -> SkipVision:
+    """The method of one step that skips: the masked variant with the stage's counts, or with counts by lot."""
+    num_tokens = len(image_positions(stage.image_side))
+    retained, skipped = stage.skipping.num_retained, stage.skipping.num_skipped
+    if (retained, skipped) == (0, 0):
+        retained = round(_between(rng, max(6, num_tokens / 72), 0.3 * num_tokens))
+        skipped = round(_between(rng, max(16, num_tokens / 18), 0.5 * num_tokens))
+    rule = RETAIN_RULES[rng.integers(len(RETAIN_RULES))] if stage.skipping.random_rule else "saliency"
     return SkipVision(
         num_retained=retained,
         num_skipped=skipped,
         text_attends_skipped=False,
-        retain=RETAIN_RULES[rng.integers(len(RETAIN_RULES))],
+        retain=rule,
         summary=summary,
         seed=int(rng.integers(2**31)),
     )
@@ -220,47 +174,15 @@ def learning_rate(stage: Stage, step: int) -> float:
     """A straight warm-up, then half a cosine from the stage's first rate to its last."""
     if step < stage.warm_up:
         return stage.first_rate * (step + 1) / stage.warm_up
-    progress = (step - stage.warm_up) / max(1, (stage.fall_steps or stage.steps) - stage.warm_up)
+    progress = (step - stage.warm_up) / max(1, stage.steps - stage.warm_up)
     return stage.last_rate + (stage.first_rate - stage.last_rate) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _skips(stage: Stage, step: int) -> bool:
-    """Whether this step is under Skip-Vision: the stage's share of them, evenly spread."""
-    return math.floor((step + 1) * stage.skip_share) > math.floor(step * stage.skip_share)
+def skips_in(stage: Stage, step: int) -> bool:
+    """Whether a step is under Skip-Vision: the stage's share of them, evenly spread."""
+    share = stage.skipping.share
+    return math.floor((step + 1) * share) > math.floor(step * share)
 
 
 def _between(rng: Generator, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-class _Meter:
-    """Means over some steps, printed and appended to the log."""
-
-    def __init__(self, log: Path, stage: Stage, run: Run) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.log, self.stage, self.run = log, stage, run
-        self.values: dict[str, list[float]] = defaultdict(list)
-        self.began = time.monotonic()
-
-    def add(self, measured: dict[str, float]) -> None:
-        for name, value in measured.items():
-            self.values[name].append(value)
-        if self.run.step % STEPS_BETWEEN_LOG_LINES == 0:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self.values:
-            return
-        seconds, steps = time.monotonic() - self.began, len(self.values["rate"])
-        speed = sum(self.values.pop("pictures")) / seconds
-        line = {"stage": self.stage.name, "step": self.run.step, "steps": self.stage.steps}
-        line |= {name: round(float(np.mean(values)), 5) for name, values in sorted(self.values.items())}
-        line["pictures_per_s"] = round(speed, 1)
-        line["minutes_left"] = round((self.stage.steps - self.run.step) * seconds / steps / 60, 1)
-        with self.log.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        if self.run.accelerator.is_main_process:
-            shown = (f"{name} {value}" for name, value in line.items() if name not in ("stage", "step", "steps"))
-            print(f"{self.stage.name}  {self.run.step}/{self.stage.steps}  {'  '.join(shown)}", flush=True)
-        self.values.clear()
-        self.began = time.monotonic()

@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from skipcore.training.easy_vqa import questions_of
-from skipcore.training.questions import every_answer, every_phrase
+from skipcore.training.easy_scenes import every_easy_phrase
+from skipcore.training.scenes.questions import every_answer, every_phrase
 
 IMAGE_SIDE = 336
 PATCH_SIDE = 14
@@ -55,21 +55,23 @@ def answer_text(answer: str) -> str:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Widths and depths of the built-in model. Tower and decoder have the same width."""
+    """Widths, depths and heads of the built-in model's tower and decoder, and the size of its vocabulary."""
 
-    width: int = 128
+    tower_width: int = 192
     tower_layers: int = 4
-    decoder_layers: int = 4
-    heads: int = 4
-    tower_ffn: int = 512
-    decoder_ffn: int = 384
-    vocabulary: int = 1024
+    tower_heads: int = 4
+    tower_ffn: int = 768
+    decoder_width: int = 192
+    decoder_layers: int = 5
+    decoder_heads: int = 4
+    decoder_ffn: int = 512
+    vocabulary: int = 2048
 
 
 def build_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer learned from the questions; it can encode any text without loss."""
-    phrases = questions_of("train") + every_phrase()
-    phrases += [phrase.capitalize() for phrase in phrases] + [phrase.upper() for phrase in phrases]
+    phrases = every_easy_phrase() + every_phrase()
+    phrases += [phrase.capitalize() for phrase in phrases]
     texts = [f"{PROMPT_START}{prompt_end(phrase)}" for phrase in phrases]
     texts += [answer_text(answer) for answer in every_answer() for _ in range(20)]
     tokenizer = Tokenizer(models.BPE())
@@ -116,21 +118,21 @@ def build_model(tokenizer: PreTrainedTokenizerFast, size: ModelSize, seed: int) 
     """The model with random weights; the tower's positions start as smooth waves, so that they can be interpolated."""
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=size.width,
+            hidden_size=size.tower_width,
             intermediate_size=size.tower_ffn,
-            projection_dim=size.width,
+            projection_dim=size.tower_width,
             num_hidden_layers=size.tower_layers,
-            num_attention_heads=size.heads,
+            num_attention_heads=size.tower_heads,
             image_size=IMAGE_SIDE,
             patch_size=PATCH_SIDE,
         ),
         text_config=LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=size.width,
+            hidden_size=size.decoder_width,
             intermediate_size=size.decoder_ffn,
             num_hidden_layers=size.decoder_layers,
-            num_attention_heads=size.heads,
-            num_key_value_heads=size.heads,
+            num_attention_heads=size.decoder_heads,
+            num_key_value_heads=size.decoder_heads,
             max_position_embeddings=2048,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=None,
@@ -147,9 +149,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast, size: ModelSize, seed: int) 
     model = LlavaForConditionalGeneration(config)
     positions: nn.Embedding = model.model.vision_tower.embeddings.position_embedding
     with torch.no_grad():
-        positions.weight[1:] = 0.3 * waves(GRID, size.width)
+        positions.weight[1:] = 0.3 * waves(GRID, size.tower_width)
     model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=64
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=128
     )
     return model
 

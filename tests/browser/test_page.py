@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 from app.examples import load_examples
 from app.main import start
 from app.page import build_page
+from app.quality import weights_sha256
 from skipcore import Vlm
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -40,9 +42,12 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address(scenes: Vlm) -> Iterator[str]:
-    """A running server with the built-in model."""
-    page = build_page(scenes)
+def address(scenes: Vlm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running server with the built-in model, and a record of accuracy made up for it."""
+    record = tmp_path_factory.mktemp("results") / "quality.json"
+    content = json.loads((Path(__file__).parents[1] / "app" / "quality.json").read_text())
+    record.write_text(json.dumps(content | {"model_sha256": weights_sha256(scenes)}))
+    page = build_page(scenes, record)
     yield start(page, host="127.0.0.1")
     page.close(verbose=False)
 
@@ -142,7 +147,9 @@ def test_a_first_visit_shows_what_to_do_and_no_empty_charts(visit) -> None:
     expect(page.locator("h1")).to_have_text("Skip-Vision, side by side")
     for panel in ("tokens", "layers", "latency"):
         expect(page.locator(f"#{panel}-panel .intro")).to_be_visible()
-    assert page.locator(".js-plotly-plot").count() == 0 and page.locator("#overlay img").count() == 0
+    # the only chart that needs no question
+    expect(page.locator("#quality .main-svg").first).to_be_visible(timeout=SECONDS)
+    assert page.locator(".js-plotly-plot").count() == 1 and page.locator("#overlay img").count() == 0
     expect(page.locator("#stop")).to_be_disabled()
     screenshot(page, "first-visit")
 
@@ -190,6 +197,70 @@ def test_the_overlay_answers_to_its_controls(visit, picture: Path) -> None:
     seen.add(image.get_attribute("src"))
     assert len(seen) == 5
     screenshot(page, "merged-into")
+
+
+def new_scene(page: sync_api.Page) -> None:
+    before = page.locator("#picture img").get_attribute("src")
+    page.click("#new-scene")
+    expect(page.locator("#picture img")).not_to_have_attribute("src", before, timeout=SECONDS)
+    expect(page.locator(".suggestion").first).to_be_visible()
+
+
+def test_a_new_scene_offers_questions_and_marks_the_answers(visit) -> None:
+    page = visit()
+    new_scene(page)
+    expect(page.locator("#scene-number")).to_contain_text(re.compile(r"scene \d+"))
+    suggestion = page.locator(".suggestion").last
+    asked = suggestion.inner_text()
+    suggestion.click()
+    expect(question(page)).to_have_value(asked)
+    question(page).fill(asked.upper().rstrip("?."))  # typed anew, by a careless hand
+    ask_and_wait(page)
+    expect(page.locator("#asked")).to_contain_text(asked.upper().rstrip("?."))
+    for number in range(2):
+        said = page.locator(f"#answer-{number} .verdict").inner_text()
+        assert said == "✓ right" or said.startswith("✗ wrong, the true answer: ")
+    screenshot(page, "new-scene")
+    question(page).fill("what would you like to drink?")
+    ask_and_wait(page)
+    expect(page.locator(".verdict")).to_have_count(0)
+
+
+def test_another_picture_takes_the_truth_away(visit, picture: Path) -> None:
+    page = visit()
+    new_scene(page)
+    upload(page, picture)
+    expect(page.locator(".suggestion")).to_have_count(0)
+    expect(page.locator("#scene-number")).not_to_contain_text(re.compile(r"scene \d"))
+    assert question(page).input_value()  # the scene's question still stands there
+    ask_and_wait(page)
+    expect(page.locator(".verdict")).to_have_count(0)
+
+
+def test_examples_are_marked(visit) -> None:
+    page = visit()
+    page.locator("#examples button.gallery-item").nth(1).click()
+    expect(question(page)).to_have_value(load_examples()[1].question)
+    ask_and_wait(page)
+    expect(page.locator(".verdict")).to_have_count(2)
+
+
+def test_the_page_tells_what_the_model_knows(visit) -> None:
+    page = visit()
+    expect(page.locator("#world")).to_contain_text("132 everyday things")
+    expect(page.locator("#world")).to_contain_text("Photos")
+    page.locator("#world-lists button").first.click()
+    expect(page.locator("dl.world")).to_contain_text("octopus")
+    screenshot(page, "world")
+
+
+def test_quality_of_every_split_as_text(visit) -> None:
+    page = visit()
+    table = page.locator("#quality-table table")
+    expect(table).to_contain_text("41.0 %", timeout=SECONDS)
+    page.locator("#quality-split").get_by_text("easy-VQA").click()
+    expect(table).to_contain_text("67.1 %", timeout=SECONDS)
+    expect(table).not_to_contain_text("41.0 %")
 
 
 def test_enter_asks_and_the_values_are_there_as_text(visit, picture: Path) -> None:

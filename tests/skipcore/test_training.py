@@ -1,249 +1,271 @@
-"""The training code: true scenes, a lossless tokenizer, a loss that falls, a resume that changes nothing."""
+"""The training loop: a loss that falls, a resume that changes nothing, and faults that are told clearly."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 pytest.importorskip("easy_vqa")
 
-from skipcore.training import finetune
-from skipcore.training.batches import NO_LABEL, draw_examples, image_positions, make_batch
-from skipcore.training.easy_vqa import load_split
-from skipcore.training.model import ModelSize, build_processor, build_tokenizer
-from skipcore.training.questions import ask, ask_easy
-from skipcore.training.recipes import RECIPES, Mixture, Recipe, Stage
-from skipcore.training.scenes import (
-    COLOURS,
-    COUNT_WORDS,
-    KINDS,
-    Scene,
-    Shape,
-    draw,
-    draw_easy,
-    sample_easy_scene,
-    sample_scene,
-)
+from accelerate.state import AcceleratorState
+from training_runs import TINY, changed, copied, one_thread, recipe_of, tokenizer, train
 
-TINY = Recipe(
-    name="tiny",
-    seed=3,
-    size=ModelSize(width=32, tower_layers=1, decoder_layers=2, heads=2, tower_ffn=64, decoder_ffn=64),
-    stages=(
-        Stage(
-            name="84 px",
-            image_side=84,
-            steps=24,
-            pictures=6,
-            questions=3,
-            skip_pictures=4,
-            skip_questions=2,
-            skip_share=0.5,
-            first_rate=1e-2,
-            last_rate=1e-3,
-            warm_up=4,
-            mixture=Mixture(easy_vqa=0.3, easy_drawn=0.4, scenes=0.3),
-        ),
-    ),
-)
+from skipcore.errors import InputError
+from skipcore.training import finetune, progress, runs
+from skipcore.training.recipe import Recipe, Skipping
+
+SHORT = {"steps": 6, "warm_up": 1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors: threads that wait for each other would take longer than the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, one tokenizer for all runs, and a line of the log to every two steps."""
+    monkeypatch.setattr(finetune, "build_tokenizer", tokenizer)
+    monkeypatch.setattr(progress, "STEPS_BETWEEN_LOG_LINES", 2)
+    with one_thread():
+        yield
 
 
-@pytest.fixture(scope="module")
-def processor():
-    return build_processor(build_tokenizer(1024))
+def trained(recipe: Recipe, folder: Path, workers: int = 0) -> runs.Run:
+    run = runs.start(recipe, workers)
+    train(run, folder)
+    return run
 
 
-@pytest.mark.parametrize("sample", [sample_scene, sample_easy_scene])
-def test_same_seed_same_scene(sample: Callable[[np.random.Generator], Scene]) -> None:
-    first, again, other = (sample(np.random.default_rng(seed)) for seed in (5, 5, 6))
-    assert first == again
-    assert first != other
-    assert np.array_equal(np.asarray(draw(first, 84)), np.asarray(draw(again, 84)))
+def test_the_loss_falls(tmp_path: Path) -> None:
+    run = runs.start(recipe_of({"steps": 40, "pictures": 6, "skip_pictures": 4}))
+    before = copied(run.weights)
+    lines = train(run, tmp_path)
+    for name in ("loss_dense", "loss_skip", "loss_patches"):
+        values = [line[name] for line in lines]
+        assert len(values) == 20
+        assert np.mean(values[-4:]) < 0.7 * np.mean(values[:2]), name
+    unchanged = set(before) - changed(run.weights, before)
+    assert not unchanged & {name for name, _ in run.weights.named_parameters() if "post_layernorm" not in name}
+    assert run.is_complete and len(run.seconds) == 1 and run.seconds[0] > 0
+    assert {"right_dense_scenes", "right_skip_scenes", "patches_right", "gradient", "rate"} <= set(lines[-1])
 
 
-def test_shapes_stay_in_the_picture_and_apart() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        shapes = sample_scene(rng).shapes
-        assert 1 <= len(shapes) <= 5
-        for number, shape in enumerate(shapes):
-            for centre in (shape.x, shape.y):
-                assert 0.08 < centre < 0.92
-            for other in shapes[:number]:
-                assert math.hypot(shape.x - other.x, shape.y - other.y) > 0.17
+def killed_at(step: int, saved_at: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's checkpoint is written before one step, and the run is killed before a later one."""
+    real = finetune.training_step
+
+    def training_step(run: runs.Run, *arguments: Any) -> dict[str, float]:
+        if (run.stage, run.step) == (0, saved_at):
+            runs.save_checkpoint(run, folder / "checkpoint.pt")
+        if run.step == step:
+            raise KeyboardInterrupt
+        return real(run, *arguments)
+
+    monkeypatch.setattr(finetune, "training_step", training_step)
 
 
-def test_picture_shows_the_recorded_colours() -> None:
-    scene = sample_scene(np.random.default_rng(1))
-    pixels = np.asarray(draw(scene, 336))
-    for shape in scene.shapes:
-        assert tuple(pixels[int(shape.y * 336), int(shape.x * 336)]) == shape.rgb
-    assert np.asarray(draw_easy(sample_easy_scene(np.random.default_rng(1)))).shape == (64, 64, 3)
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, accumulate: int
+) -> None:
+    """Bit-identical weights, with work lost between the checkpoint and the kill, and over a change of stage."""
+    recipe = recipe_of({**SHORT, "accumulate": accumulate}, {"steps": 2, "image_side": 168, "trains": "decoder"})
+    whole = trained(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        killed_at(5, 3, tmp_path, patched)
+        with pytest.raises(KeyboardInterrupt):
+            finetune.run_stage(runs.start(recipe, workers), tmp_path)
+    resumed = runs.start(recipe, workers)
+    runs.load_checkpoint(resumed, tmp_path / "checkpoint.pt")
+    assert (resumed.stage, resumed.step) == (0, 3)
+    train(resumed, tmp_path)
+    assert changed(resumed.weights, copied(whole.weights)) == set()
 
 
-def test_answers_are_true_to_the_record() -> None:
-    rng = np.random.default_rng(2)
-    for _ in range(400):
-        scene = sample_scene(rng)
-        for _ in range(4):
-            question, answer = ask(scene, rng)
-            check_answer(scene, question.lower(), answer)
+def test_a_run_that_stops_for_time_goes_on(tmp_path: Path) -> None:
+    recipe = recipe_of(SHORT)
+    stopped = runs.start(recipe)
+    finetune.run_stage(stopped, tmp_path, stop_at=-math.inf)
+    assert (stopped.stage, stopped.step) == (0, 0) and not stopped.is_complete
+    resumed = runs.start(recipe)
+    runs.load_checkpoint(resumed, tmp_path / "checkpoint.pt")
+    train(resumed, tmp_path)
+    assert changed(resumed.weights, copied(trained(recipe, tmp_path / "whole").weights)) == set()
 
 
-def test_easy_answers_are_true_to_the_record() -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(400):
-        scene = sample_easy_scene(rng)
-        question, answer = ask_easy(scene, rng)
-        check_answer(scene, question, answer)
+def test_a_recipe_fixes_the_run_and_its_seed_changes_it(tmp_path: Path) -> None:
+    recipe = recipe_of({**SHORT, "steps": 2})
+    first = trained(recipe, tmp_path / "a")
+    assert changed(trained(recipe, tmp_path / "b").weights, copied(first.weights)) == set()
+    assert changed(trained(replace(recipe, seed=4), tmp_path / "c").weights, copied(first.weights))
 
 
-def check_answer(scene: Scene, question: str, answer: str) -> None:
-    """Work the answer out anew from the record, another way round than the questions do."""
-    kinds = [shape.kind for shape in scene.shapes]
-    colours = [shape.colour for shape in scene.shapes]
-    words = question.rstrip("?.").replace("shapes", "").split()
-    asked_kind = next((kind for kind in KINDS if kind in words or kind + "s" in words), None)
-    asked_colour = next((colour for colour in COLOURS if colour in words), None)
-    matching = [
-        shape for shape in scene.shapes if asked_kind in (None, shape.kind) and asked_colour in (None, shape.colour)
-    ]
-    relations = (" left of ", " right of ", " above ", " below ")
-    if any(relation in question for relation in relations):
-        assert answer in ("yes", "no")
-    elif answer in ("yes", "no"):
-        negated = "not" in words or "no" in words
-        assert answer == ("yes" if bool(matching) != negated else "no"), question
-    elif answer in COUNT_WORDS:
-        assert answer == COUNT_WORDS[len(matching)], question
-    elif answer in KINDS:
-        assert answer in (kinds if asked_colour is None else [shape.kind for shape in matching]), question
-    elif answer in COLOURS:
-        assert answer in (colours if asked_kind is None else [shape.colour for shape in matching]), question
-    else:
-        told = answer.replace(",", "").split()
-        assert {word for word in told if word in KINDS} in (set(), set(kinds))
-        assert {word for word in told if word in COLOURS} in (set(), set(colours))
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+def test_parts_of_a_step_share_its_pictures(tmp_path: Path, accumulate: int) -> None:
+    """The log counts all pictures of a step, however many parts it is done in."""
+    run = runs.start(
+        recipe_of({**SHORT, "steps": 1, "skip_pictures": 0, "accumulate": accumulate, "skipping": Skipping()})
+    )
+    seen: list[int] = []
+    run.model.model.vision_tower.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    finetune.run_stage(run, tmp_path)
+    assert seen == [4 // accumulate] * accumulate
 
 
-def test_places_are_told_from_the_record() -> None:
-    def shape(kind: str, colour: str, x: float, y: float) -> Shape:
-        return Shape(kind, colour, COLOURS[colour][0], x, y, 0.1, 0.1)
-
-    scene = Scene((250, 250, 250), (shape("star", "red", 0.8, 0.2), shape("circle", "blue", 0.2, 0.7)))
-    rng = np.random.default_rng(0)
-    answers = dict(ask(scene, rng) for _ in range(2000))
-    assert answers["what shape is on the left?"] == "circle"
-    assert answers["what color is the topmost shape?"] == "red"
-    assert answers["is the red star above the blue circle?"] == "yes"
-    assert answers["is the red star left of the blue circle?"] == "no"
-    assert answers["describe the picture."] == "a blue circle and a red star"
-    assert answers["how many shapes are there?"] == "two"
+def test_pictures_must_be_shared_evenly() -> None:
+    with pytest.raises(InputError, match="cannot share evenly"):
+        runs.start(recipe_of({"pictures": 6, "accumulate": 4}))
+    with pytest.raises(InputError, match="cannot share evenly"):
+        runs.start(recipe_of({"pictures": 8, "skip_pictures": 2, "accumulate": 4}))
 
 
 @pytest.mark.parametrize(
-    "text", ["what color is the circle?", "  Żółć\n\t🙂👩‍🚀 \u200b 你好", "WHAT COLOR", "x" * 500, ""]
+    ("trains", "still", "moved"),
+    [
+        ("tower", ("language_model", "summary"), ("vision_tower", "multi_modal_projector", "heads")),
+        ("decoder", ("vision_tower", "heads"), ("language_model", "multi_modal_projector", "summary")),
+        ("everything", (), ("language_model", "vision_tower", "multi_modal_projector", "summary", "heads")),
+    ],
 )
-def test_tokenizer_loses_nothing(processor, text: str) -> None:
-    tokenizer = processor.tokenizer
-    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+def test_a_stage_trains_what_it_says(
+    tmp_path: Path, trains: str, still: tuple[str, ...], moved: tuple[str, ...]
+) -> None:
+    run = runs.start(recipe_of({**SHORT, "steps": 2, "trains": trains}))
+    before = copied(run.weights)
+    train(run, tmp_path)
+    found = changed(run.weights, before)
+    for part in still:
+        assert not [name for name in found if part in name], part
+    for part in moved:
+        assert [name for name in found if part in name], part
 
 
-def test_training_prompt_is_the_processor_s(processor) -> None:
-    stage = replace(TINY.stages[0], image_side=336)
-    example = draw_examples(stage, np.random.default_rng(4), pictures=1, questions_each=1)[0]
-    batch = make_batch([example], 336, processor, one_question_a_row=True)
-    content = [{"type": "image"}, {"type": "text", "text": example.questions[0][0]}]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    inputs = processor(images=[Image.fromarray(example.pixels)], text=[text], return_tensors="pt")
-    length = inputs["input_ids"].shape[1]
-    assert torch.equal(batch.input_ids[:, :length], inputs["input_ids"])
-    assert torch.equal(batch.position_ids[0], torch.arange(batch.position_ids.shape[1]))
-    assert (batch.labels[:, :length] == NO_LABEL).all() and (batch.labels[:, length:] != NO_LABEL).all()
-    assert (batch.pixel_values - inputs["pixel_values"]).abs().max() < 0.02
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_only_steps_that_skip_train_the_summary(tmp_path: Path, share: float) -> None:
+    run = runs.start(recipe_of({**SHORT, "steps": 2, "skipping": Skipping(share)}))
+    before = copied(run.summary)
+    lines = train(run, tmp_path)
+    found = changed(run.summary, before)
+    assert {"norm.weight", "score.weight"} <= found if share else not found
+    assert ("loss_skip" in lines[0], "loss_dense" in lines[0]) == (share == 1, share == 0)
 
 
-def test_questions_of_one_row_do_not_see_each_other(processor) -> None:
-    """Packed, every question gets the loss it has alone."""
-    run = finetune.start(TINY)
-    run.model.eval()
-    examples = draw_examples(TINY.stages[0], np.random.default_rng(5), pictures=2, questions_each=3)
-    losses = []
-    for one_question_a_row in (False, True):
-        batch = make_batch(examples, 84, processor, one_question_a_row).to(run.accelerator.device)
-        losses.append(finetune.answer_loss(run.model, batch)[0].item())
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-
-
-def test_small_pictures_take_the_places_of_large_ones() -> None:
-    assert image_positions(336) == list(range(576))
-    assert image_positions(168)[:3] == [0, 2, 4] and image_positions(168)[12] == 48
-
-
-def test_training_lowers_the_loss_and_resumes_identically(tmp_path: Path) -> None:
-    stage = TINY.stages[0]
-    whole = finetune.start(TINY)
-    losses = []
-    for _ in range(stage.steps):
-        measured = finetune.training_step(whole, stage)
-        whole.step += 1
-        losses.append(measured.get("loss_dense", measured.get("loss_skip")))
-        if whole.step == stage.steps // 2:
-            finetune.save_checkpoint(whole, tmp_path / "checkpoint.pt")
-    assert sum(losses[-4:]) < 0.6 * sum(losses[:4])
-
-    resumed = finetune.start(TINY)
-    finetune.load_checkpoint(resumed, tmp_path / "checkpoint.pt")
-    assert resumed.step == stage.steps // 2
-    finetune.run_stage(resumed, tmp_path)
-    assert resumed.is_complete
-    assert (tmp_path / "log.jsonl").read_text().count("\n") >= 1
-    for name, weights in whole.model.state_dict().items():
-        assert torch.equal(weights, resumed.model.state_dict()[name]), name
-    assert torch.equal(whole.summary.score.weight, resumed.summary.score.weight)
-
-
-def test_a_lost_loss_is_told_clearly() -> None:
-    run = finetune.start(TINY)
+def poison(run: runs.Run) -> None:
     with torch.no_grad():
-        run.model.lm_head.weight.fill_(math.nan)
-    with pytest.raises(ValueError, match="learning rate"):
-        finetune.training_step(run, TINY.stages[0])
+        run.model.lm_head.weight[5] = math.nan
 
 
-def test_test_pictures_are_never_trained_on() -> None:
-    def prints(pictures) -> set[str]:
-        return {hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest() for pixels in pictures}
+def test_a_lost_loss_is_told_clearly_and_changes_nothing(tmp_path: Path) -> None:
+    run = runs.start(recipe_of(SHORT))
+    runs.save_checkpoint(run, tmp_path / "checkpoint.pt")
+    kept = (tmp_path / "checkpoint.pt").read_bytes()
+    poison(run)
+    before = {name: weights for name, weights in copied(run.weights).items() if torch.isfinite(weights).all()}
+    with pytest.raises(InputError, match=r"gradient became nan.*step 0 of stage 'stage 0'.*learning rate"):
+        finetune.run_stage(run, tmp_path)
+    assert len(before) > 20
+    assert all(torch.equal(weights, run.weights.state_dict()[name]) for name, weights in before.items())
+    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
 
-    held_out = prints(picture.pixels for picture in load_split("test"))
-    assert len(load_split("train")) == 4000 and len(load_split("test")) == 1000
-    allowed = [picture.pixels for picture in load_split("train")]
-    allowed += [pixels[:, ::-1] for pixels in allowed]
-    assert not held_out & prints(allowed)
-    only_real = replace(TINY.stages[0], mixture=Mixture(easy_vqa=1.0, easy_drawn=0.0, scenes=0.0))
-    examples = draw_examples(only_real, np.random.default_rng(8), pictures=300, questions_each=1)
-    assert prints(example.pixels for example in examples) <= prints(allowed)
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EDQUOT, "Quota"), RuntimeError("unexpected pos")],
+    ids=["full", "quota", "torch"],
+)
+def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run = runs.start(TINY)
+    path = tmp_path / "runs" / "checkpoint.pt"
+    runs.save_checkpoint(run, path)
+    kept = path.read_bytes()
+
+    def full(state: dict, unfinished: Path) -> None:
+        Path(unfinished).write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    run.step = 5
+    with pytest.raises(InputError, match="disk seems to be full"):
+        runs.save_checkpoint(run, path)
+    assert path.read_bytes() == kept
+    assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pt"]
 
 
-def test_recipes_fit_the_patches() -> None:
-    for recipe in RECIPES.values():
-        for stage in recipe.stages:
-            assert 336 % stage.image_side == 0 and stage.image_side % 14 == 0
-            assert recipe.stages[-1].image_side == 336 or len(recipe.stages) == 1
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_truly_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.unfinished").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="disk seems to be full"):
+        runs.save_checkpoint(runs.start(TINY), tmp_path / "checkpoint.pt")
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+    run = runs.start(TINY)
+    path = tmp_path / "checkpoint.pt"
+    runs.save_checkpoint(run, path)
+    whole = path.read_bytes()
+    damaged = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "text": b"not a checkpoint at all, but text" * 20,
+        "zeros": bytes(5000),
+    }
+    for name, content in damaged.items():
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is no checkpoint of recipe 'tiny'"):
+            runs.load_checkpoint(run, path)
+        assert run.step == 0, name
+    for state in ({"trained": {}}, [1, 2], {**torch.load(_written(path, whole)), "optimizers": []}):
+        torch.save(state, path)
+        with pytest.raises(InputError, match="is no checkpoint of recipe 'tiny'"):
+            runs.load_checkpoint(run, path)
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_a_checkpoint_of_another_size_is_refused(tmp_path: Path) -> None:
+    runs.save_checkpoint(runs.start(TINY), tmp_path / "checkpoint.pt")
+    larger = replace(TINY, size=replace(TINY.size, decoder_ffn=96))
+    with pytest.raises(InputError, match="as it stands now"):
+        runs.load_checkpoint(runs.start(larger), tmp_path / "checkpoint.pt")
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps one precision to a process; forget it before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_half_precision_trains_float32_weights(tmp_path: Path, fresh_accelerate: None) -> None:
+    recipe = replace(recipe_of({"steps": 30}, {**SHORT, "trains": "tower"}), mixed_precision="bf16")
+    run = runs.start(recipe)
+    kinds: set[torch.dtype] = set()
+    mlp = run.model.get_decoder().layers[0].mlp.gate_proj
+    mlp.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    lines = train(run, tmp_path)
+    assert kinds == {torch.bfloat16}
+    assert {weights.dtype for weights in run.weights.parameters()} == {torch.float32}
+    assert lines[14]["loss_dense"] < 0.8 * lines[0]["loss_dense"]
+
+
+def test_every_step_has_data_of_its_own(tmp_path: Path) -> None:
+    """Over steps, parts and stages no picture comes twice."""
+    run = runs.start(recipe_of({**SHORT, "accumulate": 2}, SHORT))
+    seen: list[bytes] = []
+    run.model.model.vision_tower.register_forward_pre_hook(
+        lambda module, inputs: seen.extend(picture.numpy().tobytes() for picture in inputs[0])
+    )
+    train(run, tmp_path)
+    assert len(seen) == len(set(seen)) == 2 * (3 * 4 + 3 * 2)

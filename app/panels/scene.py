@@ -1,0 +1,75 @@
+"""New scene: a fresh picture with questions whose true answers are known."""
+
+from __future__ import annotations
+
+import secrets
+from html import escape
+from typing import Any
+
+import gradio as gr
+from gradio.processing_utils import save_pil_to_cache
+
+from app.panels import Changes
+from app.truth import Known, digest_of_file, digest_of_upload
+from skipcore import InputError
+from skipcore.training.examples import NUMBERS, capitalised, numbered_scene
+
+MOST_SUGGESTIONS = 6
+HINT = "A fresh picture, with questions whose true answers are known."
+# On a touch screen the keyboard would cover the page.
+FOCUS = "() => { if (matchMedia('(pointer: fine)').matches) document.querySelector('#question textarea').focus(); }"
+
+
+class ScenePanel:
+    """The button, the scene's number and the suggested questions.
+
+    Attributes:
+        known: the visitor's scene. It counts for that very picture only, see `truth.truth_of`.
+    """
+
+    def __init__(self) -> None:
+        self.known = gr.State(None)
+        with gr.Row(elem_id="scene"):
+            self.button = gr.Button("New scene", size="md", scale=0, min_width=120, elem_id="new-scene")
+            self.number = gr.HTML(f'<p class="hint">{HINT}</p>', elem_id="scene-number")
+        with gr.Row(visible=False, elem_id="suggestions") as self.row:
+            self.suggestions = [
+                gr.Button("", size="sm", variant="secondary", min_width=0, scale=0, elem_classes="suggestion")
+                for _ in range(MOST_SUGGESTIONS)
+            ]
+
+    def wire(self, picture: gr.Image, question: gr.Textbox) -> None:
+        """Let the button fill the picture, and a click on a suggestion the question."""
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        self.button.click(
+            lambda: self.draw(picture, question, secrets.randbelow(NUMBERS)),
+            None,
+            [picture, question, self.known, self.number, self.row, *self.suggestions],
+            **quiet,
+        )
+        picture.change(self.keep_to, [picture, self.known], [self.row, self.number], preprocess=False, **quiet)
+        for button in self.suggestions:
+            button.click(lambda text: text, button, question, **quiet).then(None, js=FOCUS, api_visibility="private")
+
+    def draw(self, picture: gr.Image, question: gr.Textbox, number: int) -> Changes:
+        """Show the scene of a number; the first suggestion stands in the question box, ready to ask."""
+        try:
+            scene = numbered_scene(number, MOST_SUGGESTIONS)
+        except InputError as error:
+            return {self.number: f'<p class="hint">{escape(str(error))}</p>'}
+        path = save_pil_to_cache(scene.picture, picture.GRADIO_CACHE, name=f"scene-{number}", format="png")
+        texts = [capitalised(each.text) for each in scene.questions]
+        shown = dict(zip(self.suggestions, texts, strict=False))
+        return {
+            picture: path,
+            question: texts[0],
+            self.known: Known(digest_of_file(path), scene.questions),
+            self.number: f'<p class="hint">scene {number}. Take a question, and the answers will be marked:</p>',
+            self.row: gr.update(visible=True),
+        } | {button: gr.update(value=shown.get(button, ""), visible=button in shown) for button in self.suggestions}
+
+    def keep_to(self, picture: object, known: Known | None) -> Changes:
+        """Whenever the picture changes: suggestions stand beside their own scene only."""
+        is_scene = known is not None and digest_of_upload(picture) == known.picture
+        changes: Changes = {self.row: gr.update(visible=is_scene)}
+        return changes if is_scene else changes | {self.number: f'<p class="hint">{HINT}</p>'}

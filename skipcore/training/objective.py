@@ -1,0 +1,80 @@
+"""What training minimises: the loss of the answers, and the loss of what each patch shows."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlavaForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from skipcore import AdaptiveSummary, Method
+from skipcore.training.batches import NO_LABEL, Batch
+from skipcore.training.model import IMAGE_SIDE
+from skipcore.training.patches import PatchHeads
+from skipcore.training.recipe import Trains
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """The loss to minimise [], its two parts [], which answers are wholly right [answers], and the share of item
+    patches named rightly []."""
+
+    total: Tensor
+    answers: Tensor
+    patches: Tensor
+    is_right: Tensor
+    patches_right: Tensor
+
+
+class TrainingModel(nn.Module):
+    """All weights that are trained: the stock model, its summary, and the heads that training alone uses."""
+
+    def __init__(self, model: LlavaForConditionalGeneration, summary: AdaptiveSummary, heads: PatchHeads) -> None:
+        super().__init__()
+        self.model, self.summary, self.heads = model, summary, heads
+
+    def forward(
+        self, batch: Batch, method: Method | None = None, trains: Trains = "everything", patch_weight: float = 0.3
+    ) -> Losses:
+        """One pass over a batch, under a method if one is given; `trains` is the stage's."""
+        side = batch.pixel_values.shape[-1]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trains != "decoder"):
+            seen = self.model.model.vision_tower(
+                batch.pixel_values, interpolate_pos_encoding=side != IMAGE_SIDE, return_dict=True
+            ).last_hidden_state[:, 1:]
+        features = self.model.model.multi_modal_projector(seen)
+        patches, patches_right = features.new_zeros(()), features.new_zeros(())
+        if trains != "decoder":
+            patches, patches_right = self.heads(features, batch.patch_labels, batch.patch_offset)
+        if trains == "tower":
+            nothing = torch.zeros(0, dtype=torch.bool, device=features.device)
+            return Losses(patches, features.new_zeros(()), patches, nothing, patches_right)
+        with method(self.model) if method is not None else nullcontext():
+            answers, is_right = answer_loss(self.model, features, batch)
+        return Losses(answers + patch_weight * patches, answers, patches, is_right, patches_right)
+
+
+def answer_loss(model: LlavaForConditionalGeneration, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The loss [], and whether each answer is wholly right [answers].
+
+    The loss is the mean cross-entropy of the answers' tokens, in which an answer of n tokens weighs √n, not n: long
+    descriptions must not drown the short answers.
+    """
+    hidden = model.model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=list(features[batch.picture]))},
+        use_cache=False,
+    ).last_hidden_state
+    wanted = batch.labels[:, 1:] != NO_LABEL
+    labels, answer = batch.labels[:, 1:][wanted], batch.answer[:, 1:][wanted]
+    logits = model.lm_head(hidden[:, :-1][wanted]).float()
+    wrong = torch.zeros_like(batch.source).index_add_(0, answer, (logits.argmax(-1) != labels).long())
+    loss = functional.cross_entropy(logits, labels, reduction="none")
+    weight = answer.bincount(minlength=len(batch.source))[answer].rsqrt()
+    return (loss * weight).sum() / weight.sum(), wrong == 0

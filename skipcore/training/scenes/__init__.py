@@ -1,0 +1,1 @@
+"""Scenes: synthetic pictures of everyday things, shapes and signs, and questions with true answers."""
