@@ -5,20 +5,29 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.truth import Known, digest_of_file
 from skipcore.training.scenes.questions import Question
+from skipcore.training.scenes.world import World
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+MOST_OFFERED = 6
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture file and a question about it; `truth` holds the true answer where it is known."""
+    """A picture file and a question about it.
+
+    Attributes:
+        truth: the question with its true answer, where it is known.
+        needs: which parts of a world the picture shows, see `World.parts`.
+    """
 
     image: str
     question: str
     truth: Question | None = None
+    needs: frozenset[str] = frozenset()
 
 
 def load_examples(folder: Path = EXAMPLES) -> list[Example]:
@@ -27,10 +36,22 @@ def load_examples(folder: Path = EXAMPLES) -> list[Example]:
     if not listing.is_file():
         return []
     return [
-        Example(str(folder / entry["image"]), entry["question"], _truth(entry))
+        Example(str(folder / entry["image"]), entry["question"], _truth(entry), frozenset(entry.get("needs", ())))
         for entry in json.loads(listing.read_text(encoding="utf-8"))
         if (folder / entry["image"]).is_file()
     ]
+
+
+def offered(examples: list[Example], world: World | None) -> list[Example]:
+    """The first few that lie inside a model's world; of all where that is not known."""
+    if world is None:
+        return examples[:MOST_OFFERED]
+    inside = [
+        each
+        for each in examples
+        if each.needs <= world.parts and (each.truth is None or each.truth.kind in world.kinds)
+    ]
+    return inside[:MOST_OFFERED]
 
 
 def known_of(examples: list[Example]) -> tuple[Known, ...]:
@@ -38,7 +59,7 @@ def known_of(examples: list[Example]) -> tuple[Known, ...]:
     return tuple(Known(digest_of_file(each.image), (each.truth,)) for each in examples if each.truth is not None)
 
 
-def _truth(entry: dict[str, str]) -> Question | None:
+def _truth(entry: dict[str, Any]) -> Question | None:
     if "answer" not in entry:
         return None
     return Question(entry["kind"], entry["question"], entry["answer"], form="")

@@ -11,7 +11,7 @@ from PIL import Image
 from app.api import compare_endpoint
 from app.asking import STOPPED, Asking
 from app.comparing import DEVICE
-from app.examples import known_of, load_examples
+from app.examples import known_of, load_examples, offered
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.latency import LatencyPanel
@@ -19,7 +19,7 @@ from app.panels.layers import LayersPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
-from app.world import is_built_in
+from app.world import world_of
 from skipcore import Vlm
 
 TITLE = "Skip-Vision, side by side"
@@ -33,17 +33,21 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
 
     Args:
         record: of measured accuracy; the page does without where there is none of this model.
+
+    Raises:
+        InputError: the model's folder says badly what the model was trained on.
     """
-    examples = load_examples()
+    world = world_of(vlm)
+    examples = offered(load_examples(), world)
     # Uploaded pictures are deleted within an hour and ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, stop = gr.State(None), gr.State(None)
         gr.HTML(HEADER)
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
-                ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples)
+                ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
-                answers = AnswersPanel(is_judge=is_built_in(vlm.name))
+                answers = AnswersPanel(is_judge=world is not None)
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(report, vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):

@@ -1,15 +1,12 @@
-"""What the built-in model knows, and what lies outside its world; every list is derived from the scenes' tables."""
+"""What the loaded model was trained on, in words; from the `world.json` of its folder."""
 
 from __future__ import annotations
 
-from collections import Counter
 from html import escape
 
-from skipcore.training.scenes.things import GROUP_PLURALS, THINGS
-from skipcore.training.scenes.vocabulary import COLOURS, SHAPE_KINDS, SIGN_WORDS
+from skipcore import Vlm
 from skipcore.training.scenes.words import GROUP_NOUNS, joined, plural
-
-BUILT_IN = "scenes"
+from skipcore.training.scenes.world import World, read_world
 
 KIND_NAMES = {
     "existence": "is it there?",
@@ -24,38 +21,55 @@ KIND_NAMES = {
     "absent": "about things that are not there",
 }
 """The kinds of questions as the page calls them."""
+FEW = 4
+"""As many kinds of shapes are named one by one."""
+UNKNOWN = "What this model was trained on is not known here: its folder holds no world.json."
 
 
-def is_built_in(name: str) -> bool:
-    """Whether a model of this name was trained on the scenes."""
-    return name == BUILT_IN
+def world_of(vlm: Vlm) -> World | None:
+    """What a model was trained on; None where its folder does not say, or where it came from no folder.
+
+    Raises:
+        InputError: its `world.json` cannot be read.
+    """
+    folder = vlm.model.name_or_path
+    return read_world(folder) if folder else None
 
 
-def world_sentence() -> str:
-    """What the built-in model knows and what it does not, in three sentences."""
-    groups = Counter(kind.group for kind in THINGS)
-    counts = joined([f"{groups[group]} {_group_plural(group)}" for group in GROUP_PLURALS])
+def world_sentence(world: World | None) -> str:
+    """What a model knows and what it does not, in a few sentences."""
+    if world is None:
+        return UNKNOWN
+    parts = []
+    if "things" in world.parts:
+        counts = joined([_number(names, group) for group, names in world.things.items() if names])
+        parts.append(f"{sum(map(len, world.things.values()))} everyday things drawn as emoji ({counts})")
+    if "shapes" in world.parts:
+        shapes = joined([plural(kind) for kind in world.shapes]) if len(world.shapes) <= FEW else "shapes"
+        parts.append(f"{shapes} in {len(world.colours)} colours")
+    if world.signs is not None:
+        parts.append("signs with a word or a number")
+    known = ", and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
     return (
-        f"The built-in model knows a small world: {len(THINGS)} everyday things drawn as emoji ({counts}), "
-        f"shapes in {len(COLOURS)} colours, and signs with a word or a number. "
-        "Photos and anything else lie outside it: it will answer, but only guess."
-    )
+        f"This model knows a small world: {known}. Photos and anything else lie outside it: it will answer, but only "
+        f"guess. {world.note}"
+    ).strip()
 
 
-def world_lists() -> str:
-    """All the built-in model knows, as HTML."""
-    lists = [
-        (_group_plural(group).capitalize(), [kind.name for kind in THINGS if kind.group == group])
-        for group in GROUP_PLURALS
-    ]
-    lists += [
-        ("Shapes", [plural(kind) for kind in SHAPE_KINDS]),
-        ("Colours", list(COLOURS)),
-        ("Signs", ["numbers from 0 to 99", *SIGN_WORDS]),
-        ("Questions", list(KIND_NAMES.values())),
-    ]
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(', '.join(words))}</dd>" for name, words in lists)
+def world_lists(world: World) -> str:
+    """All that a model knows, as HTML."""
+    lists = [(_group_plural(group).capitalize(), list(names)) for group, names in world.things.items()]
+    lists += [("Shapes", [plural(kind) for kind in world.shapes]), ("Colours", list(world.colours))]
+    if world.signs is not None:
+        first, last = world.signs.numbers
+        lists.append(("Signs", [f"numbers from {first} to {last}", *world.signs.words]))
+    lists.append(("Questions", [KIND_NAMES.get(kind, kind) for kind in world.kinds]))
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(', '.join(words))}</dd>" for name, words in lists if words)
     return f'<dl class="world">{items}</dl>'
+
+
+def _number(names: tuple[str, ...], group: str) -> str:
+    return f"{len(names)} {_group_plural(group) if len(names) > 1 else GROUP_NOUNS.get(group, group)}"
 
 
 def _group_plural(group: str) -> str:

@@ -10,9 +10,10 @@ from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS
 from app.examples import Example
 from app.panels import Changes
 from app.panels.scene import ScenePanel
-from app.world import is_built_in, world_lists, world_sentence
+from app.world import world_lists, world_sentence
 from skipcore import SkipVision, Vlm
 from skipcore.methods.retain import RETAIN_RULES
+from skipcore.training.scenes.world import World
 
 READY = "Choose a picture, type a question, press Ask."
 # Long enough for a description of nine things; most answers end much sooner.
@@ -27,7 +28,7 @@ class AskPanel:
         outputs: what `running` and `idle` change.
     """
 
-    def __init__(self, vlm: Vlm, num_visual_tokens: int, examples: list[Example]) -> None:
+    def __init__(self, vlm: Vlm, num_visual_tokens: int, examples: list[Example], world: World | None = None) -> None:
         own = vlm.method or SkipVision()
         first = examples[0] if examples else None
         self.picture = gr.Image(
@@ -41,7 +42,7 @@ class AskPanel:
         )
         if examples:
             self._lay_out_examples(examples)
-        self.scene = ScenePanel()
+        self.scene = ScenePanel(world)
         self.question = gr.Textbox(
             value=first.question if first else "",
             label="Question",
@@ -54,10 +55,11 @@ class AskPanel:
             self.ask_button = gr.Button("Ask", variant="primary", scale=3, min_width=120, elem_id="ask")
             self.stop_button = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
         self.notice = gr.HTML(notice(READY), elem_id="notice")
-        if is_built_in(vlm.name):  # what a model cannot know is said before anyone asks
-            gr.HTML(f'<p class="hint">{escape(world_sentence())}</p>', elem_id="world")
+        # what a model cannot know is said before anyone asks
+        gr.HTML(f'<p class="hint">{escape(world_sentence(world))}</p>', elem_id="world")
+        if world is not None:
             with gr.Accordion("All it knows", open=False, elem_id="world-lists"):
-                gr.HTML(world_lists())
+                gr.HTML(world_lists(world))
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             self._lay_out_settings(own, num_visual_tokens)
         self.scene.wire(self.picture, self.question)

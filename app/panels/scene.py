@@ -13,6 +13,7 @@ from app.panels import Changes
 from app.truth import Known, digest_of_file, digest_of_upload
 from skipcore import InputError
 from skipcore.training.examples import NUMBERS, capitalised, numbered_scene
+from skipcore.training.scenes.world import World
 
 MOST_SUGGESTIONS = 6
 HINT = "A fresh picture, with questions whose true answers are known."
@@ -23,13 +24,18 @@ FOCUS = "() => { if (matchMedia('(pointer: fine)').matches) document.querySelect
 class ScenePanel:
     """The button, the scene's number and the suggested questions.
 
+    Args:
+        world: what the model was trained on, which scenes and questions keep to. Without one that can be drawn, or
+            where it is not known, there is no button.
+
     Attributes:
         known: the visitor's scene. It counts for that very picture only, see `truth.truth_of`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, world: World | None) -> None:
+        self.world = world
         self.known = gr.State(None)
-        with gr.Row(elem_id="scene"):
+        with gr.Row(visible=world is not None and world.contents() is not None, elem_id="scene"):
             self.button = gr.Button("New scene", size="md", scale=0, min_width=120, elem_id="new-scene")
             self.number = gr.HTML(f'<p class="hint">{HINT}</p>', elem_id="scene-number")
         with gr.Row(visible=False, elem_id="suggestions") as self.row:
@@ -54,7 +60,7 @@ class ScenePanel:
     def draw(self, picture: gr.Image, question: gr.Textbox, number: int) -> Changes:
         """Show the scene of a number; the first suggestion stands in the question box, ready to ask."""
         try:
-            scene = numbered_scene(number, MOST_SUGGESTIONS)
+            scene = numbered_scene(number, MOST_SUGGESTIONS, self.world)
         except InputError as error:
             return {self.number: f'<p class="hint">{escape(str(error))}</p>'}
         path = save_pil_to_cache(scene.picture, picture.GRADIO_CACHE, name=f"scene-{number}", format="png")
@@ -62,7 +68,7 @@ class ScenePanel:
         shown = dict(zip(self.suggestions, texts, strict=False))
         return {
             picture: path,
-            question: texts[0],
+            question: texts[0] if texts else "",
             self.known: Known(digest_of_file(path), scene.questions),
             self.number: f'<p class="hint">scene {number}. Take a question, and the answers will be marked:</p>',
             self.row: gr.update(visible=True),

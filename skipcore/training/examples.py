@@ -12,9 +12,11 @@ from PIL import Image
 from skipcore.errors import InputError
 from skipcore.training.easy_scenes import draw_easy, sample_easy_scene
 from skipcore.training.scenes.draw import draw
-from skipcore.training.scenes.questions import Question, suggested
+from skipcore.training.scenes.questions import KINDS, Question, suggested
+from skipcore.training.scenes.record import Scene
 from skipcore.training.scenes.sample import sample_scene
 from skipcore.training.scenes.splits import seed_of
+from skipcore.training.scenes.world import World, scenes_world
 
 SIZES = ((480, 480), (640, 416), (416, 560))
 """Width and height: square, wide and high pictures."""
@@ -29,29 +31,39 @@ class NumberedScene:
     """A scene of the test split, which training never shows.
 
     Attributes:
-        number: the same number gives the same picture and questions everywhere.
+        number: the same number gives the same picture and questions everywhere, within one world.
         questions: several, of different kinds, with their true answers.
     """
 
     number: int
     picture: Image.Image
     questions: tuple[Question, ...]
+    scene: Scene
 
 
-def numbered_scene(number: int, questions: int = 6) -> NumberedScene:
+def numbered_scene(number: int, questions: int = 6, world: World | None = None) -> NumberedScene:
     """The scene of a number, with up to that many questions.
 
+    Args:
+        world: what the scene may hold and the questions may name; by default all the scenes can show.
+
     Raises:
-        InputError: the number is out of range, or the sprites are missing.
+        InputError: the number is out of range, the world has nothing to draw, or the sprites are missing.
     """
+    world = world or scenes_world()
+    contents = world.contents()
+    if contents is None:
+        raise InputError("No scene can be drawn of a world without things and shapes: name some in its world.json.")
     if not 0 <= number < NUMBERS:
         raise InputError(f"Scenes have numbers from 0 to {NUMBERS - 1:,}: choose one of them.")
     rng = np.random.default_rng(seed_of("test", number))
-    scene = sample_scene(rng, "test")
-    width, height = SIZES[int(rng.choice(len(SIZES), p=SHARES))]
+    scene = sample_scene(rng, "test", contents)
+    width, height = (SIDE, SIDE) if world.is_shapes_only else SIZES[int(rng.choice(len(SIZES), p=SHARES))]
+    kinds = tuple(kind for kind in KINDS if kind in world.kinds)
     # clean wordings are in lower case, where an "i" of its own looks like a slip
-    asked = [question for question in suggested(scene, rng, 2 * questions) if " i " not in question.text]
-    return NumberedScene(number, draw(scene, width, height), tuple(asked[:questions]))
+    drawn = suggested(scene, rng, 2 * questions, kinds, world.knows)
+    asked = tuple(question for question in drawn if " i " not in question.text)
+    return NumberedScene(number, draw(scene, width, height), asked[:questions], scene)
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,13 @@ class ExamplePicture:
     name: str
     number: int
     kind: str
+
+    @property
+    def needs(self) -> list[str]:
+        """Which parts of a world the picture shows, see `World.parts`."""
+        scene = numbered_scene(self.number).scene
+        shown = {"things": scene.things, "shapes": scene.shapes, "signs": scene.signs}
+        return [part for part, items in shown.items() if items]
 
     def draw(self) -> tuple[Image.Image, Question]:
         """The picture and the question with its true answer.
@@ -82,6 +101,7 @@ class EasyPicture:
 
     name: str
     seed: int
+    needs: tuple[str, ...] = ("shapes",)
 
     def draw(self) -> tuple[Image.Image, Question]:
         """The picture, 480 x 480, and the question."""
@@ -90,13 +110,33 @@ class EasyPicture:
         return picture, Question("identity", "what shape is in the image?", scene.kind, "")
 
 
-EXAMPLES: tuple[ExamplePicture | EasyPicture, ...] = (
+@dataclass(frozen=True)
+class KeptPicture:
+    """A picture file of the page that lies in `assets/examples` and is not drawn anew; the answer was read off it."""
+
+    name: str
+    question: str
+    kind: str
+    answer: str
+    needs: tuple[str, ...] = ("shapes",)
+
+    def asked(self) -> Question:
+        """The question with its true answer."""
+        return Question(self.kind, self.question, self.answer, "")
+
+
+EXAMPLES: tuple[ExamplePicture | EasyPicture | KeptPicture, ...] = (
     ExamplePicture("bus-and-frog.png", 2, "sign"),
     ExamplePicture("three-laptops.png", 8, "count"),
     ExamplePicture("avocado-and-bicycle.png", 41, "description"),
     ExamplePicture("tractor-and-hammer.png", 9, "relation"),
     ExamplePicture("helicopter-and-pizza.png", 33, "place"),
     EasyPicture("gray-triangle.png", 4),
+    KeptPicture("three-shapes.png", "what color is the star?", "colour", "orange"),
+    KeptPicture("two-shapes.png", "how many shapes are there?", "count", "two"),
+    KeptPicture("purple-circle.png", "describe the picture.", "description", "a purple circle"),
+    KeptPicture("four-shapes.png", "is there a blue circle?", "existence", "yes"),
+    KeptPicture("three-circles.png", "how many shapes do you see?", "count", "three"),
 )
 
 
@@ -106,18 +146,22 @@ def capitalised(text: str) -> str:
 
 
 def write(folder: Path) -> None:
-    """Draw every example into a folder, with `examples.json` beside them."""
+    """Draw the examples into a folder, with `examples.json` beside them; kept pictures stay as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = []
     for example in EXAMPLES:
-        picture, question = example.draw()
-        picture.save(folder / example.name, optimize=True)
+        if isinstance(example, KeptPicture):
+            question = example.asked()
+        else:
+            picture, question = example.draw()
+            picture.save(folder / example.name, optimize=True)
         listed.append(
             {
                 "image": example.name,
                 "question": capitalised(question.text),
                 "kind": question.kind,
                 "answer": question.answer,
+                "needs": list(example.needs),
             }
         )
     (folder / "examples.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")

@@ -84,7 +84,7 @@ def training_step(run: Run, stage: Stage, batches: Iterator[Batch]) -> dict[str,
         pictures += len(batch.pixel_values) * run.accelerator.num_processes
         is_last = part == stage.accumulate - 1
         with nullcontext() if is_last else run.accelerator.no_sync(run.trained), run.accelerator.autocast():
-            loss: Losses = run.trained(batch, method, stage.trains, stage.patch_weight)
+            loss: Losses = run.trained(batch, method, stage.trains, stage.patch_weight, stage.word_weight)
             run.accelerator.backward(loss.total / stage.accumulate)
         losses.append((loss, batch))
     gradient = run.accelerator.clip_grad_norm_(run.trained.parameters(), run.recipe.largest_gradient)
@@ -106,6 +106,9 @@ def _measured(losses: list[tuple[Losses, Batch]], skips: bool) -> dict[str, floa
         "loss_patches": fmean(loss.patches.item() for loss, _ in losses),
         "patches_right": fmean(loss.patches_right.item() for loss, _ in losses),
     }
+    if losses[0][0].words:
+        measured["loss_words"] = fmean(loss.words.item() for loss, _ in losses)
+        measured["words_right"] = fmean(loss.words_right.item() for loss, _ in losses)
     if len(losses[0][0].is_right):
         measured[f"loss_{way}"] = fmean(loss.answers.item() for loss, _ in losses)
         source = torch.cat([batch.source for _, batch in losses])

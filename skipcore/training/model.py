@@ -26,6 +26,14 @@ from skipcore.training.scenes.questions import every_answer, every_phrase
 IMAGE_SIDE = 336
 PATCH_SIDE = 14
 GRID = IMAGE_SIDE // PATCH_SIDE
+ROPE_THETA = 500_000.0
+"""As Llama 3's: slow enough that a question word still meets its likeness among 576 visual tokens."""
+QUERY_SHARE = 0.8
+"""How much of a decoder's key projection is, at the start, its query projection."""
+QUERY_GAIN = 3.0
+"""Queries and keys start this much larger than the other weights, so that likeness shows in the attention."""
+COPY_GAIN = 0.1
+"""How much of what a token attends to it takes over unchanged at the start."""
 PAD, END, IMAGE = "<pad>", "</s>", "<image>"
 
 # LLaVA-1.5's form of a conversation.
@@ -115,7 +123,12 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, size: ModelSize, seed: int) -> LlavaForConditionalGeneration:
-    """The model with random weights; the tower's positions start as smooth waves, so that they can be interpolated."""
+    """The model with random weights.
+
+    The tower's positions start as smooth waves, so that they can be interpolated. The decoder's keys start near its
+    queries, so that like attends to like from the first step on (mimetic initialization, Trockman and Kolter 2023,
+    arXiv 2305.09828).
+    """
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=size.tower_width,
@@ -134,6 +147,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, size: ModelSize, seed: int) 
             num_attention_heads=size.decoder_heads,
             num_key_value_heads=size.decoder_heads,
             max_position_embeddings=2048,
+            rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
@@ -150,6 +164,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast, size: ModelSize, seed: int) 
     positions: nn.Embedding = model.model.vision_tower.embeddings.position_embedding
     with torch.no_grad():
         positions.weight[1:] = 0.3 * waves(GRID, size.tower_width)
+        for layer in model.model.language_model.layers:
+            query, key = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
+            query.mul_(QUERY_GAIN)
+            key.mul_(QUERY_GAIN * math.sqrt(1 - QUERY_SHARE**2)).add_(query, alpha=QUERY_SHARE)
+            nn.init.orthogonal_(layer.self_attn.v_proj.weight)
+            layer.self_attn.o_proj.weight.copy_(COPY_GAIN * layer.self_attn.v_proj.weight.T)
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=128
     )

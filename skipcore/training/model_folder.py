@@ -1,4 +1,4 @@
-"""The folder of a trained model: weights in bfloat16, processor, and the method it was trained with."""
+"""The folder of a trained model: weights in bfloat16, processor, the method and the world it was trained with."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from skipcore.methods import SkipVision
 from skipcore.saved_method import save_method
 from skipcore.training.model import save
 from skipcore.training.runs import Run
+from skipcore.training.scenes.world import write_world
 
 
 def write_model(run: Run, folder: Path) -> None:
@@ -54,3 +55,4 @@ def _write(run: Run, folder: Path) -> None:
         num_retained=100, num_skipped=156, retain="saliency", text_attends_skipped=False, summary=run.summary
     )
     save_method(method, folder)
+    write_world(folder)

@@ -1,4 +1,4 @@
-"""What training minimises: the loss of the answers, and the loss of what each patch shows."""
+"""What training minimises: the loss of the answers, and of what each patch shows and which word it points to."""
 
 from __future__ import annotations
 
@@ -16,46 +16,65 @@ from skipcore.training.batches import NO_LABEL, Batch
 from skipcore.training.model import IMAGE_SIDE
 from skipcore.training.patches import PatchHeads
 from skipcore.training.recipe import Trains
+from skipcore.training.word_alignment import WordAlignment
 
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """The loss to minimise [], its two parts [], which answers are wholly right [answers], and the share of item
-    patches named rightly []."""
+    """The loss to minimise [], its parts [], which answers are wholly right [answers], and the shares of item patches
+    that the heads name rightly, and that point to their word, []."""
 
     total: Tensor
     answers: Tensor
     patches: Tensor
+    words: Tensor
     is_right: Tensor
     patches_right: Tensor
+    words_right: Tensor
 
 
 class TrainingModel(nn.Module):
     """All weights that are trained: the stock model, its summary, and the heads that training alone uses."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, summary: AdaptiveSummary, heads: PatchHeads) -> None:
+    def __init__(
+        self,
+        model: LlavaForConditionalGeneration,
+        summary: AdaptiveSummary,
+        heads: PatchHeads,
+        alignment: WordAlignment,
+    ) -> None:
         super().__init__()
-        self.model, self.summary, self.heads = model, summary, heads
+        self.model, self.summary, self.heads, self.alignment = model, summary, heads, alignment
 
     def forward(
-        self, batch: Batch, method: Method | None = None, trains: Trains = "everything", patch_weight: float = 0.3
+        self,
+        batch: Batch,
+        method: Method | None = None,
+        trains: Trains = "everything",
+        patch_weight: float = 0.3,
+        word_weight: float = 0.0,
     ) -> Losses:
-        """One pass over a batch, under a method if one is given; `trains` is the stage's."""
+        """One pass over a batch, under a method if one is given; `trains` and the weights are the stage's."""
         side = batch.pixel_values.shape[-1]
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains != "decoder"):
             seen = self.model.model.vision_tower(
                 batch.pixel_values, interpolate_pos_encoding=side != IMAGE_SIDE, return_dict=True
             ).last_hidden_state[:, 1:]
         features = self.model.model.multi_modal_projector(seen)
-        patches, patches_right = features.new_zeros(()), features.new_zeros(())
+        zero = features.new_zeros(())
+        patches, patches_right, words, words_right = zero, zero, zero, zero
         if trains != "decoder":
             patches, patches_right = self.heads(features, batch.patch_labels, batch.patch_offset)
         if trains == "tower":
             nothing = torch.zeros(0, dtype=torch.bool, device=features.device)
-            return Losses(patches, features.new_zeros(()), patches, nothing, patches_right)
+            return Losses(patches, zero, patches, zero, nothing, patches_right, zero)
+        if word_weight:
+            embeddings = self.model.get_input_embeddings().weight
+            words, words_right = self.alignment(features, batch.patch_labels, embeddings)
         with method(self.model) if method is not None else nullcontext():
             answers, is_right = answer_loss(self.model, features, batch)
-        return Losses(answers + patch_weight * patches, answers, patches, is_right, patches_right)
+        total = answers + patch_weight * patches + word_weight * words
+        return Losses(total, answers, patches, words, is_right, patches_right, words_right)
 
 
 def answer_loss(model: LlavaForConditionalGeneration, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,7 @@ class Stage:
         warm_up: steps of a straight rise to the first rate.
         trains: "tower" trains tower and projector on patch labels alone, "decoder" keeps the tower as it is,
             "everything" trains all of it on answers and patch labels.
-        patch_weight: weight of the patch loss beside the loss of the answers.
+        patch_weight, word_weight: weights of the patch loss and of the word alignment beside the loss of the answers.
         one_question_a_row: whether dense steps, too, give each question a row of its own, as steps that skip must.
         accumulate: parts a step is done in, to need less memory.
         skip_pictures, skip_questions: pictures and questions in a step that skips; 0: as in the others.
@@ -77,6 +77,7 @@ class Stage:
     warm_up: int = 20
     trains: Trains = "everything"
     patch_weight: float = 0.3
+    word_weight: float = 0.0
     one_question_a_row: bool = False
     accumulate: int = 1
     skip_pictures: int = 0
@@ -176,7 +177,8 @@ def _stage_rules(stage: Stage) -> dict[str, bool]:
         )
         >= 0,
         "first_rate and last_rate must be above 0": 0 < stage.first_rate < math.inf and 0 < stage.last_rate < math.inf,
-        "patch_weight must be 0 or more": 0 <= stage.patch_weight < math.inf,
+        "patch_weight and word_weight must be 0 or more": min(stage.patch_weight, stage.word_weight) >= 0
+        and max(stage.patch_weight, stage.word_weight) < math.inf,
         "skipping.share must be 0 to 1": 0 <= skipping.share <= 1,
         "skipping.num_retained and num_skipped must be 0 or more, and num_skipped above 0 if num_retained is": min(
             skipping.num_retained, skipping.num_skipped

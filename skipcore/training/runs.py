@@ -19,6 +19,7 @@ from skipcore.training.muon import Muon
 from skipcore.training.objective import TrainingModel
 from skipcore.training.patches import PatchHeads
 from skipcore.training.recipe import Recipe
+from skipcore.training.word_alignment import WordAlignment
 
 
 @dataclass
@@ -73,6 +74,7 @@ def start(recipe: Recipe, workers: int = 0) -> Run:
         build_model(tokenizer, recipe.size, recipe.seed),
         AdaptiveSummary(recipe.size.decoder_width),
         PatchHeads(recipe.size.decoder_width),
+        WordAlignment(tokenizer),
     )
     accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,

@@ -14,19 +14,28 @@ import pytest
 from PIL import Image
 
 from app import comparing
-from app.examples import known_of, load_examples
+from app.examples import MOST_OFFERED, known_of, load_examples, offered
 from app.panels.answers import AnswersPanel, verdict
 from app.panels.scene import ScenePanel
 from app.truth import Known, digest_of_file, truth_of
-from app.world import KIND_NAMES, is_built_in, world_lists, world_sentence
-from skipcore import InputError
-from skipcore.training.examples import EXAMPLES, NUMBERS, SIZES, capitalised, numbered_scene, write
+from app.world import KIND_NAMES, UNKNOWN, world_lists, world_of, world_sentence
+from skipcore import InputError, Vlm
+from skipcore.training.examples import EXAMPLES, NUMBERS, SIZES, KeptPicture, capitalised, numbered_scene, write
 from skipcore.training.scenes.questions import KINDS, Question
 from skipcore.training.scenes.things import THINGS
+from skipcore.training.scenes.world import World, scenes_world
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_MANY = Question("count", "how many dogs are there?", "three", "")
 YES = Question("existence", "is there a dog?", "yes", "")
+SHAPES = World(
+    things={},
+    shapes=("circle", "star"),
+    colours=("red", "blue"),
+    signs=None,
+    kinds=("existence", "count", "identity"),
+    note="It saw <few> shapes.",
+)
 
 
 @pytest.fixture
@@ -107,14 +116,16 @@ def test_only_a_finished_answer_to_a_known_question_is_marked() -> None:
     assert "What is it?" in panel.show(report)[panel.asked]["value"]
 
 
-def test_a_new_scene_brings_its_questions_and_keeps_their_answers(tmp_path: Path, uploads: Path) -> None:
+@pytest.mark.parametrize("world", [scenes_world(), SHAPES], ids=["all", "shapes"])
+def test_a_new_scene_brings_its_questions_and_keeps_their_answers(uploads: Path, world: World) -> None:
     with gr.Blocks():
-        panel, picture, question = ScenePanel(), gr.Image(), gr.Textbox()
+        panel, picture, question = ScenePanel(world), gr.Image(), gr.Textbox()
     picture.GRADIO_CACHE = str(uploads)
-    changes, expected = panel.draw(picture, question, 8), numbered_scene(8)
+    changes, expected = panel.draw(picture, question, 8), numbered_scene(8, world=world)
+    assert {each.kind for each in expected.questions} <= set(world.kinds)
     shown = [changes[button] for button in panel.suggestions]
     texts = [capitalised(each.text) for each in expected.questions]
-    assert [each["value"] for each in shown] == texts and all(each["visible"] for each in shown)
+    assert len(texts) >= 3 and [each["value"] for each in shown if each["visible"]] == texts
     assert "scene 8." in changes[panel.number] and changes[question] == texts[0]
     assert Image.open(changes[picture]).tobytes() == expected.picture.tobytes()
     known, file = changes[panel.known], {"path": changes[picture]}
@@ -126,6 +137,12 @@ def test_a_new_scene_brings_its_questions_and_keeps_their_answers(tmp_path: Path
         hidden = panel.keep_to(picture_now, known)
         assert hidden[panel.row]["visible"] is False and "scene 8" not in hidden[panel.number]
     assert panel.keep_to(file, None)[panel.row]["visible"] is False
+
+
+def test_only_a_world_that_can_be_drawn_has_the_button() -> None:
+    for world, is_shown in ((scenes_world(), True), (SHAPES, True), (replace(SHAPES, shapes=()), False), (None, False)):
+        with gr.Blocks():
+            assert ScenePanel(world).button.parent.visible is is_shown
 
 
 def test_scenes_have_numbers() -> None:
@@ -145,20 +162,44 @@ def test_examples_carry_their_truth(tmp_path: Path) -> None:
     write(tmp_path)
     written, shipped = tmp_path / "examples.json", ROOT / "assets" / "examples" / "examples.json"
     assert json.loads(written.read_text()) == json.loads(shipped.read_text())
-    examples = load_examples(tmp_path)
+    drawn = load_examples(tmp_path)
+    assert len(drawn) == sum(not isinstance(example, KeptPicture) for example in EXAMPLES) == 6
+    examples = load_examples()
     assert [Path(example.image).name for example in examples] == [example.name for example in EXAMPLES]
     known = known_of(examples)
-    assert len({each.picture for each in known}) == len(EXAMPLES) == 6
+    assert len({each.picture for each in known}) == len(EXAMPLES)
     assert all(each.questions[0].answer and each.questions[0].kind in KINDS for each in known)
+
+
+def test_only_examples_inside_the_world_are_offered() -> None:
+    examples = load_examples()
+    inside = offered(examples, scenes_world())
+    assert len(inside) == MOST_OFFERED and any("things" in each.needs for each in inside)
+    of_shapes = offered(examples, SHAPES)
+    assert {Path(each.image).name for each in of_shapes} == {
+        "gray-triangle.png", "two-shapes.png", "four-shapes.png", "three-circles.png"
+    }  # fmt: skip
+    assert offered(examples, replace(SHAPES, shapes=())) == []
+    assert offered(examples, None) == examples[:MOST_OFFERED]
 
 
 def test_the_page_names_all_that_the_model_knows() -> None:
     assert tuple(KIND_NAMES) == KINDS
-    lists = world_lists()
+    lists = world_lists(scenes_world())
     assert all(kind.name in lists for kind in THINGS) and "hexagon" not in lists
-    sentence = world_sentence()
+    sentence = world_sentence(scenes_world())
     assert f"{len(THINGS)} everyday things" in sentence and "34 animals" in sentence and "Photos" in sentence
-    assert is_built_in("scenes") and not is_built_in("llava-1.5")
+    assert "shapes in 12 colours, and signs" in sentence
+
+
+def test_the_page_names_nothing_that_the_model_does_not_know(scenes: Vlm, tiny: Vlm) -> None:
+    lists, sentence = world_lists(SHAPES), world_sentence(SHAPES)
+    assert "circles, stars" in lists and "red, blue" in lists and "how many?" in lists
+    assert not any(word in lists for word in ("dog", "Animals", "Signs", "green", "what colour?"))
+    assert "knows a small world: circles and stars in 2 colours. Photos" in sentence
+    assert sentence.endswith("It saw <few> shapes.") and "sign" not in sentence
+    assert world_sentence(None) == UNKNOWN and "not known" in UNKNOWN
+    assert world_of(scenes) is not None and world_of(tiny) is None
 
 
 def test_the_page_needs_no_training_packages() -> None:

@@ -11,10 +11,11 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image, ImageDraw
 
-from app.examples import load_examples
+from app.examples import load_examples, offered
 from app.main import start
 from app.page import build_page
 from app.quality import weights_sha256
+from app.world import world_of, world_sentence
 from skipcore import Vlm
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -237,20 +238,27 @@ def test_another_picture_takes_the_truth_away(visit, picture: Path) -> None:
     expect(page.locator(".verdict")).to_have_count(0)
 
 
-def test_examples_are_marked(visit) -> None:
+def test_examples_are_marked(visit, scenes: Vlm) -> None:
+    examples = offered(load_examples(), world_of(scenes))
     page = visit()
     page.locator("#examples button.gallery-item").nth(1).click()
-    expect(question(page)).to_have_value(load_examples()[1].question)
+    expect(question(page)).to_have_value(examples[1].question)
     ask_and_wait(page)
     expect(page.locator(".verdict")).to_have_count(2)
 
 
-def test_the_page_tells_what_the_model_knows(visit) -> None:
+def test_the_page_tells_what_the_model_knows(visit, scenes: Vlm) -> None:
+    world = world_of(scenes)
+    assert world is not None
     page = visit()
-    expect(page.locator("#world")).to_contain_text("132 everyday things")
+    expect(page.locator("#world")).to_contain_text(world_sentence(world))
     expect(page.locator("#world")).to_contain_text("Photos")
     page.locator("#world-lists button").first.click()
-    expect(page.locator("dl.world")).to_contain_text("octopus")
+    for word in ("circles", *world.colours, *(name for names in world.things.values() for name in names)):
+        expect(page.locator("dl.world")).to_contain_text(word)
+    if not world.things:
+        expect(page.locator("dl.world")).not_to_contain_text("octopus")
+    expect(page.locator("#examples button.gallery-item")).to_have_count(len(offered(load_examples(), world)))
     screenshot(page, "world")
 
 

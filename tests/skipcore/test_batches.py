@@ -21,6 +21,7 @@ from skipcore.training.model import END, answer_text, build_model, prompt_end
 from skipcore.training.objective import TrainingModel, answer_loss
 from skipcore.training.patches import PatchHeads
 from skipcore.training.recipe import Mixture
+from skipcore.training.word_alignment import WordAlignment
 
 MIXED = replace(STAGE, mixture=Mixture(scenes=0.4, easy_vqa=0.3, easy_drawn=0.3))
 
@@ -39,7 +40,7 @@ def trained() -> TrainingModel:
     for weights in model.parameters():
         if weights.ndim > 1:
             weights.data.normal_(0, 0.15, generator=generator)
-    return TrainingModel(model, AdaptiveSummary(32), PatchHeads(32)).eval()
+    return TrainingModel(model, AdaptiveSummary(32), PatchHeads(32), WordAlignment(tokenizer())).eval()
 
 
 def examples_of(stage, seed: int, pictures: int, questions: int):

@@ -39,7 +39,7 @@ def one_thread() -> Iterator[None]:
 def quick_tokenizer() -> Iterator[None]:
     """Learning the tokenizer takes longer than all the rest: it is learned once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "build_tokenizer", learned_once)
+        patch.setattr(runs, "build_tokenizer", learned_once)
         yield
 
 

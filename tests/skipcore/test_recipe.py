@@ -108,7 +108,7 @@ BROKEN = [
     ("steps = 10", "steps = 10\nstep = 3", "unknown key 'step'"),
     ("steps = 10", "steps = 10\ntrains = 'head'", "trains must be one of tower, decoder, everything"),
     ("steps = 10", "steps = 10\nwarm_up = -1", "warm_up, skip_pictures and skip_questions"),
-    ("steps = 10", "steps = 10\npatch_weight = -0.1", "patch_weight must be 0 or more"),
+    ("steps = 10", "steps = 10\npatch_weight = -0.1", "patch_weight and word_weight must be 0 or more"),
     ("image_side = 84", "image_side = 85", "image_side must be a multiple of 14, divide 336"),
     ("image_side = 84", "image_side = 70", "image_side must be a multiple of 14, divide 336"),
     ("image_side = 84", "image_side = 0", "image_side must be a multiple of 14, divide 336"),

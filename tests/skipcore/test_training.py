@@ -28,7 +28,7 @@ SHORT = {"steps": 6, "warm_up": 1}
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread, one tokenizer for all runs, and a line of the log to every two steps."""
-    monkeypatch.setattr(finetune, "build_tokenizer", tokenizer)
+    monkeypatch.setattr(runs, "build_tokenizer", tokenizer)
     monkeypatch.setattr(progress, "STEPS_BETWEEN_LOG_LINES", 2)
     with one_thread():
         yield

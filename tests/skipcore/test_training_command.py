@@ -18,8 +18,8 @@ from tiny_training import CLAIM, SIZE, TOML, learned_once, model_folder
 
 from skipcore import InputError, load
 from skipcore.training import __main__ as command_line
-from skipcore.training import finetune, runs
 from skipcore.training import model_folder as writing
+from skipcore.training import runs
 from skipcore.training.starting import start_from
 
 
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 def quick_tokenizer() -> Iterator[None]:
     """Learning the tokenizer takes longer than all the rest: it is learned once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "build_tokenizer", learned_once)
+        patch.setattr(runs, "build_tokenizer", learned_once)
         yield
 
 

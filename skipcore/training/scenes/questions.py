@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 
@@ -87,15 +87,27 @@ def ask_several(scene: Scene, rng: Generator, number: int, kinds: Mapping[str, f
     return list({question.text: question for question in questions.values()}.values())
 
 
-def suggested(scene: Scene, rng: Generator, number: int = 6) -> list[Question]:
-    """A varied set for a page to offer: clean wording, every kind once before any comes again."""
+def suggested(
+    scene: Scene,
+    rng: Generator,
+    number: int = 6,
+    kinds: Sequence[str] = KINDS,
+    fits: Callable[[Question], bool] = lambda question: True,
+) -> list[Question]:
+    """A varied set for a page to offer: clean wording, every kind once before any comes again.
+
+    Args:
+        kinds: the questions are of these.
+        fits: whether a question may be asked; others are drawn anew.
+    """
     seen = Seen(scene)
-    order = [KINDS[index] for index in rng.permutation(len(KINDS))]
+    order = [kinds[index] for index in rng.permutation(len(kinds))]
     chosen: dict[str, Question] = {}
     for kind in [*order, *order, *order]:
         if len(chosen) == number:
             break
-        question = next(filter(None, (_MAKERS[kind](seen, rng) for _ in range(12))), None)
+        drawn = (_MAKERS[kind](seen, rng) for _ in range(12))
+        question = next((each for each in drawn if each is not None and fits(each)), None)
         if question is not None:
             chosen.setdefault(question.text, question)
     return list(chosen.values())

@@ -25,7 +25,9 @@ LEAST_CONTRAST = 110.0
 # items in the scene: (smallest, largest) size of each, as shares of the picture's shorter side
 SIZES = {1: (0.24, 0.72), 2: (0.20, 0.48), 3: (0.18, 0.42), 4: (0.16, 0.34), 5: (0.15, 0.31)}
 SIZES_OF_MANY = (0.14, 0.25)
-GROUNDS: tuple[BackgroundKind, ...] = ("plain", "gradient", "texture", "clutter")
+GROUNDS: dict[BackgroundKind, float] = {"plain": 0.3, "gradient": 0.25, "texture": 0.2, "clutter": 0.25}
+"""How often the ground is of each kind."""
+COLOURS_TRIED = 500
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Contents:
         smallest_sign: the same of signs, which must stay legible.
         thing, shape, sign: how often an item is of each kind; they add up to 1.
         repeated: the share of scenes in which one thing or shape stands several times.
+        things: names of those shown; none of them needs `thing` = 0.
+        shapes, colours: kinds of shapes, and colours of shapes and signs.
+        grounds: the kinds of ground.
+        pale_ground: whether the ground is very pale always.
     """
 
     most_items: int = MOST_ITEMS
@@ -47,6 +53,11 @@ class Contents:
     shape: float = 0.24
     sign: float = 0.12
     repeated: float = 0.5
+    things: tuple[str, ...] = tuple(kind.name for kind in THINGS)
+    shapes: tuple[str, ...] = SHAPE_KINDS
+    colours: tuple[str, ...] = tuple(COLOURS)
+    grounds: tuple[BackgroundKind, ...] = tuple(GROUNDS)
+    pale_ground: bool = False
 
 
 EVERYTHING = Contents()
@@ -65,7 +76,7 @@ def sample_scene(rng: Generator, split: Split = "train", contents: Contents = EV
 
 
 def _sample_once(rng: Generator, split: Split, contents: Contents) -> Scene:
-    background = _background(rng)
+    background = _background(rng, contents)
     while not (items := _sample_items(rng, split, contents, background)):
         pass  # the one item had no place it may stand in
     return Scene(background, tuple(items))
@@ -91,13 +102,14 @@ def _sample_items(rng: Generator, split: Split, contents: Contents, background: 
         if place is None:
             continue
         spot = Spot(*place, size=round(size, 4), angle=_angle(rng, prototype))
-        items.append(_item(rng, prototype, spot, background, split, own_style))
+        items.append(_item(rng, prototype, spot, background, split, own_style, contents.colours))
     return items
 
 
 def _prototypes(rng: Generator, count: int, split: Split, contents: Contents) -> list[str]:
     """What the items are: names of things, "shape:KIND" or "sign", some of them repeated."""
-    names = _things_of(split)
+    names = _things_of(split, contents.things)
+    shapes = contents.shapes
     kinds = rng.choice(3, size=count, p=(contents.thing, contents.shape, contents.sign))
     if split in ("combinations", "style"):
         kinds[0] = 0
@@ -106,7 +118,7 @@ def _prototypes(rng: Generator, count: int, split: Split, contents: Contents) ->
         if kind == 0:
             chosen.append(names[int(rng.integers(len(names)))])
         elif kind == 1:
-            chosen.append(f"shape:{SHAPE_KINDS[int(rng.integers(len(SHAPE_KINDS)))]}")
+            chosen.append(f"shape:{shapes[int(rng.integers(len(shapes)))]}")
         else:
             chosen.append("sign")
     if count > 1 and rng.random() < contents.repeated:
@@ -115,14 +127,14 @@ def _prototypes(rng: Generator, count: int, split: Split, contents: Contents) ->
             chosen[index] = repeated
     signs = [index for index, name in enumerate(chosen) if name == "sign"]
     for index in signs[2:]:  # a third sign would leave no room for other things
-        chosen[index] = names[int(rng.integers(len(names)))]
+        others = names or tuple(f"shape:{kind}" for kind in shapes)
+        chosen[index] = others[int(rng.integers(len(others)))]
     return chosen
 
 
 @cache
-def _things_of(split: Split) -> tuple[str, ...]:
-    """The things a split shows."""
-    names = tuple(kind.name for kind in THINGS)
+def _things_of(split: Split, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the things that a split shows."""
     if split == "style":
         return tuple(name for name in names if any(is_style_held_out(name, style) for style in STYLES))
     if split == "combinations":
@@ -176,12 +188,18 @@ def _angle(rng: Generator, prototype: str) -> float:
 
 
 def _item(
-    rng: Generator, prototype: str, spot: Spot, background: Background, split: Split, own_style: int | None
+    rng: Generator,
+    prototype: str,
+    spot: Spot,
+    background: Background,
+    split: Split,
+    own_style: int | None,
+    colours: tuple[str, ...],
 ) -> Item:
     if prototype == "sign":
-        return _sign(rng, spot, background)
+        return _sign(rng, spot, background, colours)
     if prototype.startswith("shape:"):
-        return _shape(rng, prototype.removeprefix("shape:"), spot, background)
+        return _shape(rng, prototype.removeprefix("shape:"), spot, background, colours)
     styles = [style for style in STYLES if is_style_held_out(prototype, style) == (split == "style")]
     style = styles[int(rng.integers(len(styles)))]
     if own_style is not None and STYLES[own_style] in styles:
@@ -189,25 +207,24 @@ def _item(
     return Thing(prototype, style, spot, mirrored=bool(rng.random() < 0.5))
 
 
-def _shape(rng: Generator, kind: str, spot: Spot, background: Background) -> Shape:
-    colour, rgb = _colour(rng, background)
+def _shape(rng: Generator, kind: str, spot: Spot, background: Background, colours: tuple[str, ...]) -> Shape:
+    colour, rgb = _colour(rng, background, colours)
     aspect = 1.0
     if kind == "rectangle":
         aspect = float(rng.uniform(0.4, 1.0)) ** (1 if rng.random() < 0.5 else -1)
     return Shape(kind, colour, rgb, spot, round(aspect, 3))
 
 
-def _sign(rng: Generator, spot: Spot, background: Background) -> Sign:
-    colour, rgb = _colour(rng, background)
+def _sign(rng: Generator, spot: Spot, background: Background, colours: tuple[str, ...]) -> Sign:
+    colour, rgb = _colour(rng, background, colours)
     text = str(rng.integers(100)) if rng.random() < 0.45 else SIGN_WORDS[int(rng.integers(len(SIGN_WORDS)))]
     ink = (255, 255, 255) if sum(rgb) < 400 else (20, 20, 24)
     return Sign(text, FONTS[int(rng.integers(len(FONTS)))], colour, rgb, ink, spot)
 
 
-def _colour(rng: Generator, background: Background) -> tuple[str, Rgb]:
-    """A named colour, a little off its pure tone, that stands out from the ground."""
-    names = tuple(COLOURS)
-    while True:
+def _colour(rng: Generator, background: Background, names: tuple[str, ...]) -> tuple[str, Rgb]:
+    """One of these colours, a little off its pure tone, that stands out from the ground if any of them does."""
+    for _ in range(COLOURS_TRIED):
         name = names[int(rng.integers(len(names)))]
         if min(math.dist(COLOURS[name], background.rgb), math.dist(COLOURS[name], background.other)) > LEAST_CONTRAST:
             break
@@ -215,13 +232,16 @@ def _colour(rng: Generator, background: Background) -> tuple[str, Rgb]:
     return name, (red, green, blue)
 
 
-def _background(rng: Generator) -> Background:
-    """Mostly pale grounds, some of middle tone, some dark."""
+def _background(rng: Generator, contents: Contents) -> Background:
+    """Mostly pale grounds, some of middle tone, some dark; or very pale ones only."""
     draw = rng.random()
     low, high = (205, 256) if draw < 0.65 else (110, 200) if draw < 0.85 else (15, 70)
+    if contents.pale_ground:
+        low, high = 228, 256
     first = rng.integers(low, high, size=3)
     second = (first + rng.uniform(-45, 45, size=3)).clip(0, 255).astype(int)
-    kind = GROUNDS[int(rng.choice(4, p=(0.3, 0.25, 0.2, 0.25)))]
+    shares = np.array([GROUNDS[kind] for kind in contents.grounds])
+    kind = contents.grounds[int(rng.choice(len(shares), p=shares / shares.sum()))]
     red, green, blue = first.tolist()
     other_red, other_green, other_blue = first.tolist() if kind == "plain" else second.tolist()
     return Background(kind, (red, green, blue), (other_red, other_green, other_blue), int(rng.integers(2**31)))
