@@ -27,8 +27,8 @@ bench: $(APP_READY)  ## dense against Skip-Vision: ratios of one run, JSON in th
 train: $(DEV_READY)  ## train the built-in model anew
 	$(BIN)/python -m skipcore.training train
 
-evaluate: $(DEV_READY)  ## accuracy of the built-in model on the easy-VQA test split
-	$(BIN)/python -m skipcore.training evaluate
+evaluate: $(DEV_READY)  ## accuracy of the built-in model, which the page's quality panel shows
+	$(BIN)/python -m skipcore.training evaluate --splits easy-vqa --counts 100+156 36+100 16+64 --output assets/results/quality.json
 
 clean:
 	rm -rf .venv
