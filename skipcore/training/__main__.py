@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Run a recipe from its last checkpoint on; the model's folder is written at the start and after every stage."""
+    """Run a recipe from its last checkpoint on; the model's folder is written after every stage and stop."""
     stop_at = time.monotonic() + arguments.minutes * 60
     run = runs.start(recipe.load_recipe(arguments.recipe), arguments.workers)
     is_main = run.accelerator.is_main_process
@@ -119,7 +119,8 @@ def train(arguments: argparse.Namespace) -> None:
         runs.load_checkpoint(run, folder / "checkpoint.pt")
         if is_main:
             print(f"Going on from stage {run.stage + 1}, step {run.step}.")
-    write_model(run, arguments.output)
+    if run.is_complete:
+        write_model(run, arguments.output)
     while not run.is_complete and not finetune.is_time_up(run, stop_at):
         finetune.run_stage(run, folder, stop_at)
         write_model(run, arguments.output)

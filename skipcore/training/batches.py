@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
+from transformers.image_utils import OPENAI_CLIP_MEAN as CLIP_MEAN
+from transformers.image_utils import OPENAI_CLIP_STD as CLIP_DEVIATION
 
 from skipcore.training.easy_scenes import ask_easy, draw_easy, sample_easy_scene
 from skipcore.training.easy_vqa import load_split
@@ -45,27 +47,38 @@ class Batch:
     """B pictures and R rows of T tokens: a row to a picture, or one to each question.
 
     Attributes:
-        pixel_values: [B, 3, side, side].
+        pixels: [B, 3, side, side] uint8, as they travel from the workers; `pixel_values` is made of them on the device.
         patch_labels: [3, B, P] numbers of noun, colour and text, −1 where unknown.
         patch_offset: [B, P, 2].
         picture: [R] which picture each row asks about.
         input_ids, position_ids, labels: [R, T]; padded on the right.
-        attention_mask: [R, 1, T, T] bool where a row holds several questions that must not see each other, else
-            [R, T] with ones for tokens and zeros for padding.
+        part: [R, T] 0 before the questions, the number of the question from 1 on, −1 for padding.
         answer: [R, T] number of the answer that a label belongs to, −1 where there is no label.
         source: [answers] the index in `SOURCES` of each answer's picture.
     """
 
-    pixel_values: Tensor
+    pixels: Tensor
     patch_labels: Tensor
     patch_offset: Tensor
     picture: Tensor
     input_ids: Tensor
     position_ids: Tensor
     labels: Tensor
-    attention_mask: Tensor
+    part: Tensor
     answer: Tensor
     source: Tensor
+
+    @property
+    def pixel_values(self) -> Tensor:
+        """The pictures as the processor would give them. [B, 3, side, side]"""
+        mean, deviation = (self.pixels.new_tensor(value, dtype=torch.float32) for value in (CLIP_MEAN, CLIP_DEVIATION))
+        return (self.pixels.float() / 255 - mean.view(1, 3, 1, 1)) / deviation.view(1, 3, 1, 1)
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """[R, 1, T, T] bool where a row holds several questions that must not see each other, else [R, T] with ones
+        for tokens and zeros for padding."""
+        return (self.part >= 0).long() if self.part.max() <= 1 else _separate(self.part)
 
     def to(self, device: torch.device) -> Batch:
         """The batch with every tensor on a device."""
@@ -97,14 +110,12 @@ def make_batch(examples: list[Example], side: int, processor: LlavaProcessor, on
         name: pad_sequence(values, batch_first=True, padding_value=padding.get(name, -1))
         for name, values in columns.items()
     }
-    part = padded.pop("part")
     patches = [example.patches for example in examples]
     return Batch(
-        pixel_values=_pixel_values([example.pixels for example in examples], side, processor),
+        pixels=_pixels([example.pixels for example in examples], side),
         patch_labels=torch.from_numpy(np.stack([[each.noun, each.colour, each.text] for each in patches], axis=1)),
         patch_offset=torch.from_numpy(np.stack([each.offset for each in patches])),
         picture=torch.tensor([picture for picture, _ in rows]),
-        attention_mask=(part >= 0).long() if one_question_a_row else _separate(part),
         source=torch.tensor(sources),
         **padded,
     )
@@ -193,22 +204,20 @@ def _separate(part: Tensor) -> Tensor:
     """Who may look at whom, causally: everyone at the picture, a question only at itself. [R, T] -> [R, 1, T, T]"""
     length = part.shape[1]
     same = part.unsqueeze(2) == part.unsqueeze(1)
-    seen = (same | (part == 0).unsqueeze(1)) & torch.ones(length, length, dtype=torch.bool).tril()
+    seen = (same | (part == 0).unsqueeze(1)) & torch.ones(length, length, dtype=torch.bool, device=part.device).tril()
     return seen.unsqueeze(1)
 
 
-def _pixel_values(pictures: list[np.ndarray], side: int, processor: LlavaProcessor) -> Tensor:
-    """Pictures as the processor would give them, at another size. [B, 3, side, side]"""
+def _pixels(pictures: list[np.ndarray], side: int) -> Tensor:
+    """Pictures brought to one size. [B, 3, side, side] uint8"""
     resized = []
     for picture in pictures:
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().unsqueeze(0)
-        if picture.shape[0] != side:
-            pixels = functional.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0)
+        if picture.shape[:2] != (side, side):
+            smooth = functional.interpolate(pixels.float(), size=(side, side), mode="bicubic", antialias=True)
+            pixels = smooth.round().clamp(0, 255).to(torch.uint8)
         resized.append(pixels)
-    stacked = torch.cat(resized).round().clamp(0, 255) / 255
-    mean = torch.tensor(processor.image_processor.image_mean).view(1, 3, 1, 1)
-    deviation = torch.tensor(processor.image_processor.image_std).view(1, 3, 1, 1)
-    return (stacked - mean) / deviation
+    return torch.cat(resized)
 
 
 def _token_ids(processor: LlavaProcessor, text: str) -> list[int]:

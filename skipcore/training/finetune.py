@@ -81,7 +81,7 @@ def training_step(run: Run, stage: Stage, batches: Iterator[Batch]) -> dict[str,
     pictures, losses = 0, []
     for part in range(stage.accumulate):
         batch = next(batches).to(run.accelerator.device)
-        pictures += len(batch.pixel_values) * run.accelerator.num_processes
+        pictures += len(batch.pixels) * run.accelerator.num_processes
         is_last = part == stage.accumulate - 1
         with nullcontext() if is_last else run.accelerator.no_sync(run.trained), run.accelerator.autocast():
             loss: Losses = run.trained(batch, method, stage.trains, stage.patch_weight, stage.word_weight)

@@ -55,7 +55,7 @@ class TrainingModel(nn.Module):
         word_weight: float = 0.0,
     ) -> Losses:
         """One pass over a batch, under a method if one is given; `trains` and the weights are the stage's."""
-        side = batch.pixel_values.shape[-1]
+        side = batch.pixels.shape[-1]
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains != "decoder"):
             seen = self.model.model.vision_tower(
                 batch.pixel_values, interpolate_pos_encoding=side != IMAGE_SIDE, return_dict=True
