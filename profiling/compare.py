@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from profiling.cost import FlopCount, predict_prefill_flops
+from profiling.cost import predict_prefill_flops
 from profiling.events import Event, NewText, Progress, Started, Traced
 from profiling.gpu import GpuMeter
 from profiling.hardware import device_facts, versions
@@ -23,6 +23,7 @@ from profiling.phases import AnswerTiming, fair_order, time_vision
 from profiling.report import Arm, Report, Spread, savings_of
 from skipcore import AnswerToken, Dense, InputError, Method, SkipVision, Trace, Vlm
 from skipcore.answer import check_max_new_tokens, generate
+from skipcore.flops import FlopCount
 from skipcore.inputs import ImageLike
 from skipcore.vlm import Prepared
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from skipcore import Method, Role, Trace, Vlm
 from skipcore.attention import num_queries
@@ -103,27 +99,3 @@ def _selection_flops(method: Method, trace: Trace, width: int) -> int:
 def _linear_weights(module: nn.Module) -> int:
     """Weights of all linear layers in a module."""
     return sum(linear.weight.numel() for linear in module.modules() if isinstance(linear, nn.Linear))
-
-
-class FlopCount(FlopCounterMode):
-    """torch's FLOP counter, with the CPU's fused attention counted on every supported torch version."""
-
-    def __init__(self) -> None:
-        super().__init__(display=False, custom_mapping=_MISSING)
-
-    @property
-    def total(self) -> int:
-        """FLOPs counted so far."""
-        return self.get_total_flops()
-
-
-def _attention_flops(
-    query: torch.Size, key: torch.Size, value: torch.Size, *args: Any, out_shape: Any = None, **kwargs: Any
-) -> int:
-    batch, heads, rows, width = query
-    columns, value_width = value[-2], value[-1]
-    return 2 * batch * heads * rows * columns * (width + value_width)
-
-
-# torch before 2.14 counts no FLOPs for the CPU's fused attention.
-_MISSING: dict[Any, Callable] = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from profiling import compare
-from profiling.cost import FlopCount, predict_prefill_flops
+from profiling.cost import predict_prefill_flops
 from skipcore import Dense, Method, SkipVision, Vlm
+from skipcore.flops import FlopCount
 from skipcore.random_llava import random_llava
 
 

@@ -16,12 +16,12 @@ pytest.importorskip("accelerate")
 from tiny_training import CLAIM, learned_once, model_folder
 
 from skipcore import InputError, load
+from skipcore.flops import FlopCount
 from skipcore.training import finetune, recipe, runs
 from skipcore.training.claim import ARMS, arm_recipe, measure, measure_claim, step_flops, train_by_turns, turns
 from skipcore.training.claim.arms import start_arms
 from skipcore.training.claim.measure import arm_results
 from skipcore.training.evaluation import answering, guesser_for
-from skipcore.training.flops import FlopCount
 
 STEPS = 4
 

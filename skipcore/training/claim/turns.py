@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from skipcore.flops import FlopCount
 from skipcore.training import finetune
 from skipcore.training.batches import Batch, draw_examples, make_batch
-from skipcore.training.flops import FlopCount
 from skipcore.training.progress_bar import progress_bar
 from skipcore.training.runs import Run, load_checkpoint, save_checkpoint
 from skipcore.training.scenes.splits import seed_of

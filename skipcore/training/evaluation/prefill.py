@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from skipcore.flops import FlopCount
 from skipcore.methods import Method
 from skipcore.training.evaluation.answering import prompt_ids
-from skipcore.training.flops import FlopCount
 from skipcore.vlm import Vlm
 
 TYPICAL_QUESTION = "Is there a red circle to the left of the dog in this picture, or not?"
