@@ -31,11 +31,14 @@ from skipcore.training.evaluation import (
 )
 from skipcore.training.evaluation.quality import DEFAULT_COUNTS
 from skipcore.training.model_folder import write_model
+from skipcore.training.scenes.world import read_world
 from skipcore.training.starting import start_from
 
 MODEL_FOLDER = Path("assets/models/scenes")
 EXAMPLES_FOLDER = Path("assets/examples")
 RUNS_FOLDER = Path("runs")
+BEFORE_SKIPPING = RUNS_FOLDER / "scenes-cpu" / "stage-4"
+"""What `train` leaves there has answered questions, but never skipped."""
 MOST_WORKERS = 16
 
 
@@ -81,12 +84,17 @@ def _parser() -> argparse.ArgumentParser:
         "--settings", nargs="+", type=_settings, default=(), metavar="JSON",
         help='more methods, such as \'{"num_retained": 50, "num_skipped": 50, "text_attends_skipped": true}\'',
     )  # fmt: skip
+    evaluation.add_argument(
+        "--everything", action="store_true", help="ask also of things in scenes that the model was never trained on"
+    )
     evaluation.add_argument("--output", type=Path, help="default: quality.json in the model's folder")
     evaluation.set_defaults(run=evaluate)
 
     claim = commands.add_parser("claim", help="train dense, skipping and mixed from one start, and compare them")
     claim.add_argument("--recipe", default="claim-cpu", help=recipes)
-    claim.add_argument("--start", type=Path, default=MODEL_FOLDER, metavar="MODEL", help="gives tower and projector")
+    claim.add_argument(
+        "--start", type=Path, default=BEFORE_SKIPPING, metavar="MODEL", help="gives all arms their first weights"
+    )
     claim.add_argument("--steps", type=_count, help="of each arm; default: the recipe's")
     claim.add_argument("--split", choices=SPLIT_NAMES, default="test", help="what the arms are asked")
     claim.add_argument("--questions", type=_count, default=400, help="to each arm under each method")
@@ -108,7 +116,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Run a recipe from its last checkpoint on; the model's folder is written after every stage and stop."""
+    """Run a recipe from its last checkpoint on; the model's folder is written after every stage and stop.
+
+    The model after each stage also stays beside the checkpoint, as a start for other runs.
+    """
     stop_at = time.monotonic() + arguments.minutes * 60
     run = runs.start(recipe.load_recipe(arguments.recipe), arguments.workers)
     is_main = run.accelerator.is_main_process
@@ -124,6 +135,8 @@ def train(arguments: argparse.Namespace) -> None:
     while not run.is_complete and not finetune.is_time_up(run, stop_at):
         finetune.run_stage(run, folder, stop_at)
         write_model(run, arguments.output)
+        if run.step == 0:
+            write_model(run, folder / f"stage-{run.stage}")
     minutes = [round(seconds / 60, 1) for seconds in run.seconds]
     if is_main:
         print(f"{'Done' if run.is_complete else 'Stopped'}; minutes in each stage: {minutes}.")
@@ -148,6 +161,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         arguments.questions,
         Finished(output.with_suffix(".answers.jsonl")),
         show,
+        None if arguments.everything else read_world(arguments.model),
     )
 
 

@@ -161,8 +161,10 @@ def _draw_scene(stage: Stage, rng: Generator, questions_each: int) -> Example:
     pixels = (np.asarray(image, dtype=np.float32) * light + shade).clip(0, 255).astype(np.uint8)
     pairs: tuple[tuple[str, str], ...] = ()
     if stage.trains != "tower":
-        asked = ask_several(scene, rng, questions_each, stage.question_shares or None)
-        asked = [each for each in asked if not _is_held_out(each)] or [ask(scene, rng, {"existence": 1.0})]
+        foreign = stage.contents.foreign
+        asked = ask_several(scene, rng, questions_each, stage.question_shares or None, foreign)
+        asked = [each for each in asked if not _is_held_out(each)]
+        asked = asked or [ask(scene, rng, {"existence": 1.0}, foreign=foreign)]
         pairs = tuple((each.text, each.answer) for each in asked)
     return Example(pixels, pairs or (("", ""),), label_patches(scene, owners, side), SOURCES.index("scenes"))
 

@@ -61,7 +61,7 @@ def numbered_scene(number: int, questions: int = 6, world: World | None = None) 
     width, height = (SIDE, SIDE) if world.is_shapes_only else SIZES[int(rng.choice(len(SIZES), p=SHARES))]
     kinds = tuple(kind for kind in KINDS if kind in world.kinds)
     # clean wordings are in lower case, where an "i" of its own looks like a slip
-    drawn = suggested(scene, rng, 2 * questions, kinds, world.knows)
+    drawn = suggested(scene, rng, 2 * questions, kinds, world.knows, contents.foreign)
     asked = tuple(question for question in drawn if " i " not in question.text)
     return NumberedScene(number, draw(scene, width, height), asked[:questions], scene)
 

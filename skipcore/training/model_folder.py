@@ -16,7 +16,7 @@ from skipcore.methods import SkipVision
 from skipcore.saved_method import save_method
 from skipcore.training.model import save
 from skipcore.training.runs import Run
-from skipcore.training.scenes.world import write_world
+from skipcore.training.scenes.world import scenes_world, write_world
 
 
 def write_model(run: Run, folder: Path) -> None:
@@ -55,4 +55,4 @@ def _write(run: Run, folder: Path) -> None:
         num_retained=100, num_skipped=156, retain="saliency", text_attends_skipped=False, summary=run.summary
     )
     save_method(method, folder)
-    write_world(folder)
+    write_world(folder, scenes_world(run.recipe.stages[-1].contents))

@@ -65,12 +65,12 @@ class TrainingModel(nn.Module):
         patches, patches_right, words, words_right = zero, zero, zero, zero
         if trains != "decoder":
             patches, patches_right = self.heads(features, batch.patch_labels, batch.patch_offset)
-        if trains == "tower":
-            nothing = torch.zeros(0, dtype=torch.bool, device=features.device)
-            return Losses(patches, zero, patches, zero, nothing, patches_right, zero)
         if word_weight:
             embeddings = self.model.get_input_embeddings().weight
             words, words_right = self.alignment(features, batch.patch_labels, embeddings)
+        if trains == "tower":
+            nothing = torch.zeros(0, dtype=torch.bool, device=features.device)
+            return Losses(patches + word_weight * words, zero, patches, words, nothing, patches_right, words_right)
         with method(self.model) if method is not None else nullcontext():
             answers, is_right = answer_loss(self.model, features, batch)
         total = answers + patch_weight * patches + word_weight * words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -13,6 +13,7 @@ from skipcore.errors import InputError
 from skipcore.training.model import IMAGE_SIDE, PATCH_SIDE, ModelSize
 from skipcore.training.scenes.questions import KINDS
 from skipcore.training.scenes.sample import MOST_ITEMS, Contents
+from skipcore.training.scenes.words import THING_NAMES
 
 RECIPES = Path(__file__).parent / "recipes"
 Trains = Literal["tower", "decoder", "everything"]
@@ -57,8 +58,8 @@ class Stage:
         questions: questions to each picture.
         first_rate, last_rate: the learning rate falls from one to the other along half a cosine.
         warm_up: steps of a straight rise to the first rate.
-        trains: "tower" trains tower and projector on patch labels alone, "decoder" keeps the tower as it is,
-            "everything" trains all of it on answers and patch labels.
+        trains: "tower" trains tower, projector and word embeddings on what patches show alone, "decoder" keeps the
+            tower as it is, "everything" trains all of it on answers and patch labels.
         patch_weight, word_weight: weights of the patch loss and of the word alignment beside the loss of the answers.
         one_question_a_row: whether dense steps, too, give each question a row of its own, as steps that skip must.
         accumulate: parts a step is done in, to need less memory.
@@ -90,12 +91,24 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that fixes a run: with a recipe, the data of every step are the same on every machine."""
+    """Everything that fixes a run: with a recipe, the data of every step are the same on every machine.
+
+    Attributes:
+        name: of the recipe, and of the run's folder.
+        seed: of the weights at the start and of all data.
+        size: of the model.
+        stages: run one after another.
+        things: names of the things that the scenes of all stages hold; empty: all there are.
+        weight_decay: of the matrices inside the layers.
+        largest_gradient: gradients are clipped to this norm.
+        mixed_precision: "bf16" computes in bfloat16 where that is safe.
+    """
 
     name: str
     seed: int
     size: ModelSize
     stages: tuple[Stage, ...]
+    things: tuple[str, ...] = ()
     weight_decay: float = 0.05
     largest_gradient: float = 1.0
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -121,7 +134,13 @@ def load_recipe(name: str | Path) -> Recipe:
         raise InputError(f"{path} is not valid TOML: {error}. Mend that line and run again.") from error
     recipe = _build(Recipe, {"name": path.stem, **values}, path.name)
     _check(recipe, path.name)
-    return recipe
+    return _with_things(recipe) if recipe.things else recipe
+
+
+def _with_things(recipe: Recipe) -> Recipe:
+    """The recipe with its things in the scenes of every stage."""
+    stages = [replace(stage, contents=replace(stage.contents, things=recipe.things)) for stage in recipe.stages]
+    return replace(recipe, stages=tuple(stages))
 
 
 def _check(recipe: Recipe, file: str) -> None:
@@ -145,6 +164,7 @@ def _run_rules(recipe: Recipe) -> dict[str, bool]:
         "seed must be 0 or more, and below 2^63": 0 <= recipe.seed < 2**63,
         "weight_decay must be 0 or more": 0 <= recipe.weight_decay < math.inf,
         "largest_gradient must be above 0": recipe.largest_gradient > 0,
+        "things must be names of the scenes' things": set(recipe.things) <= set(THING_NAMES),
         "each stage must have a name of its own": len({stage.name for stage in recipe.stages}) == len(recipe.stages),
     }
 

@@ -1,7 +1,8 @@
 """Visual tokens that point to words: a loss that ties what a patch shows to the decoder's own word embeddings.
 
-Where a visual token of a dog points along the embedding of " dog", one attention circuit finds any thing a question
-names, and writing its name is copying; without it, the decoder must learn each pair of look and word by itself.
+Where a visual token of a dog points along the embeddings of " dog" and " dogs", one attention circuit finds any thing
+that a question names, and writing its name is copying; without it, the decoder must learn each pair of look and word by
+itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from skipcore.training.patches import BACKGROUND_WEIGHT, COLOUR_NUMBERS, NOUNS, TEXTS
+from skipcore.training.scenes.words import plural
 
 SHARPNESS = 2.0
 """Logits are this times the product of a token, scaled to a root mean square of 1, with a word's embedding."""
@@ -23,12 +25,15 @@ class WordAlignment(nn.Module):
     """Scores visual tokens against the embeddings of the nouns, colours and texts they may show; has no weights."""
 
     nouns: Tensor
+    plurals: Tensor
     colours: Tensor
     texts: Tensor
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
-        for name, words in (("nouns", NOUNS), ("colours", COLOUR_NUMBERS), ("texts", TEXTS)):
+        plurals = [noun and plural(noun) for noun in NOUNS]
+        tables = {"nouns": NOUNS, "plurals": plurals, "colours": COLOUR_NUMBERS, "texts": TEXTS}
+        for name, words in tables.items():
             self.register_buffer(name, _tokens_of(words, tokenizer), persistent=False)
 
     def forward(self, features: Tensor, labels: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,10 +50,10 @@ class WordAlignment(nn.Module):
         tokens = tokens * (tokens.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
         is_item, is_sign = wanted[0] > 0, wanted[2] > 0
         weight = torch.where(is_item, 1 / is_item.sum().clamp(min=1), BACKGROUND_WEIGHT / (~is_item).sum().clamp(min=1))
-        noun, colour, text = (
-            SHARPNESS * tokens @ (words @ embeddings.float()).T for words in (self.nouns, self.colours, self.texts)
-        )
-        loss = (functional.cross_entropy(noun, wanted[0], reduction="none") * weight).sum()
+        tables = (self.nouns, self.plurals, self.colours, self.texts)
+        noun, several, colour, text = (SHARPNESS * tokens @ (words @ embeddings.float()).T for words in tables)
+        loss = (functional.cross_entropy(noun, wanted[0], reduction="none") * weight).sum() / 2
+        loss = loss + (functional.cross_entropy(several, wanted[0], reduction="none") * weight).sum() / 2
         loss = loss + 0.5 * (functional.cross_entropy(colour, wanted[1], reduction="none") * weight).sum()
         reading = functional.cross_entropy(text, wanted[2], reduction="none") * is_sign
         loss = loss + reading.sum() / is_sign.sum().clamp(min=1)

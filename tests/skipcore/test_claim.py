@@ -56,7 +56,7 @@ def is_of_tower(name: str) -> bool:
     return "vision_tower" in name
 
 
-def test_arms_begin_alike_with_the_start_s_eyes_and_a_new_decoder(start: Path) -> None:
+def test_arms_begin_alike_with_the_start_s_weights(start: Path) -> None:
     runs = start_arms(CLAIM, start, STEPS)
     assert list(runs) == ["dense", "skip", "mixed"]
     first = weights(runs["dense"])
@@ -64,10 +64,7 @@ def test_arms_begin_alike_with_the_start_s_eyes_and_a_new_decoder(start: Path) -
         assert all(torch.equal(first[name], tensor) for name, tensor in weights(run).items())
     given = load(start, device="cpu").model.state_dict()
     for name, tensor in runs["skip"].model.state_dict().items():
-        if is_of_tower(name) or "projector" in name:
-            assert torch.equal(tensor, given[name]), name
-    name = "model.language_model.layers.0.mlp.down_proj.weight"
-    assert not torch.equal(runs["skip"].model.state_dict()[name], given[name])
+        assert torch.equal(tensor, given[name]), name
 
 
 def test_arms_differ_in_skipping_alone() -> None:
@@ -186,7 +183,7 @@ def test_times_are_told_against_dense_without_the_first_round() -> None:
 def test_from_start_to_table(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "MAX_NEW_TOKENS", 3)
     monkeypatch.setattr(turns, "STEPS_IN_A_TURN", 1)
-    monkeypatch.setattr(measure, "guesser_for", lambda split: guesser_for(split, 200))
+    monkeypatch.setattr(measure, "guesser_for", lambda split, contents: guesser_for(split, 200))
     output, folder = tmp_path / "results" / "claim.json", tmp_path / "runs"
     table = measure_claim(CLAIM, start, output, folder, steps=2, num_questions=3)
     result = json.loads(output.read_text())

@@ -14,6 +14,7 @@ from skipcore.errors import InputError
 from skipcore.training.model import IMAGE_SIDE, PATCH_SIDE, ModelSize
 from skipcore.training.recipe import Mixture, Skipping, Stage, load_recipe, names
 from skipcore.training.scenes.sample import Contents
+from skipcore.training.scenes.words import THING_NAMES
 
 RUN = """seed = 1
 weight_decay = 0.1
@@ -80,6 +81,13 @@ def test_a_file_says_everything(tmp_path: Path) -> None:
     assert isinstance(recipe.stages[0].last_rate, float)
 
 
+def test_things_of_a_recipe_are_those_of_every_stage() -> None:
+    recipe = load_recipe("scenes-cpu")
+    assert 40 < len(recipe.things) < 60
+    assert all(stage.contents.things == recipe.things for stage in recipe.stages)
+    assert all(stage.contents.things == THING_NAMES for stage in load_recipe("scenes-gpu").stages)
+
+
 # what a line of the recipe becomes, and what the message must say
 BROKEN = [
     ("seed = 1", "", "lacks 'seed'"),
@@ -88,6 +96,8 @@ BROKEN = [
     ("seed = 1", "seed = -1", "seed must be 0 or more"),
     ("seed = 1", "seed = 1\ncolour = 3", "unknown key 'colour'"),
     ("seed = 1", "seed = 1\nmixed_precision = 'fp8'", "mixed_precision must be one of no, bf16"),
+    ("seed = 1", "seed = 1\nthings = ['dog', 'unicorn']", "things must be names of the scenes' things"),
+    ("seed = 1", "seed = 1\nthings = 'dog'", "things must be a list"),
     ("seed = 1", "seed = 1\nlargest_gradient = 0", "largest_gradient must be above 0"),
     ("weight_decay = 0.1", "weight_decay = -1", "weight_decay must be 0 or more"),
     ("weight_decay = 0.1", "weight_decay = nan", "weight_decay must be 0 or more"),

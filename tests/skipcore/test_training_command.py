@@ -114,6 +114,6 @@ def test_a_start_that_does_not_fit_is_told(start: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another size"):
         start_from(runs.start(replace(CLAIM, size=replace(SIZE, decoder_ffn=32))), start)
     with pytest.raises(InputError, match=r"words|another size"):
-        start_from(runs.start(replace(CLAIM, size=replace(SIZE, vocabulary=500))), start, "eyes")
+        start_from(runs.start(replace(CLAIM, size=replace(SIZE, vocabulary=500))), start)
     with pytest.raises(InputError, match="cannot be loaded"):
         start_from(runs.start(CLAIM), tmp_path / "nothing")

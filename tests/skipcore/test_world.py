@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from skipcore import InputError
+from skipcore.training.evaluation.asked import asked_pictures
 from skipcore.training.examples import numbered_scene
 from skipcore.training.scenes.questions import KINDS, Question
 from skipcore.training.scenes.sample import Contents, sample_scene
@@ -94,6 +95,22 @@ def test_scenes_of_some_things_hold_no_others() -> None:
     assert not any("vehicle" in question.text for shown in scenes for question in shown.questions)
 
 
+@pytest.mark.parametrize("split", ["test", "combinations", "style"])
+def test_evaluation_keeps_to_a_world(split: str) -> None:
+    contents = Contents(most_items=3, things=("dog", "cat", "car", "bus", "apple", "hat"))
+    pictures = asked_pictures(split, 120, scenes_world(contents))
+    questions = [question for each in pictures for question in each.questions]
+    assert {name for question in questions for name in question.about} <= set(contents.things)
+    assert not any(" " + name in question.text for question in questions for name in contents.foreign)
+    yes = [question.answer == "yes" for question in questions if question.kind == "existence"]
+    assert split != "test" or 0.3 < sum(yes) / len(yes) < 0.7
+
+
+def test_splits_that_lie_outside_a_world_are_told() -> None:
+    with pytest.raises(InputError, match="leave it out"):
+        asked_pictures("style", 5, SHAPES)
+
+
 def test_questions_beyond_the_world_are_told() -> None:
     def asked(text: str, kind: str = "existence") -> Question:
         return Question(kind, text, "no", "")
@@ -121,3 +138,5 @@ def test_a_trained_model_carries_the_scenes(tmp_path: Path) -> None:
     from tiny_training import model_folder
 
     assert read_world(model_folder(tmp_path / "model")) == scenes_world()
+    contents = Contents(most_items=2, things=("dog", "cat"))
+    assert read_world(model_folder(tmp_path / "pets", contents)) == scenes_world(contents)

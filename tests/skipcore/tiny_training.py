@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from skipcore.training import runs
 from skipcore.training.model import ModelSize, build_tokenizer
 from skipcore.training.model_folder import write_model
 from skipcore.training.recipe import Recipe, Stage
+from skipcore.training.scenes.sample import EVERYTHING, Contents
 
 SIZE = ModelSize(
     tower_width=32,
@@ -65,7 +67,8 @@ warm_up = 1
 learned_once = cache(build_tokenizer)
 
 
-def model_folder(folder: Path) -> Path:
+def model_folder(folder: Path, contents: Contents = EVERYTHING) -> Path:
     """A folder with a random model of another seed than the recipe's."""
-    write_model(runs.start(Recipe("start", 77, SIZE, CLAIM.stages)), folder)
+    stage = replace(CLAIM.stages[0], contents=contents)
+    write_model(runs.start(Recipe("start", 77, SIZE, (stage,))), folder)
     return folder

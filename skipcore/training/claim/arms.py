@@ -64,7 +64,7 @@ def arm_recipe(recipe: Recipe, arm: Arm, steps: int | None = None) -> Recipe:
 
 
 def start_arms(recipe: Recipe, start: Path, steps: int | None) -> dict[str, Run]:
-    """A run for each arm: tower and projector of the start folder, and the same new decoder.
+    """A run for each arm, all with the weights of the start folder.
 
     Raises:
         InputError: the recipe cannot show the claim or does not fit the start, or there are several processes.
@@ -74,6 +74,6 @@ def start_arms(recipe: Recipe, start: Path, steps: int | None) -> dict[str, Run]
         run = start_run(arm_recipe(recipe, arm, steps))
         if run.accelerator.num_processes > 1:
             raise InputError("The claim is measured in one process: start it without `accelerate launch`.")
-        start_from(run, start, "eyes")
+        start_from(run, start)
         runs[arm.name] = run
     return runs

@@ -31,6 +31,8 @@ from skipcore.training.evaluation import (
 from skipcore.training.progress_bar import progress_bar
 from skipcore.training.recipe import Recipe
 from skipcore.training.runs import Run
+from skipcore.training.scenes.sample import EVERYTHING
+from skipcore.training.scenes.world import read_world, scenes_world
 from skipcore.vlm import Vlm
 
 NO_PEAK = "Peak memory is known on a GPU only: on the CPU torch does not count what it allocates."
@@ -53,7 +55,7 @@ def measure_claim(
 
     Args:
         recipe: one stage of full-size pictures that keeps the tower.
-        start: the model folder whose tower and projector all arms start with.
+        start: the model folder whose weights all arms start with; scenes and questions keep to its world.
         output: the JSON's file; the table (.md) and the log of all steps (.jsonl) go beside it.
         folder: where checkpoints and logs go meanwhile.
         steps: of each arm, instead of the recipe's.
@@ -66,7 +68,10 @@ def measure_claim(
     Raises:
         InputError: the recipe, the start, the split or the folder does not fit; says what to change.
     """
-    asked = asked_pictures(split, num_questions)
+    world = read_world(start) or scenes_world()
+    contents = world.contents() or EVERYTHING
+    recipe = replace(recipe, stages=tuple(replace(stage, contents=contents) for stage in recipe.stages))
+    asked = asked_pictures(split, num_questions, world)
     runs = start_arms(recipe, start, steps)
     start_sha256 = facts.model_sha256(start)
     _check_folder(folder, runs, start_sha256)
@@ -77,7 +82,7 @@ def measure_claim(
     }
     lines = train_by_turns(runs, folder, workers)
     evaluated = _evaluate_arms(runs, asked, Finished(folder / "answers.jsonl"))
-    blind = blind_tally(guesser_for(split), asked)
+    blind = blind_tally(guesser_for(split, contents=contents), asked)
     run = runs["dense"]
     stage = run.recipe.stages[0]
     result = {

@@ -26,11 +26,13 @@ from skipcore.training.scenes.splits import (
     is_place_held_out,
     seed_of,
 )
+from skipcore.training.scenes.world import World, scenes_world
 
 EASY_VQA = "easy-vqa"
 SPLIT_NAMES = ("validation", "test", "combinations", "style", EASY_VQA)
 DEFAULT_SPLITS = SPLIT_NAMES[1:]
 """All but "validation", which is for steering."""
+ABOUT_THINGS = ("combinations", "style")
 SCENE_QUESTIONS = 2000
 """Questions to each split of scenes where no number is given."""
 QUESTIONS_A_PICTURE = 4
@@ -56,11 +58,16 @@ class AskedPicture:
     is_exact: bool = False
 
 
-def asked_pictures(split: str, num_questions: int | None = None) -> list[AskedPicture]:
+def asked_pictures(split: str, num_questions: int | None = None, world: World | None = None) -> list[AskedPicture]:
     """A split's pictures with so many questions in all; without a number 2,000 to scenes, to easy-VQA all there are.
 
+    Args:
+        split: one of `SPLIT_NAMES`.
+        num_questions: in all.
+        world: what scenes may hold and questions may name; None: everything that scenes can show.
+
     Raises:
-        InputError: there is no such split, or the number is below 1.
+        InputError: there is no such split, the number is below 1, or nothing of the split lies within the world.
     """
     if num_questions is not None and num_questions < 1:
         raise InputError(f"The number of questions must be at least 1, not {num_questions}.")
@@ -69,19 +76,21 @@ def asked_pictures(split: str, num_questions: int | None = None) -> list[AskedPi
         return _first(iter(pictures), num_questions or sum(len(each.questions) for each in pictures))
     if split not in SPLIT_NAMES:
         raise InputError(f"There is no split '{split}'. Take one of {', '.join(SPLIT_NAMES)}.")
-    return _first(_scenes(split), num_questions or SCENE_QUESTIONS)  # type: ignore[arg-type]
+    return _first(_scenes(split, world or scenes_world()), num_questions or SCENE_QUESTIONS)  # type: ignore[arg-type]
 
 
-def scene_questions(split: Split, scene: Scene, rng: Generator) -> tuple[Question, ...]:
-    """Up to four questions to a scene of a split.
+def scene_questions(
+    split: Split, scene: Scene, rng: Generator, foreign: frozenset[str] = frozenset()
+) -> tuple[Question, ...]:
+    """Up to four questions to a scene of a split; `foreign` are names of things they do not name.
 
     In "combinations" only those that touch what is held out, in "style" only those about things; there may be none.
     """
     if split == "combinations":  # no other kinds can touch what is held out
-        asked = ask_several(scene, rng, RELATIONS_TRIED, {"relation": 1.0})
-        asked += ask_several(scene, rng, QUESTIONS_A_PICTURE, {"place": 1.0})
+        asked = ask_several(scene, rng, RELATIONS_TRIED, {"relation": 1.0}, foreign)
+        asked += ask_several(scene, rng, QUESTIONS_A_PICTURE, {"place": 1.0}, foreign)
         return tuple(each for each in asked if touches_held_out(each, scene))[:QUESTIONS_A_PICTURE]
-    asked = ask_several(scene, rng, QUESTIONS_A_PICTURE)
+    asked = ask_several(scene, rng, QUESTIONS_A_PICTURE, None, foreign)
     return tuple(each for each in asked if split != "style" or each.about)
 
 
@@ -117,15 +126,18 @@ def easy_question(text: str, answer: str) -> Question:
     return Question(kind, text, answer, f"{EASY_VQA}:{form}")
 
 
-def _scenes(split: Split) -> Iterator[AskedPicture]:
+def _scenes(split: Split, world: World) -> Iterator[AskedPicture]:
     """The scenes of a split without end; those to which nothing can be asked are left out."""
+    contents = world.contents()
+    if contents is None or (split in ABOUT_THINGS and not contents.thing):
+        raise InputError(f"Nothing of the split '{split}' lies within what the model was trained on: leave it out.")
     for index in count():
         rng = np.random.default_rng(seed_of(split, index))
-        scene = sample_scene(rng, split)
-        questions = scene_questions(split, scene, rng) if scene.items else ()
-        if questions:
+        scene = sample_scene(rng, split, contents)
+        questions = scene_questions(split, scene, rng, contents.foreign)
+        if known := tuple(question for question in questions if world.knows(question)):
             width, height = _picture_size(rng)
-            yield AskedPicture(partial(draw, scene, width, height), questions)
+            yield AskedPicture(partial(draw, scene, width, height), known)
 
 
 def _picture_size(rng: Generator) -> tuple[int, int]:

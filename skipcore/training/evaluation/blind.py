@@ -17,7 +17,7 @@ from skipcore.training.easy_vqa import load_split
 from skipcore.training.evaluation.asked import EASY_VQA, QUESTIONS_A_PICTURE, AskedPicture, easy_question
 from skipcore.training.evaluation.scores import Answered, Tally, tally_of
 from skipcore.training.scenes.questions import Question, ask_several
-from skipcore.training.scenes.sample import sample_scene
+from skipcore.training.scenes.sample import EVERYTHING, Contents, sample_scene
 from skipcore.training.scenes.splits import seed_of
 
 TRAINING_QUESTIONS = 20_000
@@ -46,12 +46,12 @@ def guesser_from(questions: Iterable[Question]) -> BlindGuesser:
 
 
 @cache
-def guesser_for(split: str, num_questions: int = TRAINING_QUESTIONS) -> BlindGuesser:
+def guesser_for(split: str, num_questions: int = TRAINING_QUESTIONS, contents: Contents = EVERYTHING) -> BlindGuesser:
     """The guesser of a split: counted on all of easy-VQA's train split, or on so many questions to training scenes."""
     if split == EASY_VQA:
         pairs = (pair for picture in load_split("train") for pair in picture.questions)
         return guesser_from(easy_question(text, answer) for text, answer in pairs)
-    return guesser_from(islice(_training_questions(), num_questions))
+    return guesser_from(islice(_training_questions(contents), num_questions))
 
 
 def blind_tally(guesser: BlindGuesser, asked: Iterable[AskedPicture]) -> Tally:
@@ -63,13 +63,12 @@ def blind_tally(guesser: BlindGuesser, asked: Iterable[AskedPicture]) -> Tally:
     )
 
 
-def _training_questions() -> Iterable[Question]:
+def _training_questions(contents: Contents) -> Iterable[Question]:
     """Questions to scenes as training shows them; nothing needs to be drawn."""
     for index in count():
         rng = np.random.default_rng(seed_of("train", index))
-        scene = sample_scene(rng, "train")
-        if scene.items:
-            yield from ask_several(scene, rng, QUESTIONS_A_PICTURE)
+        scene = sample_scene(rng, "train", contents)
+        yield from ask_several(scene, rng, QUESTIONS_A_PICTURE, None, contents.foreign)
 
 
 def _kind(question: Question) -> str:

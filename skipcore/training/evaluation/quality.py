@@ -19,6 +19,8 @@ from skipcore.training.evaluation.finished import Finished
 from skipcore.training.evaluation.prefill import prefill_flops
 from skipcore.training.evaluation.scores import Score, Tally
 from skipcore.training.progress_bar import progress_bar
+from skipcore.training.scenes.sample import EVERYTHING
+from skipcore.training.scenes.world import World, scenes_world
 from skipcore.vlm import Vlm
 
 DEFAULT_COUNTS = ((100, 156), (36, 100), (16, 64), (8, 32))
@@ -55,6 +57,7 @@ def measure_quality(
     num_questions: int | None = None,
     finished: Finished | None = None,
     on_split: Callable[[dict[str, Any]], None] = lambda result: None,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """The score of every method on every split.
 
@@ -63,30 +66,35 @@ def measure_quality(
         num_questions: to each split; None for the usual numbers.
         finished: what was answered before a kill.
         on_split: called with the result so far whenever a split is done.
+        world: what the scenes may hold and the questions may name; None: everything that scenes can show.
 
     Returns:
-        {"model", "model_sha256", "device", "versions", "date", "splits": {name: {"questions", "pictures",
-        "questions_by_kind", "blind": {"accuracy", "by_kind"}, "arms": [{"name", "settings", "accuracy", "by_kind",
-        "descriptions", "flops_prefill", "flops_ratio"}]}}}
+        {"model", "model_sha256", "device", "versions", "date", "world": {"things", "most_items"},
+        "splits": {name: {"questions", "pictures", "questions_by_kind", "blind": {"accuracy", "by_kind"},
+        "arms": [{"name", "settings", "accuracy", "by_kind", "descriptions", "flops_prefill", "flops_ratio"}]}}}
 
     Raises:
-        InputError: an unknown split, no questions, or a method that does not fit the model.
+        InputError: an unknown split, no questions, nothing of a split within the world, or a method that does not fit
+            the model.
     """
+    world = world or scenes_world()
+    contents = world.contents() or EVERYTHING
     result: dict[str, Any] = {
         "model": vlm.name,
         "model_sha256": facts.model_sha256(folder),
         "device": facts.device_facts(vlm.device, str(vlm.model.dtype).removeprefix("torch.")),
         "versions": facts.versions(),
         "date": facts.now(),
+        "world": {"things": sum(map(len, world.things.values())), "most_items": world.most_items},
         "splits": {},
     }
-    asked = {split: asked_pictures(split, num_questions) for split in splits}
+    asked = {split: asked_pictures(split, num_questions, world) for split in splits}
     flops = [prefill_flops(vlm, method) for method in (Dense(), *methods)]
     for split, pictures in asked.items():
         total = sum(len(each.questions) for each in pictures) * len(methods)
         with progress_bar(split, "answer", total) as bar:
             scores = evaluate(vlm, pictures, methods, finished, bar.update)
-        blind = blind_tally(guesser_for(split), pictures)
+        blind = blind_tally(guesser_for(split, contents=contents), pictures)
         result["splits"][split] = split_result(pictures, scores, flops[1:], flops[0], blind)
         on_split(result)
     return result

@@ -58,7 +58,13 @@ _WHERE = ("at the ", "on the ", "in the ")
 _ARTICLES = ("a ", "an ", "the ", "some ")
 
 
-def ask(scene: Scene, rng: Generator, kinds: Mapping[str, float] | None = None, clean: bool = False) -> Question:
+def ask(
+    scene: Scene,
+    rng: Generator,
+    kinds: Mapping[str, float] | None = None,
+    clean: bool = False,
+    foreign: frozenset[str] = frozenset(),
+) -> Question:
     """One random question with a clear answer, as somebody might type it.
 
     Args:
@@ -66,16 +72,23 @@ def ask(scene: Scene, rng: Generator, kinds: Mapping[str, float] | None = None, 
         kinds: how often each kind is tried. If the scene allows for none of them, the question is whether something
             is there.
         clean: without capitals, slips and polite words.
+        foreign: names of things that the question does not name unless the scene shows them.
     """
-    question = _draw(Seen(scene), rng, _weights(kinds))
+    question = _draw(Seen(scene, foreign), rng, _weights(kinds))
     if clean:
         return question
     return Question(question.kind, as_typed(question.text, rng), question.answer, question.form, question.about)
 
 
-def ask_several(scene: Scene, rng: Generator, number: int, kinds: Mapping[str, float] | None = None) -> list[Question]:
-    """That many different questions to one scene; fewer if the scene does not allow for so many."""
-    seen, weights = Seen(scene), _weights(kinds)
+def ask_several(
+    scene: Scene,
+    rng: Generator,
+    number: int,
+    kinds: Mapping[str, float] | None = None,
+    foreign: frozenset[str] = frozenset(),
+) -> list[Question]:
+    """That many different questions to one scene, fewer if it does not allow for so many; arguments as of `ask`."""
+    seen, weights = Seen(scene, foreign), _weights(kinds)
     questions: dict[str, Question] = {}
     for _ in range(8 * number + 8):
         if len(questions) == number:
@@ -93,14 +106,16 @@ def suggested(
     number: int = 6,
     kinds: Sequence[str] = KINDS,
     fits: Callable[[Question], bool] = lambda question: True,
+    foreign: frozenset[str] = frozenset(),
 ) -> list[Question]:
     """A varied set for a page to offer: clean wording, every kind once before any comes again.
 
     Args:
         kinds: the questions are of these.
         fits: whether a question may be asked; others are drawn anew.
+        foreign: as of `ask`.
     """
-    seen = Seen(scene)
+    seen = Seen(scene, foreign)
     order = [kinds[index] for index in rng.permutation(len(kinds))]
     chosen: dict[str, Question] = {}
     for kind in [*order, *order, *order]:

@@ -14,8 +14,8 @@ from skipcore.training.scenes.atlas import STYLES
 from skipcore.training.scenes.fonts import FONTS
 from skipcore.training.scenes.record import Background, BackgroundKind, Item, Rgb, Scene, Shape, Sign, Spot, Thing
 from skipcore.training.scenes.splits import CELLS, Split, cell_of, is_place_held_out, is_style_held_out
-from skipcore.training.scenes.things import THINGS
 from skipcore.training.scenes.vocabulary import COLOURS, SHAPE_KINDS, SIGN_WORDS
+from skipcore.training.scenes.words import THING_NAMES
 
 ItemKind = Literal["thing", "shape", "sign"]
 MOST_ITEMS = 9
@@ -53,11 +53,16 @@ class Contents:
     shape: float = 0.24
     sign: float = 0.12
     repeated: float = 0.5
-    things: tuple[str, ...] = tuple(kind.name for kind in THINGS)
+    things: tuple[str, ...] = THING_NAMES
     shapes: tuple[str, ...] = SHAPE_KINDS
     colours: tuple[str, ...] = tuple(COLOURS)
     grounds: tuple[BackgroundKind, ...] = tuple(GROUNDS)
     pale_ground: bool = False
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """The names of the things that scenes do not hold."""
+        return frozenset(THING_NAMES) - frozenset(self.things)
 
 
 EVERYTHING = Contents()

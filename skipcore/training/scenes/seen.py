@@ -20,17 +20,19 @@ class Seen:
     """A scene with its items by every name they may be called.
 
     Attributes:
+        foreign: names of things that no question may name.
         counts: how many items each name fits.
         unclear: the names that some would give to one of the items and others would not.
         owner: one item that each name fits.
     """
 
-    __slots__ = ("counts", "items", "owner", "unclear")
+    __slots__ = ("counts", "foreign", "items", "owner", "unclear")
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, foreign: frozenset[str] = frozenset()) -> None:
         if not scene.items:
             raise ValueError("A scene without items: there is nothing to ask about.")
         self.items = scene.items
+        self.foreign = foreign
         self.counts: dict[str, int] = {}
         self.owner: dict[str, Item] = {}
         self.unclear: set[str] = set()
@@ -70,7 +72,7 @@ def absent_like(seen: Seen, item: Item, level: int, rng: Generator) -> str | Non
     """
     for _ in range(TRIES):
         name = _decoy(seen, item, level, rng)
-        if name is not None and seen.is_absent(name):
+        if name is not None and name not in seen.foreign and seen.is_absent(name):
             return name
     return None
 

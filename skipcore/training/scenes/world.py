@@ -14,7 +14,7 @@ from skipcore.errors import InputError
 from skipcore.training.scenes.questions import KINDS, Question
 from skipcore.training.scenes.sample import EVERYTHING, MOST_ITEMS, Contents
 from skipcore.training.scenes.things import GROUP_PLURALS, THINGS
-from skipcore.training.scenes.vocabulary import COLOURS, SHAPE_KINDS, SIGN_WORDS
+from skipcore.training.scenes.vocabulary import COLOURS, COUNT_WORDS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.training.scenes.words import GROUP_NOUNS, plural
 
 WORLD_FILE = "world.json"
@@ -104,15 +104,19 @@ class World:
         return re.compile(rf"\b(?:{'|'.join(map(re.escape, forms))})\b") if forms else re.compile(r"(?!)")
 
 
-def scenes_world() -> World:
-    """All that the scenes can show and ask."""
+def scenes_world(contents: Contents = EVERYTHING) -> World:
+    """All that scenes can show and ask, or scenes that hold some things only, and so many items."""
     return World(
-        things={group: tuple(kind.name for kind in THINGS if kind.group == group) for group in GROUP_PLURALS},
+        things={
+            group: tuple(kind.name for kind in THINGS if kind.group == group and kind.name in contents.things)
+            for group in GROUP_PLURALS
+        },
         shapes=SHAPE_KINDS,
         colours=tuple(COLOURS),
         signs=Signs(SIGN_WORDS, (0, LARGEST_NUMBER)),
         kinds=KINDS,
-        note="It was trained on drawn scenes of up to nine items.",
+        note=f"It was trained on drawn scenes of up to {COUNT_WORDS[contents.most_items]} items.",
+        most_items=contents.most_items,
     )
 
 
