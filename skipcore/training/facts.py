@@ -13,12 +13,12 @@ import torch
 import transformers
 
 from skipcore.errors import InputError
+from skipcore.hardware import device_name
 
 
 def device_facts(device: torch.device, dtype: str) -> dict[str, Any]:
     """Name and kind of a device, the dtype computed in and the threads of the CPU."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"name": name, "kind": device.type, "dtype": dtype, "threads": torch.get_num_threads()}
+    return {"name": device_name(device), "kind": device.type, "dtype": dtype, "threads": torch.get_num_threads()}
 
 
 def versions() -> dict[str, str]:
@@ -47,12 +47,3 @@ def model_sha256(folder: Path) -> str:
         raise InputError(f"{folder} holds no model.safetensors. Name the folder of a model.")
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next((name for name in names if name not in ("", "unknown")), platform.processor() or platform.machine())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 pytest.importorskip("easy_vqa")
 pytest.importorskip("accelerate")
 
-from tiny_training import CLAIM, learned_once, model_folder
+from tiny_training import CLAIM
 
 from skipcore import InputError, load
 from skipcore.flops import FlopCount
@@ -24,28 +23,7 @@ from skipcore.training.claim.measure import arm_results
 from skipcore.training.evaluation import answering, guesser_for
 
 STEPS = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors: threads that wait for each other would take longer than the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_tokenizer() -> Iterator[None]:
-    """Learning the tokenizer takes longer than all the rest: it is learned once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "build_tokenizer", learned_once)
-        yield
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("models") / "start")
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 def weights(run: runs.Run) -> dict[str, torch.Tensor]:

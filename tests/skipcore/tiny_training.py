@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
+from training_runs import TINY
+
 from skipcore.training import runs
-from skipcore.training.model import ModelSize, build_tokenizer
 from skipcore.training.model_folder import write_model
 from skipcore.training.recipe import Recipe, Stage
 from skipcore.training.scenes.sample import EVERYTHING, Contents
 
-SIZE = ModelSize(
-    tower_width=32,
-    tower_layers=1,
-    tower_heads=2,
-    tower_ffn=64,
-    decoder_width=32,
-    decoder_layers=2,
-    decoder_heads=2,
-    decoder_ffn=64,
-    vocabulary=600,
-)
+SIZE = TINY.size
 CLAIM = Recipe(
     name="tiny",
     seed=5,
@@ -52,7 +42,7 @@ decoder_width = 32
 decoder_layers = 2
 decoder_heads = 2
 decoder_ffn = 64
-vocabulary = 600
+vocabulary = 512
 [[stages]]
 name = "84 px"
 image_side = 84
@@ -63,8 +53,6 @@ first_rate = 1e-2
 last_rate = 1e-3
 warm_up = 1
 """
-
-learned_once = cache(build_tokenizer)
 
 
 def model_folder(folder: Path, contents: Contents = EVERYTHING) -> Path:
