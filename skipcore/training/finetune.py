@@ -77,7 +77,7 @@ def training_step(run: Run, stage: Stage, batches: Iterator[Batch]) -> dict[str,
     rate = learning_rate(stage, run.step)
     for optimizer in run.optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * (stage.tower_rate if group["is_tower"] else 1.0)
     pictures, losses = 0, []
     for part in range(stage.accumulate):
         batch = next(batches).to(run.accelerator.device)

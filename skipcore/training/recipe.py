@@ -58,6 +58,7 @@ class Stage:
         questions: questions to each picture.
         first_rate, last_rate: the learning rate falls from one to the other along half a cosine.
         warm_up: steps of a straight rise to the first rate.
+        tower_rate: the share of the learning rate that the tower learns at.
         trains: "tower" trains tower, projector and word embeddings on what patches show alone, "decoder" keeps the
             tower as it is, "everything" trains all of it on answers and patch labels.
         patch_weight, word_weight: weights of the patch loss and of the word alignment beside the loss of the answers.
@@ -76,6 +77,7 @@ class Stage:
     first_rate: float
     last_rate: float
     warm_up: int = 20
+    tower_rate: float = 1.0
     trains: Trains = "everything"
     patch_weight: float = 0.3
     word_weight: float = 0.0
@@ -197,6 +199,7 @@ def _stage_rules(stage: Stage) -> dict[str, bool]:
         )
         >= 0,
         "first_rate and last_rate must be above 0": 0 < stage.first_rate < math.inf and 0 < stage.last_rate < math.inf,
+        "tower_rate must be above 0 and at most 1": 0 < stage.tower_rate <= 1,
         "patch_weight and word_weight must be 0 or more": min(stage.patch_weight, stage.word_weight) >= 0
         and max(stage.patch_weight, stage.word_weight) < math.inf,
         "skipping.share must be 0 to 1": 0 <= skipping.share <= 1,

@@ -94,14 +94,11 @@ def start(recipe: Recipe, workers: int = 0) -> Run:
 
 def _optimizers(trained: TrainingModel, weight_decay: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers and the projector, AdamW for everything else."""
-    inside = {
-        name
-        for name, weights in trained.model.named_parameters()
-        if weights.ndim == 2 and "embed" not in name and "lm_head" not in name
-    }
-    matrices = [weights for name, weights in trained.model.named_parameters() if name in inside]
-    others = [weights for name, weights in trained.model.named_parameters() if name not in inside]
-    others += [*trained.summary.parameters(), *trained.heads.parameters()]
+    matrices: list[dict] = [{"params": [], "is_tower": is_tower} for is_tower in (False, True)]
+    others: list[dict] = [{"params": [], "is_tower": is_tower} for is_tower in (False, True)]
+    for name, weights in trained.named_parameters():
+        is_inside = name.startswith("model.") and "embed" not in name and "lm_head" not in name and weights.ndim == 2
+        (matrices if is_inside else others)["vision_tower" in name]["params"].append(weights)
     return [
         Muon(matrices, weight_decay=weight_decay),
         torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),

@@ -11,11 +11,11 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
-from conftest import noise_picture
 from gradio.route_utils import delete_files_created_by_app
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from shared_models import noise_picture
 
 from app.examples import load_examples
 from app.main import start

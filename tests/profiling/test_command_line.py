@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SCENES, noise_picture
+from shared_models import ROOT, SCENES, noise_picture
 
 from profiling import __main__ as command_line
 from profiling.bench import run_bench

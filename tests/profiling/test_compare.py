@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import torch
-from conftest import methods_for
+from shared_models import methods_for
 
 from profiling import Report, compare, stream
 from profiling.events import NewText, Progress, Started, Traced

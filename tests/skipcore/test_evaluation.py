@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("easy_vqa")
 
-from conftest import WIDTH, noise_picture, trained_summary
+from shared_models import WIDTH, noise_picture, trained_summary
 
 from skipcore import Dense, InputError, SkipVision, Vlm
 from skipcore.training import __main__ as command_line

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise_picture
 from PIL import Image
+from shared_models import noise_picture
 
 from skipcore import InputError, Vlm
 from skipcore.inputs import check_question, open_picture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import METHOD_NAMES, methods_for, noise_picture
 from model_runs import batch_of, hooks, logits
 from reference import hidden_states, sequence
+from shared_models import METHOD_NAMES, methods_for, noise_picture
 from transformers import DynamicCache
 
 from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import trained_summary
+from shared_models import trained_summary
 
 from skipcore import METHODS, AdaptiveSummary, Dense, InputError, SkipVision, load_method, save_method
 from skipcore.methods.retain import RETAIN_RULES

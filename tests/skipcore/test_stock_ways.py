@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import methods_for, noise_picture, trained_summary
 from model_runs import batch_of, hooks
+from shared_models import methods_for, noise_picture, trained_summary
 
 from skipcore import Dense, InputError, SkipVision, Vlm
 
