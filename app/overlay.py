@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
 
 from app import palette
+from app.token_grids import TokenGrid
 from skipcore import Role, Trace
 
 LONGEST_SIDE = 672
@@ -23,26 +24,25 @@ class View(StrEnum):
 
 
 def token_pictures(
-    pictures: Sequence[Image.Image],
+    grids: Sequence[TokenGrid],
     trace: Trace,
     view: View,
     layer: int,
     scale: tuple[float, float] = (0.01, 1.0),
 ) -> list[Image.Image]:
-    """Every picture of a run with its token grid marked.
+    """Every token grid of a run on its picture.
 
     Args:
-        pictures: as the model saw them, in the order of the trace's grids.
+        grids: of all pictures, see `token_grids`.
         trace: of one arm.
         view: what to tell.
         layer: which layer's FFN is told about, from 0.
         scale: the FFN updates that get the first and the last colour of the ramp.
     """
     shown = []
-    first = 0
-    for picture, (rows, columns) in zip(pictures, trace.image_grid, strict=True):
-        tokens = np.arange(first, first + rows * columns).reshape(rows, columns)
-        first += rows * columns
+    for grid in grids:
+        picture, tokens = grid.picture, grid.tokens
+        rows, columns = tokens.shape
         cell = max(4, LONGEST_SIDE // max(rows, columns))
         canvas = picture.convert("RGB").resize((columns * cell, rows * cell), Image.Resampling.LANCZOS)
         if view is View.ROLE:
@@ -101,8 +101,7 @@ def _updates(
 
 def _merges(canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace) -> Image.Image:
     """A line from each merged token to the token it was merged into."""
-    columns = tokens.shape[1]
-    first = int(tokens[0, 0])
+    place = {int(token): where for where, token in np.ndenumerate(tokens)}
     merged = trace.merged.numpy()[tokens]
     taker = trace.slot_token[trace.token_slot].numpy()[tokens]
     is_taker = np.isin(tokens, taker[merged])
@@ -112,11 +111,11 @@ def _merges(canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace) ->
     line = (*palette.rgb(palette.SKIPPED), 150)
 
     def centre(token: int) -> tuple[float, float]:
-        row, column = divmod(token - first, columns)
+        row, column = place[token]
         return (column + 0.5) * cell, (row + 0.5) * cell
 
     for token, goal in zip(tokens[merged], taker[merged], strict=True):
-        if first <= goal < first + tokens.size:  # merged within this picture
+        if int(goal) in place:  # merged within this grid
             draw.line([centre(int(token)), centre(int(goal))], fill=line, width=max(1, cell // 14))
             x, y = centre(int(token))
             radius = max(1, cell // 10)

@@ -86,7 +86,10 @@ def stream(
         inputs = prepared.with_features(features)
         runs = [_ArmRuns(vlm, method, name, inputs) for method, name in zip(methods, _names(methods), strict=True)]
         yield Started(
-            tuple(arm.name for arm in runs), tuple(prepared.pictures), tuple(prepared.grids), median(vision_ms)
+            tuple(arm.name for arm in runs),
+            tuple(prepared.pictures),
+            tuple(map(tuple, prepared.tiles)),
+            median(vision_ms),
         )
         for number, arm in enumerate(runs):
             if stop.is_set():
@@ -195,7 +198,7 @@ def _report(
         max_new_tokens=max_new_tokens,
         repeats=repeats,
         warmup_runs=1,
-        image_grid=tuple(prepared.grids),
+        tiles=tuple(map(tuple, prepared.tiles)),
         prompt_tokens=prepared.num_tokens,
         arms=arms,
         savings={arm.name: savings_of(arm, arms[0]) for arm in arms[1:]},

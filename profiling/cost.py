@@ -83,9 +83,9 @@ def _blind_scores(trace: Trace) -> int:
 
 def _selection_flops(method: Method, trace: Trace, width: int) -> int:
     flops, first = 0, 0
-    for rows, columns in trace.image_grid:
-        tokens = slice(first, first + rows * columns)
-        first += rows * columns
+    for count in trace.picture_tokens:
+        tokens = slice(first, first + count)
+        first += count
         skipped_tokens = trace.role[tokens] == Role.SKIPPED
         destinations = int((skipped_tokens & ~trace.merged[tokens]).sum())
         flops += 2 * (int(skipped_tokens.sum()) - destinations) * destinations * width

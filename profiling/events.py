@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from skipcore import Trace
-from skipcore.plan import Grid
+from skipcore.vlm import ShownTile
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class Started:
 
     Attributes:
         arms: names of the arms, in order.
-        pictures: every picture as the model sees it.
-        image_grid: rows and columns of each picture's visual tokens.
+        pictures: every picture.
+        tiles: of each picture.
         vision_ms: time of the vision tower and projector.
     """
 
     arms: tuple[str, ...]
     pictures: tuple[Image.Image, ...]
-    image_grid: tuple[Grid, ...]
+    tiles: tuple[tuple[ShownTile, ...], ...]
     vision_ms: float
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from skipcore import Trace
-from skipcore.plan import Grid
+from skipcore.tiles import Grid
+from skipcore.vlm import ShownTile
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,12 @@ class Report:
         question: as asked.
         max_new_tokens, repeats, warmup_runs: of the runs. Warm-up runs record trace, bytes and FLOPs; they are in no
             time.
-        image_grid: rows and columns of each picture's visual tokens.
+        tiles: of each picture, where each lies in it and how many rows and columns of visual tokens it has.
         prompt_tokens: tokens of the prompt, visual ones included.
         arms: in the order given; the first is what the others are compared with.
         savings: for each arm after the first, by name.
         unavailable: for each figure that is None throughout, why.
-        pictures: every picture as the model saw it (not part of the JSON).
+        pictures: every picture (not part of the JSON).
     """
 
     device: dict[str, Any]
@@ -125,17 +126,23 @@ class Report:
     max_new_tokens: int
     repeats: int
     warmup_runs: int
-    image_grid: tuple[Grid, ...]
+    tiles: tuple[tuple[ShownTile, ...], ...]
     prompt_tokens: int
     arms: tuple[Arm, ...]
     savings: dict[str, Savings]
     unavailable: dict[str, str]
     pictures: tuple[Image.Image, ...] = field(repr=False, default=())
 
+    @property
+    def image_grid(self) -> tuple[Grid, ...]:
+        """Rows and columns of the visual tokens of every tile of every picture."""
+        return tuple(tile.grid for own in self.tiles for tile in own)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: the same for page, API and command line."""
         own = {name: value for name, value in vars(self).items() if name not in ("arms", "savings", "pictures")}
         own["image_grid"] = [list(grid) for grid in self.image_grid]
+        own["tiles"] = [[{"grid": list(tile.grid), "box": list(tile.box)} for tile in each] for each in self.tiles]
         own["arms"] = [_arm_to_dict(arm) for arm in self.arms]
         own["savings"] = {name: asdict(savings) for name, savings in self.savings.items()}
         return own

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from skipcore.errors import InputError
 
@@ -21,6 +21,9 @@ class Kept:
         slots: [batch, stored] slots to store, or None to store all.
         prompt_length: positions that the prompt takes up, skipped and merged ones included.
         real: [batch, stored] False where a stored key is padding; None where none is.
+        positions: [batch, slots] place in the prompt of every slot, and of the stored ones alone once they are stored;
+            None unless there is a window.
+        window: a layer with a sliding window stores what lies less than so many places back; None: everything.
         next_position: [batch, 1] position of the first decoded token where positions were counted anew; None where the
             prompt keeps its own.
     """
@@ -29,11 +32,14 @@ class Kept:
     prompt_length: int
     real: Tensor | None = None
     next_position: Tensor | None = None
+    positions: Tensor | None = None
+    window: int | None = None
 
     def for_samples(self, index: Tensor) -> Kept:
         """The same for a reordered or chosen batch."""
-        chosen = (None if rows is None else rows[index.to(rows.device)] for rows in (self.real, self.next_position))
-        return Kept(None, self.prompt_length, *chosen)
+        rows = (self.real, self.next_position, self.positions)
+        real, next_position, positions = (None if each is None else each[index.to(each.device)] for each in rows)
+        return Kept(None, self.prompt_length, real, next_position, positions, self.window)
 
 
 class KeptLayer(DynamicLayer):
@@ -56,11 +62,35 @@ class KeptLayer(DynamicLayer):
     ) -> tuple[Tensor, Tensor]:
         """Store [batch, heads, new, head_dim] keys and values; return what the layer attends to."""
         if self.is_initialized:
+            first = self.get_seq_length()
             self.decoded += key_states.shape[-2]
-            return super().update(key_states, value_states)
+            keys, values = super().update(key_states, value_states)
+            if self.kept.positions is not None:
+                new = torch.arange(first, self.get_seq_length(), device=keys.device).expand(len(keys), -1)
+                self.kept.positions = torch.cat([self.kept.positions, new], dim=1)
+                self._forget()
+            return keys, values
         self.lazy_initialization(key_states, value_states)
         self.keys, self.values = _keep(key_states, self.kept.slots), _keep(value_states, self.kept.slots)
+        if self.kept.positions is not None:
+            slots = self.kept.slots
+            self.kept.positions = self.kept.positions if slots is None else self.kept.positions.gather(1, slots)
+            self._forget()
         return key_states, value_states
+
+    def _forget(self) -> None:
+        """Let go of what lies outside the window of the next token, in every sample."""
+        assert self.keys is not None and self.values is not None
+        assert self.kept.positions is not None and self.kept.window is not None
+        near = (self.kept.positions > self.get_seq_length() - self.kept.window).any(dim=0)
+        if bool(near.all()):
+            return
+        stay = near.nonzero().flatten()
+        self.keys, self.values = self.keys.index_select(2, stay), self.values.index_select(2, stay)
+        self.kept.positions = self.kept.positions[:, stay]
+        if self.kept.real is not None:
+            padded = torch.nn.functional.pad(self.kept.real, (0, len(near) - self.kept.real.shape[1]), value=True)
+            self.kept.real = padded[:, stay]
 
     def get_seq_length(self) -> int:
         """The logical length."""
@@ -117,10 +147,11 @@ def use_kept_layers(cache: DynamicCache | None, kept: Sequence[Kept]) -> Dynamic
         InputError: the cache is not an empty `DynamicCache` of plain layers.
     """
     cache = DynamicCache() if cache is None else cache
-    if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+    known = (DynamicLayer, DynamicSlidingWindowLayer)
+    if type(cache) is not DynamicCache or any(type(layer) not in known for layer in cache.layers):
         raise InputError(
-            f"Skipping needs a DynamicCache with full-attention layers, not {type(cache).__name__}: "
-            "leave out cache_implementation and past_key_values."
+            f"Skipping needs a plain DynamicCache, not {type(cache).__name__}: leave out "
+            "cache_implementation and past_key_values."
         )
     cache.layers[:] = [KeptLayer(layer) for layer in kept]
     return cache
@@ -144,12 +175,16 @@ def mask_over_stored(layer: KeptLayer, new: int) -> Tensor | None:
     Returns:
         Bool [batch, 1, new, stored + new], True where a row may look; None where every row may look everywhere.
     """
-    real, stored = layer.kept.real, layer.stored_length
-    if real is None and new == 1:
+    real, stored, positions = layer.kept.real, layer.stored_length, layer.kept.positions
+    if real is None and positions is None and new == 1:
         return None
     assert layer.keys is not None
     columns = torch.ones(len(layer.keys), stored + new, dtype=torch.bool, device=layer.keys.device)
     if real is not None:
         columns[:, : real.shape[1]] = real
-    causal = torch.ones(new, stored + new, dtype=torch.bool, device=columns.device).tril(diagonal=stored)
-    return columns[:, None, None, :] & causal
+    seen = columns[:, None] & torch.ones(new, stored + new, dtype=torch.bool, device=columns.device).tril(stored)
+    if positions is not None and layer.kept.window is not None:
+        rows = torch.arange(new, device=columns.device) + layer.get_seq_length()
+        keys = torch.cat([positions, rows.expand(len(positions), -1)], dim=1)
+        seen &= keys[:, None] > rows[:, None] - layer.kept.window
+    return seen[:, None]

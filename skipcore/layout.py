@@ -26,6 +26,8 @@ class Layout:
     Attributes:
         length: slots per sample, padding included.
         slot_source: [batch, length] token of the prompt in whose place the slot stands (0 in padding).
+        role: [batch, length] the `Role` of the slot (text in padding).
+        picture: [batch, length] the picture it belongs to; −1 for text and padding.
         token_slot: [batch, prompt] slot whose final state each token of the prompt reads (0 in padding).
         real_tokens, target_rows: [real tokens] flattened prompt tokens and the rows they go to.
         row_weight: [batch · length, 1] 1 / number of tokens merged into the row.
@@ -40,6 +42,8 @@ class Layout:
 
     length: int
     slot_source: Tensor
+    role: Tensor
+    picture: Tensor
     token_slot: Tensor
     real_tokens: Tensor
     target_rows: Tensor
@@ -51,6 +55,11 @@ class Layout:
     blind_text: BlindText | None
     renumbered: Tensor
     num_slots: Tensor
+
+    @property
+    def is_visual(self) -> Tensor:
+        """[batch, length] bool: the slot stands for visual tokens, and is no summary."""
+        return (self.role == Role.RETAINED) | (self.role == Role.SKIPPED)
 
     def embed(self, inputs_embeds: Tensor, summary: AdaptiveSummary | None) -> Tensor:
         """[batch, prompt, d] → [batch, length, d]: merged tokens averaged, summary tokens pooled."""
@@ -99,6 +108,8 @@ def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torc
         Layout(
             length=length,
             slot_source=pad_sequence([plan.slot_source for plan in plans], batch_first=True),
+            role=pad_sequence([plan.slot_role for plan in plans], batch_first=True),
+            picture=pad_sequence([plan.slot_picture for plan in plans], batch_first=True, padding_value=-1),
             token_slot=token_slot.clamp(min=0),
             real_tokens=real.flatten().nonzero().flatten(),
             target_rows=target_rows,

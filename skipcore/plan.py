@@ -9,9 +9,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from skipcore.errors import InputError
-
-Grid = tuple[int, int]
+from skipcore.tiles import Grid, PlacedPicture, Tiles
 
 
 class Role(IntEnum):
@@ -28,12 +26,12 @@ class VisualTokens:
     """One picture as the decoder receives it: what a method may look at.
 
     Attributes:
-        features: [N, d] projected visual tokens.
-        grid: rows and columns of the picture's token grid (rows · cols = N).
+        features: [N, d] projected visual tokens, tile after tile, row by row.
+        grids: rows and columns of each tile (Σ rows · columns = N).
     """
 
     features: Tensor
-    grid: Grid
+    grids: tuple[Grid, ...]
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,8 @@ class ImagePlan:
         summaries: whether a summary token follows each (non-empty) group.
         summary_start: the first summary pools `retained[summary_start:]` only.
         last_skipped_runs_ffn: the last skipped token runs the FFN too.
+        layers: the layers in which skipped tokens bypass the FFN; None: all.
+        skip_kv: whether the keys and values of skipped tokens leave the cache after prefill.
     """
 
     retained: Tensor
@@ -55,6 +55,8 @@ class ImagePlan:
     summaries: bool = True
     summary_start: int = 0
     last_skipped_runs_ffn: bool = False
+    layers: tuple[int, ...] | None = None
+    skip_kv: bool = True
 
     @staticmethod
     def keep_all(num_tokens: int) -> ImagePlan:
@@ -79,20 +81,22 @@ class TokenPlan:
         slot_source: [slots] the token of the prompt whose position the slot takes. A summary takes that
             of its picture's last visual token.
         slot_role: [slots] a `Role` each.
+        slot_picture: [slots] which of the sample's pictures the slot belongs to; −1 for text.
         token_slot: [prompt] the slot each token of the prompt went to; −1 for padding.
         runs_ffn: [layers, slots] whether the slot runs the layer's FFN.
         in_cache: [layers, slots] whether the slot's key and value stay in the layer's KV cache.
         summaries: the summary tokens with the slots they pool.
-        grids: rows and columns of each picture.
+        pictures: the tiles of each picture.
     """
 
     slot_source: Tensor
     slot_role: Tensor
+    slot_picture: Tensor
     token_slot: Tensor
     runs_ffn: Tensor
     in_cache: Tensor
     summaries: tuple[SummaryGroup, ...]
-    grids: tuple[Grid, ...]
+    pictures: tuple[Tiles, ...]
 
     @property
     def unchanged(self) -> bool:
@@ -103,72 +107,105 @@ class TokenPlan:
 
 
 def plan_sample(
-    visual: Tensor, real: Tensor, images: Sequence[ImagePlan], grids: Sequence[Grid], num_layers: int
+    real: Tensor, pictures: Sequence[PlacedPicture], images: Sequence[ImagePlan], num_layers: int
 ) -> TokenPlan:
     """Lay one sample's prompt out: text in place, each picture as
-    `[retained] [summary] [skipped] [summary]` (paper, one block).
+    `[retained] [summary] [skipped] [summary]` (paper, one block). Text between the tiles of a picture stays in its
+    place among the retained tokens.
 
     Args:
-        visual: [prompt] bool, True where a visual token stands.
         real: [prompt] bool, False where there is padding.
-        images: a plan for each picture, in the order of the prompt.
-        grids: rows and columns of each picture.
+        pictures: where they stand, in the order of the prompt.
+        images: a plan for each picture.
         num_layers: layers of the decoder.
     """
     source: list[Tensor] = []
     role: list[Tensor] = []
+    of_picture: list[Tensor] = []
     summaries: list[SummaryGroup] = []
-    ffn_anyway: list[int] = []
-    token_slot = torch.full((len(visual),), -1, dtype=torch.long)
-    length = 0
+    skipped: list[tuple[ImagePlan, Tensor]] = []
+    token_slot = torch.full((len(real),), -1, dtype=torch.long)
+    is_text = real.clone()
+    for picture in pictures:
+        is_text[picture.positions] = False
+    length = reached = number = 0
 
-    def place(tokens: Tensor, as_role: Role) -> Tensor:
+    def place(tokens: Tensor, roles: Tensor) -> Tensor:
         """Append slots for `tokens`; returns the slots."""
         nonlocal length
         slots = torch.arange(length, length + len(tokens))
         source.append(tokens)
-        role.append(torch.full((len(tokens),), int(as_role), dtype=torch.int8))
+        role.append(roles)
+        of_picture.append(torch.where(roles == Role.TEXT, -1, number))
         length += len(tokens)
         return slots
 
-    def place_text(start: int, stop: int) -> None:
-        tokens = torch.arange(start, stop)[real[start:stop] & ~visual[start:stop]]
-        token_slot[tokens] = place(tokens, Role.TEXT)
+    def text(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.arange(start, stop)[is_text[start:stop]]
+        return tokens, _roles(tokens, Role.TEXT)
 
-    where = visual.nonzero().flatten()
-    sizes = [len(image.destination) for image in images]
-    reached = 0
-    for image, positions in zip(images, where.split(sizes), strict=True):
-        place_text(reached, int(positions[0]))
-        groups = [(image.retained, Role.RETAINED, image.summary_start), (image.skipped, Role.SKIPPED, 0)]
-        placed = []
-        for tokens, group_role, summary_start in groups:
-            slots = place(positions[tokens], group_role)
-            placed.append(slots)
-            if image.summaries and len(slots):
-                summaries.append(SummaryGroup(length, slots[summary_start:]))
-                place(positions[-1:], Role.SUMMARY)
-        if image.last_skipped_runs_ffn and len(placed[1]):
-            ffn_anyway.append(int(placed[1][-1]))
-        token_slot[positions] = torch.cat(placed)[image.destination]
-        reached = int(positions[-1]) + 1
-    place_text(reached, len(visual))
+    def summarise(pooled: Tensor) -> None:
+        """Append a summary token of some slots, where the plan wants one."""
+        if image.summaries and len(pooled):
+            summaries.append(SummaryGroup(length, pooled))
+            place(picture.positions[-1:], _roles(pooled[:1], Role.SUMMARY))
 
-    slot_role = torch.cat(role)
-    kept = (slot_role != Role.SKIPPED).expand(num_layers, -1)
-    runs_ffn = kept
-    if ffn_anyway:
-        runs_ffn = kept.clone()
-        runs_ffn[:, ffn_anyway] = True
-    return TokenPlan(torch.cat(source), slot_role, token_slot, runs_ffn, kept, tuple(summaries), tuple(grids))
+    for number, (picture, image) in enumerate(zip(pictures, images, strict=True)):  # noqa: B007 (`place` reads it)
+        first, last = int(picture.positions[0]), int(picture.positions[-1])
+        before, roles = text(reached, first)
+        token_slot[before] = place(before, roles)
+        between, roles = text(first, last)
+        kept = picture.positions[image.retained]
+        tokens = torch.cat([kept, between])
+        order = tokens.argsort() if len(between) else torch.arange(len(tokens))
+        slots = torch.empty_like(tokens)
+        slots[order] = place(tokens[order], torch.cat([_roles(kept, Role.RETAINED), roles])[order])
+        token_slot[between] = slots[len(kept) :]
+        groups = [slots[: len(kept)]]
+        summarise(groups[0][image.summary_start :])
+        groups.append(place(away := picture.positions[image.skipped], _roles(away, Role.SKIPPED)))
+        summarise(groups[1])
+        skipped.append((image, groups[1]))
+        token_slot[picture.positions] = torch.cat(groups)[image.destination]
+        reached = last + 1
+    rest, roles = text(reached, len(real))
+    token_slot[rest] = place(rest, roles)
+
+    runs_ffn, in_cache = _everywhere(num_layers, length), _everywhere(num_layers, length)
+    for image, slots in skipped:
+        bypassing = slots[:-1] if image.last_skipped_runs_ffn else slots
+        if image.layers is None:
+            runs_ffn[:, bypassing] = False
+        else:
+            runs_ffn[torch.tensor(image.layers)[:, None], bypassing] = False
+        if image.skip_kv:
+            in_cache[:, slots] = False
+    tiles = tuple(picture.tiles for picture in pictures)
+    return TokenPlan(
+        torch.cat(source),
+        torch.cat(role),
+        torch.cat(of_picture),
+        token_slot,
+        runs_ffn,
+        in_cache,
+        tuple(summaries),
+        tiles,
+    )
+
+
+def _roles(tokens: Tensor, role: Role) -> Tensor:
+    return torch.full((len(tokens),), int(role), dtype=torch.int8)
+
+
+def _everywhere(num_layers: int, length: int) -> Tensor:
+    return torch.ones(num_layers, length, dtype=torch.bool)
 
 
 def plan_batch(
     plan_image: Callable[[VisualTokens], ImagePlan],
     embeds: Tensor,
-    visual: Tensor,
     real: Tensor,
-    grids: Sequence[Grid],
+    pictures: Sequence[Sequence[PlacedPicture]],
     num_layers: int,
 ) -> list[TokenPlan]:
     """One plan for each sample of a batch.
@@ -176,28 +213,14 @@ def plan_batch(
     Args:
         plan_image: decides for one picture.
         embeds: [batch, prompt, d] embeddings of the prompt, visual features in their places.
-        visual: [batch, prompt] bool, True where a visual token stands.
         real: [batch, prompt] bool, False where there is padding.
-        grids: rows and columns of every picture, in the order of the batch.
-
-    Raises:
-        InputError: the pictures do not fill the places that the prompts hold for them.
+        pictures: of each sample, see `find_pictures`.
     """
-    sizes = [rows * columns for rows, columns in grids]
-    if sum(sizes) != int(visual.sum()):
-        raise InputError(
-            f"The prompt has {int(visual.sum())} visual tokens, but its pictures make {sum(sizes)}: pass whole "
-            "pictures, each with its place in the prompt."
-        )
-    plans, reached = [], 0
-    for sample in range(len(visual)):
-        features = embeds[sample][visual[sample].to(embeds.device)]
-        own = reached
-        while sum(sizes[own:reached]) < len(features):
-            reached += 1
-        if sum(sizes[own:reached]) != len(features):
-            raise InputError("A picture's visual tokens are spread over two prompts of the batch.")
-        pictures = zip(features.split(sizes[own:reached]), grids[own:reached], strict=True)
-        images = [plan_image(VisualTokens(tokens, grid)) for tokens, grid in pictures]
-        plans.append(plan_sample(visual[sample], real[sample], images, grids[own:reached], num_layers))
+    plans = []
+    for sample, own in enumerate(pictures):
+        images = []
+        for picture in own:
+            features = embeds[sample].index_select(0, picture.positions.to(embeds.device))
+            images.append(plan_image(VisualTokens(features, tuple(tile.grid for tile in picture.tiles))))
+        plans.append(plan_sample(real[sample], own, images, num_layers))
     return plans

@@ -10,6 +10,7 @@ Four seams, and nothing else (see also `layout`, `cache` and `attention`):
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,11 @@ from transformers import DynamicCache, PreTrainedModel
 from skipcore.attention import NAME as BLIND_ATTENTION
 from skipcore.cache import Kept, KeptLayer, mask_over_stored, storage_bytes, stored_tokens, use_kept_layers
 from skipcore.errors import InputError
-from skipcore.families import decoder_layers, family_of, visual_positions
+from skipcore.families import PIXELS, decoder_layers, family_of, kinds_of
 from skipcore.layout import Layout, lay_out
 from skipcore.plan import TokenPlan, plan_batch
 from skipcore.recorder import UpdateRecorder
+from skipcore.tiles import Kind, PlacedPicture, find_pictures
 from skipcore.trace import Trace, trace_of
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Session:
         self._handles: list[RemovableHandle] = []
         self._own_attention: str | None = None
         self._inputs: dict[str, Any] = {}
+        self._encoded: dict[str, Any] = {}  # sizes and grids that the encoders were given
         self._plans: list[TokenPlan] = []
         self._visual: Tensor | None = None
         self._real: Tensor | None = None
@@ -88,7 +91,9 @@ class Session:
             handle.remove()
         self._handles.clear()
         self._attend_by(self._own_attention)
-        self._inputs, self._layout = {}, None
+        self._inputs, self._encoded, self._layout = {}, {}, None
+        for name in self._encoders:
+            vars(self.model.base_model).pop(name, None)
         _in_session.discard(self.model)
 
     def _check_model(self) -> None:
@@ -117,6 +122,8 @@ class Session:
             decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
             decoder.register_forward_hook(self._after_decoder, with_kwargs=True),
         ]
+        for name in self._encoders:
+            setattr(container, name, self._noting(getattr(container, name)))
         for index, layer in enumerate(self._layers):
             norm, ffn = layer.get_submodule(self._family.ffn_norm), layer.get_submodule("mlp")
             self._handles += [
@@ -124,6 +131,24 @@ class Session:
                 norm.register_forward_pre_hook(self._gather(index)),
                 ffn.register_forward_hook(self._scatter(index)),
             ]
+
+    @property
+    def _encoders(self) -> list[str]:
+        names = ("get_image_features", "get_video_features")
+        return [name for name in names if hasattr(self.model.base_model, name)]
+
+    def _noting(self, encode: Callable) -> Callable:
+        """`generate()` encodes before the prefill and hands on features alone: note the sizes that came with them."""
+        arguments = list(inspect.signature(encode).parameters)
+
+        @functools.wraps(encode)
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            given = dict(zip(arguments, args, strict=False)) | kwargs
+            for name, value in given.items():
+                self._encoded[name] = value.to("meta") if name in PIXELS.values() else value
+            return encode(*args, **kwargs)
+
+        return noted
 
     # What happened
 
@@ -167,7 +192,7 @@ class Session:
         inputs, self._inputs = self._inputs, {}  # they hold pictures: let them go
         ids, cache = inputs.get("input_ids"), kwargs.get("past_key_values")
         if cache is not None and cache.get_seq_length() > 0:
-            if ids is not None and ids.shape[1] > 1 and bool(visual_positions(self.model.config, ids).any()):
+            if ids is not None and ids.shape[1] > 1 and bool(kinds_of(self.model.config, ids).any()):
                 raise InputError(
                     "In a session every picture must be in the first prefill, whole: start with an empty cache, "
                     "and without prefill_chunk_size."
@@ -176,21 +201,26 @@ class Session:
                 self._attend_by(self._own_attention)
                 return None
             self._attend_by(BLIND_ATTENTION)
-            return args, _decode_arguments(kwargs, cache.layers[0])
+            return args, self._decode_arguments(kwargs, cache)
         if ids is None:
             raise InputError("Pass input_ids to the model: a session finds the visual tokens by them.")
         return args, self._prefill_arguments(kwargs, inputs)
 
     def _prefill_arguments(self, kwargs: dict, inputs: dict[str, Any]) -> dict:
-        embeds, mask = kwargs["inputs_embeds"], kwargs.get("attention_mask")
-        if mask is not None and mask.ndim != 2:
+        embeds, mask = kwargs["inputs_embeds"], inputs.get("attention_mask")
+        if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2):
             raise InputError("A session needs a two-dimensional attention_mask (1 for tokens, 0 for padding), or none.")
-        self._visual = visual_positions(self.model.config, inputs["input_ids"]).cpu()
-        self._real = torch.ones_like(self._visual) if mask is None else mask.bool().cpu()
-        if not self._real.any(dim=1).all() or (self._visual & ~self._real).any():
+        kinds = kinds_of(self.model.config, inputs["input_ids"]).cpu()
+        self._real = torch.ones_like(kinds, dtype=torch.bool) if mask is None else mask.bool().cpu()
+        if not self._real.any(dim=1).all() or ((kinds != Kind.TEXT) & ~self._real).any():
             raise InputError("The attention_mask hides a whole prompt or visual tokens: only padding may be 0 in it.")
-        grids = self._family.grids(self.model.config, inputs) if self._visual.any() else []
-        self._plans = plan_batch(self.method.plan, embeds, self._visual, self._real, grids, len(self._layers))
+        encoded, self._encoded = self._encoded, {}
+        pictures = self._pictures(kinds, encoded | {name: given for name, given in inputs.items() if given is not None})
+        self._visual = torch.zeros_like(self._real)
+        for visual, placed in zip(self._visual, pictures, strict=True):
+            for picture in placed:
+                visual[picture.positions] = True
+        self._plans = plan_batch(self.method.plan, embeds, self._real, pictures, len(self._layers))
         self._traces = self._cache_sizes = None
         self._recorder = UpdateRecorder(len(self._layers)) if self.record else None
         if self._unchanged:
@@ -208,13 +238,59 @@ class Session:
             skip_layout=layout,
             blind_text=layout.blind_text,
         )
+        kwargs |= self._family.follow(kwargs, layout)
+        if self._family.masks is not None:
+            masks = self._family.masks(self.model.config, layout, self.method.text_attends_skipped)
+            kwargs |= {"attention_mask": masks, "blind_text": None}
         if _wants_cache(self._decoder, kwargs):
             next_position = layout.num_slots if renumber else None
-            kept = [Kept(slots, embeds.shape[1], layout.stored_real, next_position) for slots in layout.kept]
+            kept = [
+                Kept(
+                    slots,
+                    embeds.shape[1],
+                    layout.stored_real,
+                    next_position,
+                    positions=None if window is None else layout.slot_source,
+                    window=window,
+                )
+                for slots, window in zip(layout.kept, self._windows, strict=True)
+            ]
             kwargs["past_key_values"] = use_kept_layers(kwargs.get("past_key_values"), kept)
         else:
             kwargs["use_cache"] = False
         return kwargs
+
+    def _pictures(self, kinds: Tensor, inputs: dict[str, Any]) -> list[list[PlacedPicture]]:
+        """Where every picture stands. `generate()` may repeat each prompt (beams), but never what was encoded."""
+        if not kinds.any():
+            return [[] for _ in kinds]
+        pictures = self._family.pictures(self.model.config, inputs)
+        known = sum(tile.num_places for each in pictures.values() for tiles in each for tile in tiles)
+        repeats = max(1, int((kinds != Kind.TEXT).sum()) // max(1, known))
+        found = find_pictures(kinds[::repeats], pictures)
+        return [placed for placed in found for _ in range(repeats)]
+
+    def _decode_arguments(self, kwargs: dict, cache: DynamicCache) -> dict:
+        """True positions, and a mask over the stored keys where one is needed."""
+        layer = cache.layers[0]
+        embeds, positions = kwargs["inputs_embeds"], kwargs.get("position_ids")
+        steps = torch.arange(embeds.shape[1], device=embeds.device)[None]
+        if layer.kept.next_position is not None:
+            positions = layer.kept.next_position.to(embeds.device) + layer.decoded + steps
+        elif positions is None:
+            positions = steps + layer.get_seq_length()
+        mask: Any = mask_over_stored(layer, embeds.shape[1])
+        if self._family.masks is not None:  # one to each kind of layer
+            kinds = dict(zip(self._decoder.config.layer_types, cache.layers, strict=True))
+            mask = {kind: mask_over_stored(each, embeds.shape[1]) for kind, each in kinds.items()}
+        return dict(kwargs, position_ids=positions, attention_mask=mask)
+
+    @property
+    def _windows(self) -> list[int | None]:
+        """How far back each layer looks; None: all the way."""
+        config = self._decoder.config
+        kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(self._layers)
+        return [config.sliding_window if kind == "sliding_attention" else None for kind in kinds]
 
     @property
     def _unchanged(self) -> bool:
@@ -274,17 +350,6 @@ class Session:
             return everywhere.unflatten(0, (batch, layout.length))
 
         return hook
-
-
-def _decode_arguments(kwargs: dict, layer: KeptLayer) -> dict:
-    """True positions, and a mask over the stored keys where one is needed."""
-    embeds, positions = kwargs["inputs_embeds"], kwargs.get("position_ids")
-    steps = torch.arange(embeds.shape[1], device=embeds.device)[None]
-    if layer.kept.next_position is not None:
-        positions = layer.kept.next_position.to(embeds.device) + layer.decoded + steps
-    elif positions is None:
-        positions = steps + layer.get_seq_length()
-    return dict(kwargs, position_ids=positions, attention_mask=mask_over_stored(layer, embeds.shape[1]))
 
 
 def _wants_cache(decoder: PreTrainedModel, kwargs: dict) -> bool:

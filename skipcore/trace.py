@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
-from skipcore.plan import Grid, Role, TokenPlan
+from skipcore.plan import Role, TokenPlan
+from skipcore.tiles import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +17,8 @@ class Trace:
     """What happened in one sample's prefill. CPU tensors; N visual tokens, `slots` places in the decoder's sequence.
 
     Attributes:
-        image_grid: (rows, columns) of each picture; Σ rows · columns = N.
+        image_grid: (rows, columns) of each tile; Σ rows · columns = N. Most families show a picture as one tile.
+        tiles: how many tiles each picture has.
         token_slot: [N] slot each original visual token went to.
         role: [N] int8, `Role.RETAINED` or `Role.SKIPPED`: the role of the slot the token went to.
         slot_role: [slots] int8, a `Role` each.
@@ -28,6 +31,7 @@ class Trace:
     """
 
     image_grid: tuple[Grid, ...]
+    tiles: tuple[int, ...]
     token_slot: Tensor
     role: Tensor
     slot_role: Tensor
@@ -37,6 +41,12 @@ class Trace:
     ffn_update: Tensor | None
     kv_tokens: Tensor | None
     kv_bytes: Tensor | None
+
+    @property
+    def picture_tokens(self) -> tuple[int, ...]:
+        """Visual tokens of each picture."""
+        sizes = iter(rows * columns for rows, columns in self.image_grid)
+        return tuple(sum(islice(sizes, count)) for count in self.tiles)
 
     @property
     def merged(self) -> Tensor:
@@ -66,7 +76,8 @@ def trace_of(
     number[visual] = torch.arange(len(token_slot))
     stands_for = (plan.slot_role == Role.RETAINED) | (plan.slot_role == Role.SKIPPED)
     return Trace(
-        image_grid=plan.grids,
+        image_grid=tuple(tile.grid for tiles in plan.pictures for tile in tiles),
+        tiles=tuple(len(tiles) for tiles in plan.pictures),
         token_slot=token_slot,
         role=plan.slot_role[token_slot],
         slot_role=plan.slot_role,

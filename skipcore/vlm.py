@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,26 +17,40 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore.errors import InputError
-from skipcore.families import Family, family_of, visual_positions
+from skipcore.families import PIXELS, Family, family_of
+from skipcore.families.family import Box
 from skipcore.inputs import ImageLike, check_question, open_picture
 from skipcore.methods.skip_vision import SkipVision
-from skipcore.plan import Grid
 from skipcore.saved_method import load_method
+from skipcore.tiles import Grid, Kind, Tiles
+
+
+@dataclass(frozen=True)
+class ShownTile:
+    """A tile of a picture as a person finds it there.
+
+    Attributes:
+        grid: rows and columns of its visual tokens.
+        box: left, top, right and bottom of what it covers, in shares of the picture's width and height.
+    """
+
+    grid: Grid
+    box: Box
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One question about one picture as the model takes it.
+    """One question about some pictures as the model takes it.
 
     Attributes:
-        inputs: keyword arguments of the model, on its device, `pixel_values` included.
-        pictures: every picture as the model sees it.
-        grids: rows and columns of each picture's visual tokens.
+        inputs: keyword arguments of the model, on its device, pixels included.
+        pictures: the pictures, upright and in RGB.
+        tiles: of each picture.
     """
 
     inputs: dict[str, Any]
     pictures: list[Image.Image]
-    grids: list[Grid]
+    tiles: list[list[ShownTile]]
 
     @property
     def num_tokens(self) -> int:
@@ -42,8 +58,10 @@ class Prepared:
         return self.inputs["input_ids"].shape[1]
 
     def with_features(self, features: dict[str, BaseModelOutputWithPooling]) -> dict[str, Any]:
-        """The model's keyword arguments with the picture encoded already instead of its pixels."""
-        inputs = {name: value for name, value in self.inputs.items() if name != "pixel_values"}
+        """The model's keyword arguments with the pictures encoded already instead of their pixels."""
+        if not features:
+            return self.inputs
+        inputs = {name: value for name, value in self.inputs.items() if name not in PIXELS.values()}
         return inputs | {"mm_encoder_outputs": dict(features)}
 
 
@@ -77,15 +95,22 @@ class Vlm:
         """Tokens that prompt and answer may take together."""
         return self.model.config.get_text_config().max_position_embeddings
 
-    def prepare(self, image: ImageLike, question: str, max_new_tokens: int = 0) -> Prepared:
-        """Check a picture and a question and turn them into the model's inputs.
+    def prepare(self, image: ImageLike | Sequence[ImageLike], question: str, max_new_tokens: int = 0) -> Prepared:
+        """Check pictures and a question and turn them into the model's inputs.
+
+        Args:
+            image: a picture, several of them, or an empty list for text alone.
+            question: stands after the pictures.
+            max_new_tokens: tokens that the answer may take.
 
         Raises:
             InputError: the picture or the question is bad, or too long for the model with `max_new_tokens` to come.
         """
         question = self._without_special_tokens(check_question(question))
-        picture = open_picture(image)
-        batch = self.processor(images=[picture], text=[self._prompt(question)], return_tensors="pt")
+        several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
+        pictures = [open_picture(each) for each in several]
+        text = self._prompt(question, len(pictures))
+        batch = self.processor(images=pictures or None, text=[text], return_tensors="pt")
         length = batch["input_ids"].shape[1]
         if length + max_new_tokens > self.context_length:
             raise InputError(
@@ -97,26 +122,36 @@ class Vlm:
             for name, value in batch.items()
             if isinstance(value, Tensor)
         }
-        return Prepared(
-            inputs,
-            self.family.pictures(self.processor, inputs),
-            self.family.grids(self.model.config, inputs),
-        )
+        tiles = self.family.pictures(self.model.config, inputs).get(Kind.IMAGE, [])
+        shown = [self._shown(picture, own) for picture, own in zip(pictures, tiles, strict=True)]
+        return Prepared(inputs, pictures, shown)
 
     @torch.inference_mode()
     def encode(self, prepared: Prepared) -> dict[str, BaseModelOutputWithPooling]:
         """Run the vision tower and the projector once: features that any number of runs can share."""
-        features = self.model.get_image_features(pixel_values=prepared.inputs["pixel_values"], return_dict=True)
-        return {"image": features}
+        return {
+            kind: self._encode(getattr(self.model, f"get_{kind}_features"), prepared.inputs)
+            for kind, name in PIXELS.items()
+            if name in prepared.inputs
+        }
 
     def num_visual_tokens(self, prepared: Prepared) -> int:
         """How many visual tokens the prompt holds."""
-        return int(visual_positions(self.model.config, prepared.inputs["input_ids"]).sum())
+        return sum(rows * columns for tiles in prepared.tiles for rows, columns in (tile.grid for tile in tiles))
 
-    def _prompt(self, question: str) -> str:
+    def _encode(self, tower: Callable, inputs: dict[str, Any]) -> BaseModelOutputWithPooling:
+        """Every family's tower takes other inputs; it is given those it names."""
+        named = inspect.signature(tower).parameters
+        return tower(**{name: value for name, value in inputs.items() if name in named}, return_dict=True)
+
+    def _shown(self, picture: Image.Image, tiles: Tiles) -> list[ShownTile]:
+        boxes = self.family.boxes(self.processor, picture.width, picture.height, len(tiles))
+        return [ShownTile(tile.grid, box) for tile, box in zip(tiles, boxes, strict=True)]
+
+    def _prompt(self, question: str, pictures: int) -> str:
         if getattr(self.processor, "chat_template", None) is None:
-            return self.family.prompt(question)
-        content = [{"type": "image"}, {"type": "text", "text": question}]
+            return self.family.prompt(self.processor, question, pictures)
+        content = [*[{"type": "image"}] * pictures, {"type": "text", "text": question}]
         return self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
     def _without_special_tokens(self, question: str) -> str:

@@ -14,6 +14,7 @@ from app.keys import keys, ramp
 from app.overlay import View, common_scale, token_pictures
 from app.panels import Changes
 from app.tables import html_table
+from app.token_grids import token_grids
 from profiling import Report
 from skipcore import Role, Trace
 
@@ -77,7 +78,7 @@ class TokensPanel:
         trace = report.arms[0 if arm == DENSE else -1].trace
         number = min(int(layer), len(trace.ran_ffn)) - 1
         scale = common_scale([each.trace for each in report.arms])
-        pictures = token_pictures(report.pictures, trace, View(view), number, scale)
+        pictures = token_pictures(token_grids(report.pictures, report.tiles), trace, View(view), number, scale)
         description = describe(trace, View(view), number)
         images = "".join(f'<img src="{data_uri(picture)}" alt="{escape(description)}">' for picture in pictures)
         return f'<div class="pictures">{images}</div>', legend(View(view), description, scale)

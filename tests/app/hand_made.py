@@ -10,8 +10,10 @@ from PIL import Image
 from profiling import Arm, Report, Spread
 from profiling.report import savings_of
 from skipcore import Trace
-from skipcore.plan import Grid, ImagePlan, plan_sample
+from skipcore.plan import ImagePlan, plan_sample
+from skipcore.tiles import PlacedPicture, Tile
 from skipcore.trace import trace_of
+from skipcore.vlm import ShownTile
 
 NAN = float("nan")
 LAYERS = 3
@@ -23,13 +25,15 @@ SKIPPING = ImagePlan(
     destination=torch.tensor([0, 2, 2, 3, 3, 1]),
 )
 DENSE = ImagePlan.keep_all(6)
+WHOLE = ShownTile(GRID, (0.0, 0.0, 1.0, 1.0))
 
 
 def trace(plan: ImagePlan, pictures: int = 1, recorded: bool = True) -> Trace:
     """The trace of one text token, then each picture, then two text tokens."""
     visual = torch.tensor([False] + [True] * 6 * pictures + [False] * 2)
-    grids: list[Grid] = [GRID] * pictures
-    sample = plan_sample(visual, torch.ones_like(visual), [plan] * pictures, grids, LAYERS)
+    places = visual.nonzero().flatten().split(6)
+    placed = [PlacedPicture((Tile(GRID),), positions) for positions in places]
+    sample = plan_sample(torch.ones_like(visual), placed, [plan] * pictures, LAYERS)
     update = None
     if recorded:
         slots = len(sample.slot_role)
@@ -88,7 +92,7 @@ def report(*arms: Arm, pictures: int = 1) -> Report:
         max_new_tokens=5,
         repeats=3,
         warmup_runs=1,
-        image_grid=(GRID,) * pictures,
+        tiles=((WHOLE,),) * pictures,
         prompt_tokens=9,
         arms=arms,
         savings={each.name: savings_of(each, arms[0]) for each in arms[1:]},

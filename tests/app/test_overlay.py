@@ -9,14 +9,20 @@ from PIL import Image
 
 from app import palette
 from app.overlay import LONGEST_SIDE, View, common_scale, ramp_colours, share_of_scale, token_pictures
+from app.token_grids import TokenGrid, token_grids
+from skipcore.vlm import ShownTile
 
 CELL = LONGEST_SIDE // 3
 RED = Image.new("RGB", (60, 40), (200, 30, 30))
 
 
+def grids(pictures: int) -> list[TokenGrid]:
+    return token_grids([RED] * pictures, [[hand_made.WHOLE]] * pictures)
+
+
 def draw(view: View, plan=hand_made.SKIPPING, layer: int = 0, **changes) -> np.ndarray:
     """The one overlay of the hand-made trace, as cells [rows, columns, pixels of a cell, RGB]."""
-    [picture] = token_pictures([RED], hand_made.trace(plan, **changes), view, layer, (0.01, 1.0))
+    [picture] = token_pictures(grids(1), hand_made.trace(plan, **changes), view, layer, (0.01, 1.0))
     pixels = np.asarray(picture).reshape(2, CELL, 3, CELL, 3)
     return pixels.transpose(0, 2, 1, 3, 4)
 
@@ -27,7 +33,7 @@ def holds(cell: np.ndarray, colour: str) -> bool:
 
 
 def test_the_size_is_whole_cells() -> None:
-    [picture] = token_pictures([RED], hand_made.trace(hand_made.DENSE), View.ROLE, 0)
+    [picture] = token_pictures(grids(1), hand_made.trace(hand_made.DENSE), View.ROLE, 0)
     assert picture.size == (3 * CELL, 2 * CELL)
 
 
@@ -86,16 +92,40 @@ def test_merges_point_from_each_merged_token_to_its_taker() -> None:
 
 @pytest.mark.parametrize("view", View)
 def test_two_pictures_show_their_own_tokens(view: View) -> None:
-    pictures = [RED, RED]
-    first, second = token_pictures(pictures, hand_made.trace(hand_made.SKIPPING, 2), view, 0, (0.01, 1.0))
+    first, second = token_pictures(grids(2), hand_made.trace(hand_made.SKIPPING, 2), view, 0, (0.01, 1.0))
     assert first.size == second.size == (3 * CELL, 2 * CELL)
     if view is not View.UPDATE:  # same plan, same picture
         assert first.tobytes() == second.tobytes()
 
 
-def test_as_many_pictures_as_grids() -> None:
+def test_tiles_side_by_side_are_one_grid_and_the_whole_picture_another() -> None:
+    """As SmolVLM and InternVL look at a picture: two rows of three tiles, then the whole."""
+    picture = Image.fromarray(np.arange(60 * 40 * 3, dtype=np.uint8).reshape(40, 60, 3))
+    parts = [
+        ShownTile((2, 2), (column / 3, row / 2, (column + 1) / 3, (row + 1) / 2))
+        for row in range(2)
+        for column in range(3)
+    ]
+    side_by_side, whole = token_grids([picture], [[*parts, ShownTile((3, 3), (0.0, 0.0, 1.0, 1.0))]])
+    assert side_by_side.picture.size == whole.picture.size == (60, 40)
+    assert side_by_side.tokens.tolist() == [
+        [0, 1, 4, 5, 8, 9],
+        [2, 3, 6, 7, 10, 11],
+        [12, 13, 16, 17, 20, 21],
+        [14, 15, 18, 19, 22, 23],
+    ]
+    assert whole.tokens.tolist() == [[24, 25, 26], [27, 28, 29], [30, 31, 32]]
+
+
+def test_a_cropped_picture_shows_what_the_model_saw() -> None:
+    picture = Image.new("RGB", (60, 40))
+    [grid] = token_grids([picture], [[ShownTile((4, 4), (1 / 6, 0.0, 5 / 6, 1.0))]])
+    assert grid.picture.size == (40, 40) and grid.tokens.shape == (4, 4)
+
+
+def test_as_many_pictures_as_tiles() -> None:
     with pytest.raises(ValueError):
-        token_pictures([RED], hand_made.trace(hand_made.SKIPPING, 2), View.ROLE, 0)
+        token_grids([RED], [[hand_made.WHOLE], [hand_made.WHOLE]])
 
 
 def test_the_scale_is_of_what_ran() -> None:

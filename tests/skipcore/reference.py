@@ -54,7 +54,11 @@ def pool(group: list[Tensor], summary) -> Tensor:
 
 
 def sequence(embeds: Tensor, visual: list[bool], method) -> dict[str, list]:
-    """Lay one prompt [n, d] with one picture out: values, positions and roles of the slots."""
+    """Lay one prompt [n, d] with one picture out: values, positions, roles and members of the slots.
+
+    Text between the tiles of the picture keeps its place among the retained tokens. The members of a slot are the
+    visual tokens of the prompt whose mean it is.
+    """
     n = len(embeds)
     places = [i for i in range(n) if visual[i]]
     features = embeds[places]
@@ -68,24 +72,27 @@ def sequence(embeds: Tensor, visual: list[bool], method) -> dict[str, list]:
     others = [i for i in range(num_tokens) if i not in retained]
     stay, went_to = merge(features[others], count(method.num_skipped), method.merge_order == "redundancy")
 
-    values, positions, roles = [], [], []
+    values, positions, roles, members_of = [], [], [], []
 
-    def add(value: Tensor, position: int, role: str) -> None:
+    def add(value: Tensor, position: int, role: str, members: tuple[int, ...] = ()) -> None:
         values.append(value)
         positions.append(position)
         roles.append(role)
+        members_of.append(members)
 
-    for i in range(places[0]):
-        add(embeds[i], i, "text")
-    for i in retained:
-        add(features[i], places[i], "retained")
+    kept = {places[i] for i in retained}
+    for i in range(places[-1] + 1):
+        if not visual[i]:
+            add(embeds[i], i, "text")
+        elif i in kept:
+            add(embeds[i], i, "retained", (i,))
     if retained:
         add(pool([features[i] for i in retained[method.summary_start :]], method.summary), places[-1], "summary")
     skipped_values = []
     for target in stay:
-        members = [features[others[i]] for i in range(len(others)) if went_to[i] == target]
-        skipped_values.append(torch.stack(members).mean(dim=0))
-        add(skipped_values[-1], places[others[target]], "skipped")
+        members = [others[i] for i in range(len(others)) if went_to[i] == target]
+        skipped_values.append(torch.stack([features[i] for i in members]).mean(dim=0))
+        add(skipped_values[-1], places[others[target]], "skipped", tuple(places[i] for i in members))
     if method.last_skipped_runs_ffn:
         roles[-1] = "skipped, with FFN"
     add(pool(skipped_values, method.summary), places[-1], "summary")
@@ -93,7 +100,7 @@ def sequence(embeds: Tensor, visual: list[bool], method) -> dict[str, list]:
         add(embeds[i], i, "text")
     if method.positions == "renumbered":
         positions = list(range(len(values)))
-    return {"values": values, "positions": positions, "roles": roles}
+    return {"values": values, "positions": positions, "roles": roles, "members": members_of}
 
 
 def hidden_states(decoder, slots: dict[str, list], text_attends_skipped: bool) -> Tensor:

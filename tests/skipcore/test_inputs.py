@@ -104,7 +104,7 @@ def test_bad_questions_get_a_sentence(question) -> None:
 def test_any_text_is_a_question(tiny: Vlm, picture, question: str) -> None:
     prepared = tiny.prepare(picture, question)
     assert question.strip() in tiny.processor.tokenizer.decode(prepared.inputs["input_ids"][0])
-    assert prepared.grids == [(8, 8)]
+    assert [[tile.grid for tile in own] for own in prepared.tiles] == [[(8, 8)]]
 
 
 def test_a_question_cannot_smuggle_special_tokens(tiny: Vlm, picture) -> None:

@@ -15,7 +15,7 @@ from skipcore.plan import VisualTokens
 
 
 def tokens(n: int = 36) -> VisualTokens:
-    return VisualTokens(torch.randn(n, 8), (6, n // 6))
+    return VisualTokens(torch.randn(n, 8), ((6, n // 6),))
 
 
 @pytest.mark.parametrize("rule", RETAIN_RULES)
@@ -29,7 +29,7 @@ def test_retain_rules_choose_distinct_tokens(rule: str, count: int) -> None:
 def test_retain_rules_choose_what_they_say() -> None:
     features = torch.ones(9, 4)
     features[4] = torch.tensor([1.0, -1.0, 0.5, 0.0])  # the odd one out
-    image = VisualTokens(features, (3, 3))
+    image = VisualTokens(features, ((3, 3),))
     assert RETAIN_RULES["saliency"](image, 1, 0).tolist() == [4]
     assert RETAIN_RULES["raster"](image, 3, 0).tolist() == [0, 1, 2]
     assert RETAIN_RULES["uniform"](image, 3, 0).tolist() == [1, 4, 7]
@@ -114,7 +114,7 @@ def test_paper_settings() -> None:
         "last_skipped_runs_ffn": False,
         "seed": 0,
     }
-    assert SkipVision.paper("cos").plan(VisualTokens(torch.randn(1296, 8), (36, 36))).summary_start == 16
+    assert SkipVision.paper("cos").plan(VisualTokens(torch.randn(1296, 8), ((36, 36),))).summary_start == 16
     with pytest.raises(InputError, match="llava-hd"):
         SkipVision.paper("gpt")  # type: ignore[arg-type]
 

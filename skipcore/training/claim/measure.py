@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from skipcore.errors import InputError
-from skipcore.families import LLAVA
+from skipcore.families.llava import LLAVA
 from skipcore.methods import Dense, Method, SkipVision
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.training import facts

@@ -1,0 +1,95 @@
+"""What a family is: all that a session, a prompt and a page must know of one kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from skipcore.layout import Layout
+from skipcore.tiles import Grid, Kind, Tile, Tiles
+
+ModelInputs = Mapping[str, Any]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in shares of the picture's width and height."""
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
+"""The inputs that hold what the vision tower sees."""
+Pictures = dict[Kind, list[Tiles]]
+
+
+def whole_picture(processor: Any, width: int, height: int, num_tiles: int) -> list[Box]:
+    """Every tile covers the whole picture."""
+    return [WHOLE] * num_tiles
+
+
+def image_token_prompt(processor: Any, question: str, pictures: int) -> str:
+    """The pictures' placeholders and the question."""
+    return f"{processor.image_token}\n" * pictures + question
+
+
+def follows_nothing(kwargs: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Nothing but embeddings, positions and mask belongs to a token."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Family:
+    """The facts of one model family.
+
+    Attributes:
+        name: as people call it.
+        model_types: `config.model_type` of its checkpoints.
+        pictures: the tiles of every picture and every video, from the config and the inputs of the model.
+        boxes: what each tile of a picture covers, from the processor, the picture's width and height in pixels and the
+            number of tiles.
+        prompt: the prompt for a question about so many pictures where the processor has no chat template.
+        ffn_norm: the norm in each layer that feeds the `mlp`.
+        masks: for models that are not plainly causal, the prefill's masks from the config, the layout and whether text
+            attends to skipped tokens; None: plainly causal.
+        follow: what else goes with the tokens: the decoder's keyword arguments that must be laid out anew.
+        extra: the package beyond torchvision that its processor needs.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    pictures: Callable[[PreTrainedConfig, ModelInputs], Pictures]
+    boxes: Callable[[Any, int, int, int], list[Box]] = whole_picture
+    prompt: Callable[[Any, str, int], str] = image_token_prompt
+    ffn_norm: str = "post_attention_layernorm"
+    masks: Callable[[PreTrainedConfig, Layout, bool], dict[str, Tensor]] | None = None
+    follow: Callable[[dict[str, Any], Layout], dict[str, Any]] = follows_nothing
+    extra: str | None = None
+
+
+def kinds_of(config: PreTrainedConfig, input_ids: Tensor) -> Tensor:
+    """[batch, prompt] the `Kind` of each token. Models that tell pictures and videos apart have a token for each."""
+    kinds = torch.zeros_like(input_ids)
+    kinds[input_ids == config.image_token_id] = Kind.IMAGE
+    if (video := getattr(config, "video_token_id", None)) is not None and video != config.image_token_id:
+        kinds[input_ids == video] = Kind.VIDEO
+    return kinds
+
+
+def runs_of(config: PreTrainedConfig, inputs: ModelInputs) -> list[list[tuple[int, int]]]:
+    """For each prompt the first place and the length of every unbroken run of image tokens."""
+    found = []
+    for row in inputs["input_ids"] == config.image_token_id:
+        edges = torch.nn.functional.pad(row.int(), (1, 1)).diff().nonzero().flatten().tolist()
+        found.append([(first, last - first) for first, last in zip(edges[::2], edges[1::2], strict=True)])
+    return found
+
+
+def square(num_tokens: int) -> Grid:
+    """The grid of so many tokens of a square picture."""
+    side = round(num_tokens**0.5)
+    return side, side
+
+
+def one_tile_each(grids: list[Grid]) -> Pictures:
+    """Pictures of a single tile."""
+    return {Kind.IMAGE: [(Tile(grid),) for grid in grids]}

@@ -1,0 +1,41 @@
+"""LLaVA-1.5: one picture, one square of visual tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from skipcore.families.family import Box, Family, ModelInputs, Pictures, one_tile_each, square
+
+
+def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
+    patch = config.vision_config.patch_size
+    if (pixels := inputs.get("pixel_values")) is not None:
+        grids = [(pixels.shape[-2] // patch, pixels.shape[-1] // patch)] * pixels.shape[0]
+    else:
+        encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
+        grids = [] if encoded is None else [square(len(features)) for features in encoded.pooler_output]
+    if config.vision_feature_select_strategy == "full" and config.vision_config.model_type == "clip_vision_model":
+        grids = [(1, rows * columns + 1) for rows, columns in grids]  # the class token has no place in the picture
+    return one_tile_each(grids)
+
+
+def _boxes(processor: Any, width: int, height: int, num_tiles: int) -> list[Box]:
+    """The square in the middle where the processor crops the picture to it, else the whole picture."""
+    images = processor.image_processor
+    if not (images.do_center_crop and "shortest_edge" in dict(images.size)):
+        return [(0.0, 0.0, 1.0, 1.0)]
+    scale = images.size["shortest_edge"] / min(width, height)
+    shown = images.crop_size["width"] / (width * scale), images.crop_size["height"] / (height * scale)
+    (left, right), (top, bottom) = ((0.5 - share / 2, 0.5 + share / 2) for share in shown)
+    return [(left, top, right, bottom)]
+
+
+LLAVA = Family(
+    name="LLaVA",
+    model_types=("llava",),
+    pictures=_pictures,
+    boxes=_boxes,
+    prompt=lambda processor, question, pictures: "USER: " + "<image>\n" * pictures + f"{question} ASSISTANT:",
+)

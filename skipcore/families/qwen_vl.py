@@ -1,0 +1,39 @@
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL and its mixture of experts: any aspect ratio, videos, M-RoPE, DeepStack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from skipcore.families.family import Family, ModelInputs, Pictures
+from skipcore.layout import Layout
+from skipcore.tiles import Kind, Tile, Tiles
+
+
+def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
+    merge = config.vision_config.spatial_merge_size
+
+    def tiles(name: str) -> list[Tiles]:
+        grids = inputs.get(name)
+        return [] if grids is None else [(Tile((h // merge, w // merge)),) * t for t, h, w in grids.tolist()]
+
+    return {Kind.IMAGE: tiles("image_grid_thw"), Kind.VIDEO: tiles("video_grid_thw")}
+
+
+def _deepstack(kwargs: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """DeepStack adds further features of each visual token to the residual after the first layers: those of merged
+    tokens are averaged as the tokens are; summary tokens have none."""
+    if (features := kwargs.get("deepstack_visual_embeds")) is None:
+        return {}
+    at, moved = kwargs["visual_pos_masks"], []
+    for each in features:
+        of_prompt = each.new_zeros(*at.shape, each.shape[-1])
+        of_prompt[at] = each
+        moved.append(layout.embed(of_prompt, None)[layout.is_visual])
+    return {"visual_pos_masks": layout.is_visual, "deepstack_visual_embeds": moved}
+
+
+QWEN2_VL = Family(name="Qwen2-VL", model_types=("qwen2_vl",), pictures=_pictures)
+QWEN2_5_VL = Family(name="Qwen2.5-VL", model_types=("qwen2_5_vl",), pictures=_pictures)
+QWEN3_VL = Family(name="Qwen3-VL", model_types=("qwen3_vl", "qwen3_vl_moe"), pictures=_pictures, follow=_deepstack)

@@ -1,0 +1,110 @@
+"""Tiles: the rectangles of visual tokens that a picture makes, and where in a prompt their tokens stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from skipcore.errors import InputError
+
+Grid = tuple[int, int]
+
+
+class Kind(IntEnum):
+    """What a place of the prompt holds."""
+
+    TEXT = 0
+    IMAGE = 1
+    VIDEO = 2
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a picture, or the whole of it, as a rectangle of visual tokens; of a video, one frame.
+
+    Attributes:
+        grid: rows and columns.
+        ends_rows: each row is followed by a token that shows no place ("newline"). Such tokens count as text.
+        after: so many tokens that show no place follow the tile.
+    """
+
+    grid: Grid
+    ends_rows: bool = False
+    after: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Visual tokens."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def num_places(self) -> int:
+        """Places in the prompt."""
+        return self.num_tokens + self.grid[0] * self.ends_rows + self.after
+
+    @property
+    def shows(self) -> Tensor:
+        """[places] bool: for each place of the prompt that the tile takes, whether it shows a part of the picture."""
+        rows, columns = self.grid
+        shown = torch.ones(rows, columns + self.ends_rows, dtype=torch.bool)
+        shown[:, columns:] = False
+        return torch.cat([shown.flatten(), torch.zeros(self.after, dtype=torch.bool)])
+
+
+Tiles = tuple[Tile, ...]
+"""One picture, or one video."""
+
+
+@dataclass(frozen=True)
+class PlacedPicture:
+    """One picture in one prompt.
+
+    Attributes:
+        tiles: its rectangles, in the order of its tokens.
+        positions: [N] where in the prompt its visual tokens stand.
+    """
+
+    tiles: Tiles
+    positions: Tensor
+
+
+def find_pictures(kinds: Tensor, pictures: Mapping[Kind, Sequence[Tiles]]) -> list[list[PlacedPicture]]:
+    """Where the pictures of a batch stand, prompt by prompt.
+
+    Args:
+        kinds: [batch, prompt] the `Kind` of each place.
+        pictures: all pictures and all videos, each in the order of the batch.
+
+    Raises:
+        InputError: the pictures do not fill the places that the prompts hold for them.
+    """
+    waiting = {kind: iter(pictures.get(kind, ())) for kind in (Kind.IMAGE, Kind.VIDEO)}
+    found = [list(_in_prompt(row, waiting)) for row in kinds]
+    if any(next(left, None) is not None for left in waiting.values()):
+        raise _misfit()
+    return found
+
+
+def _in_prompt(kinds: Tensor, waiting: Mapping[Kind, Iterator[Tiles]]) -> Iterator[PlacedPicture]:
+    places = {kind: (kinds == kind).nonzero().flatten() for kind in waiting}
+    while left := [kind for kind in places if len(places[kind])]:
+        kind = min(left, key=lambda kind: int(places[kind][0]))
+        tiles = next(waiting[kind], None)
+        if tiles is None:
+            raise _misfit()
+        shows = torch.cat([tile.shows for tile in tiles])
+        if len(shows) > len(places[kind]):
+            raise _misfit()
+        yield PlacedPicture(tiles, places[kind][: len(shows)][shows])
+        places[kind] = places[kind][len(shows) :]
+
+
+def _misfit() -> InputError:
+    return InputError(
+        "The pictures do not fill the places that the prompts hold for them: pass whole pictures, each with its place "
+        "in its prompt."
+    )
