@@ -138,5 +138,6 @@ def test_a_trained_model_carries_the_scenes(tmp_path: Path) -> None:
     from tiny_training import model_folder
 
     assert read_world(model_folder(tmp_path / "model")) == scenes_world()
-    contents = Contents(most_items=2, things=("dog", "cat"))
-    assert read_world(model_folder(tmp_path / "pets", contents)) == scenes_world(contents)
+    contents = Contents(most_items=2, things=("dog", "cat"), thing=0.7, shape=0.3, sign=0.0)
+    world = read_world(model_folder(tmp_path / "pets", contents))
+    assert world == scenes_world(contents) and world.signs is None and "sign" not in world.kinds

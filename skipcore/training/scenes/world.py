@@ -105,7 +105,7 @@ class World:
 
 
 def scenes_world(contents: Contents = EVERYTHING) -> World:
-    """All that scenes can show and ask, or scenes that hold some things only, and so many items."""
+    """All that scenes can show and ask; or scenes that hold some things only, no signs, or so many items."""
     return World(
         things={
             group: tuple(kind.name for kind in THINGS if kind.group == group and kind.name in contents.things)
@@ -113,8 +113,8 @@ def scenes_world(contents: Contents = EVERYTHING) -> World:
         },
         shapes=SHAPE_KINDS,
         colours=tuple(COLOURS),
-        signs=Signs(SIGN_WORDS, (0, LARGEST_NUMBER)),
-        kinds=KINDS,
+        signs=Signs(SIGN_WORDS, (0, LARGEST_NUMBER)) if contents.sign else None,
+        kinds=tuple(kind for kind in KINDS if contents.sign or kind != "sign"),
         note=f"It was trained on drawn scenes of up to {COUNT_WORDS[contents.most_items]} items.",
         most_items=contents.most_items,
     )
