@@ -105,6 +105,6 @@ def _in_prompt(kinds: Tensor, waiting: Mapping[Kind, Iterator[Tiles]]) -> Iterat
 
 def _misfit() -> InputError:
     return InputError(
-        "The pictures do not fill the places that the prompts hold for them: pass whole pictures, each with its place "
+        "The pictures do not fill the places of visual tokens in the prompts: pass whole pictures, each with its place "
         "in its prompt."
     )

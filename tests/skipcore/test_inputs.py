@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from shared_models import noise_picture
+from tiny_families import tiny_model
 
 from skipcore import InputError, Vlm
 from skipcore.inputs import check_question, open_picture
@@ -117,8 +118,10 @@ def test_a_question_that_does_not_fit_the_model(scenes: Vlm, picture) -> None:
         scenes.prepare(picture, "🦊" * 999, max_new_tokens=64)
 
 
-def test_the_picture_as_the_model_sees_it(scenes: Vlm) -> None:
+def test_what_the_model_sees_of_a_picture(scenes: Vlm) -> None:
+    """The built-in model squeezes the whole picture to a square; LLaVA's own processor crops the middle of it."""
     red = Image.new("RGB", (100, 50), (200, 30, 10))
-    (seen,) = scenes.prepare(red, "what?").pictures
-    assert seen.size == (336, 336)
-    assert np.abs(np.asarray(seen).astype(int) - (200, 30, 10)).max() <= 1
+    for vlm, box in ((scenes, (0.0, 0.0, 1.0, 1.0)), (tiny_model("LLaVA"), (0.25, 0.0, 0.75, 1.0))):
+        prepared = vlm.prepare(red, "what?")
+        assert prepared.pictures[0].size == (100, 50)
+        assert [[tile.box for tile in own] for own in prepared.tiles] == [[box]]
