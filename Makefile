@@ -28,7 +28,7 @@ train: $(DEV_READY)  ## train the built-in model anew
 	$(BIN)/python -m skipcore.training train
 
 evaluate: $(DEV_READY)  ## accuracy of the built-in model, which the page's quality panel shows
-	$(BIN)/python -m skipcore.training evaluate --questions 500 --counts 100+156 36+100 --output assets/results/quality.json
+	$(BIN)/python -m skipcore.training evaluate --questions 400 --counts 100+156 36+100 --output assets/results/quality.json
 
 clean:
 	rm -rf .venv
