@@ -176,6 +176,14 @@ def qwen(generation: str) -> Callable[[], tuple[Any, Any]]:
     return build
 
 
+IDEFICS3_TOKENS = {
+    "fake_image_token": "<fake_token_around_image>",
+    "image_token": "<image>",
+    "end_of_utterance_token": "<end_of_utterance>",
+    "global_image_token": "<global-img>",
+}
+
+
 def smolvlm() -> tuple[Any, Any]:
     config = transformers.SmolVLMConfig(
         vision_config=SIGLIP, text_config=transformers.LlamaConfig(**TEXT), image_token_id=IMAGE, scale_factor=2
@@ -184,12 +192,7 @@ def smolvlm() -> tuple[Any, Any]:
         image_processor=transformers.SmolVLMImageProcessor(
             size={"longest_edge": 96}, max_image_size={"longest_edge": 32}
         ),
-        tokenizer=tokenizer(
-            fake_image_token="<fake_token_around_image>",
-            image_token="<image>",
-            end_of_utterance_token="<end_of_utterance>",
-            global_image_token="<global-img>",
-        ),
+        tokenizer=tokenizer(**IDEFICS3_TOKENS),
         video_processor=transformers.SmolVLMVideoProcessor(
             size={"longest_edge": 32}, max_image_size={"longest_edge": 32}, video_sampling={"max_frames": 8, "fps": 1}
         ),
@@ -206,12 +209,7 @@ def idefics3() -> tuple[Any, Any]:
         image_processor=transformers.Idefics3ImageProcessor(
             size={"longest_edge": 96}, max_image_size={"longest_edge": 32}
         ),
-        tokenizer=tokenizer(
-            fake_image_token="<fake_token_around_image>",
-            image_token="<image>",
-            end_of_utterance_token="<end_of_utterance>",
-            global_image_token="<global-img>",
-        ),
+        tokenizer=tokenizer(**IDEFICS3_TOKENS),
         image_seq_len=16,
     )
     return transformers.Idefics3ForConditionalGeneration(config), processor
