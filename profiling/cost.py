@@ -9,6 +9,7 @@ from torch import nn
 from skipcore import Method, Role, Trace, Vlm
 from skipcore.attention import num_queries
 from skipcore.families import decoder_layers
+from skipcore.sublayers import projections_of_queries
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     With n slots, r of them running the FFN, v visible to text, H heads of width h, a decoder of width d:
     projections 2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh. Where text must not see skipped tokens, attention is
     4(p² + qv)Hh instead: p slots up to the last visual one, q rows of text after the picture (see `num_queries`).
-    merging s sources into t destinations 2std (paper, token merge, step 3), logits 2d·|vocabulary|.
+    Where only a slots attend, the query and output projections take a instead of n, and attention 4anHh. Merging s
+    sources into t destinations takes 2std (paper, token merge, step 3), logits 2d·|vocabulary|.
 
     Args:
         trace: of the prompt; only its counts of tokens are used.
@@ -54,11 +56,15 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention_width = config.num_attention_heads * head_width
 
-    scores = slots**2 if method.text_attends_skipped else _blind_scores(trace)
+    full_masks = method.text_attends_skipped or vlm.family.masks is not None
+    scores = slots**2 if full_masks else _blind_scores(trace)
     projections = attention = ffn = 0
     for index, layer in enumerate(decoder_layers(vlm.model)):
-        projections += 2 * slots * _linear_weights(layer.get_submodule("self_attn"))
-        attention += 4 * scores * attention_width
+        attending = int(trace.ran_attention[index].sum())
+        own = layer.get_submodule("self_attn")
+        of_queries = sum(_linear_weights(projection) for projection in projections_of_queries(own))
+        projections += 2 * slots * (_linear_weights(own) - of_queries) + 2 * attending * of_queries
+        attention += 4 * (scores if attending == slots else attending * slots) * attention_width
         ffn += 2 * int(trace.ran_ffn[index].sum()) * _linear_weights(layer.get_submodule("mlp"))
     return PrefillFlops(
         selection=_selection_flops(method, trace, config.hidden_size),

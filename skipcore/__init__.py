@@ -7,6 +7,8 @@ session.trace
 """
 
 from skipcore.answer import AnswerToken, Sampling, answer, ask
+from skipcore.calibrate import calibrate
+from skipcore.calibration import Calibration, load_calibration
 from skipcore.errors import InputError
 from skipcore.methods import METHODS, Dense, Method, SkipVision
 from skipcore.plan import Role
@@ -20,6 +22,7 @@ __all__ = [
     "METHODS",
     "AdaptiveSummary",
     "AnswerToken",
+    "Calibration",
     "Dense",
     "InputError",
     "Method",
@@ -31,7 +34,9 @@ __all__ = [
     "Vlm",
     "answer",
     "ask",
+    "calibrate",
     "load",
+    "load_calibration",
     "load_method",
     "save_method",
 ]

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from skipcore.attention import BlindText, num_queries
+from skipcore.attention import BlindText, Queries, num_queries
 from skipcore.plan import Role, TokenPlan
 from skipcore.summary import AdaptiveSummary, summarise
+
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Layout:
         row_weight: [batch · length, 1] 1 / number of tokens merged into the row.
         summaries: per group size, the rows pooled [groups, size] and the rows of the summary tokens [groups].
         ffn_rows: per layer, [rows] that run the FFN; None where all do.
+        queries: per layer, the rows that attend; None where all do.
         kept: per layer, [batch, stored] slots that stay in the KV cache, padded on the left; None where all stay.
         stored_real: [batch, stored] False where a stored key is padding; None where there is no padding.
         blind_text: which rows attend without seeing skipped tokens; None where text sees all.
@@ -50,6 +54,7 @@ class Layout:
     row_weight: Tensor
     summaries: tuple[tuple[Tensor, Tensor], ...]
     ffn_rows: tuple[Tensor | None, ...]
+    queries: tuple[Queries | None, ...]
     kept: tuple[Tensor | None, ...]
     stored_real: Tensor | None
     blind_text: BlindText | None
@@ -116,6 +121,10 @@ def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torc
             row_weight=(1 / merged_into)[:, None],
             summaries=_summary_rows(plans, offsets),
             ffn_rows=_per_layer([plan.runs_ffn for plan in plans], lambda masks: _rows(masks, length)),
+            queries=_per_layer(
+                [plan.runs_attention for plan in plans],
+                lambda masks: _queries(masks, plans, length, text_attends_skipped),
+            ),
             kept=_per_layer([plan.in_cache for plan in plans], _left_padded),
             stored_real=_stored_real(plans),
             blind_text=None if text_attends_skipped else _blind_text(plans, length),
@@ -125,21 +134,45 @@ def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torc
     )
 
 
-def _per_layer(
-    masks: Sequence[Tensor], index_of: Callable[[Sequence[Tensor]], Tensor | None]
-) -> tuple[Tensor | None, ...]:
-    """`index_of` the samples' masks [layers, slots] for each layer, built once for layers in a row that agree."""
-    built: list[Tensor | None] = []
+def _per_layer(masks: Sequence[Tensor], build: Callable[[Sequence[Tensor]], Built]) -> tuple[Built, ...]:
+    """`build` of the samples' masks [layers, slots] for each layer, once for all layers that agree."""
+    built: dict[tuple[bytes, ...], Built] = {}
+    layers = []
     for layer in range(len(masks[0])):
-        same = layer > 0 and all(torch.equal(mask[layer], mask[layer - 1]) for mask in masks)
-        built.append(built[-1] if same else index_of([mask[layer] for mask in masks]))
-    return tuple(built)
+        of_layer = [mask[layer] for mask in masks]
+        key = tuple(mask.numpy().tobytes() for mask in of_layer)
+        if key not in built:
+            built[key] = build(of_layer)
+        layers.append(built[key])
+    return tuple(layers)
 
 
 def _rows(masks: Sequence[Tensor], length: int) -> Tensor | None:
     """Flattened rows where the masks hold; None where that is every row."""
     rows = torch.cat([mask.nonzero().flatten() + sample * length for sample, mask in enumerate(masks)])
     return None if len(rows) == len(masks) * length else rows
+
+
+def _queries(
+    masks: Sequence[Tensor], plans: Sequence[TokenPlan], length: int, text_attends_skipped: bool
+) -> Queries | None:
+    """The rows where the masks hold, and what each of them sees; None where that is every row."""
+    if all(bool(mask.all()) for mask in masks):
+        return None
+    slots = [mask.nonzero().flatten() for mask in masks]
+    padded = pad_sequence(slots, batch_first=True)
+    seen = torch.arange(length) <= padded[:, :, None]
+    if not text_attends_skipped:
+        role = pad_sequence([plan.slot_role for plan in plans], batch_first=True)
+        seen &= ~((role == Role.TEXT).gather(1, padded)[:, :, None] & (role == Role.SKIPPED)[:, None, :])
+    return Queries(
+        slots=padded,
+        mask=seen[:, None],
+        rows=torch.cat([chosen + sample * length for sample, chosen in enumerate(slots)]),
+        in_queries=torch.cat(
+            [torch.arange(len(chosen)) + sample * padded.shape[1] for sample, chosen in enumerate(slots)]
+        ),
+    )
 
 
 def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:
@@ -206,15 +239,19 @@ def _blind_text(plans: Sequence[TokenPlan], length: int) -> BlindText | None:
 
 def _to(device: torch.device, layout: Layout) -> Layout:
     """The same layout on `device`; index tensors shared by layers stay shared."""
-    moved: dict[int, Tensor] = {}
+    moved: dict[int, Any] = {}
 
-    def move(value):
-        if isinstance(value, Tensor):
-            if id(value) not in moved:
-                moved[id(value)] = value.to(device, non_blocking=True)
-            return moved[id(value)]
-        if isinstance(value, BlindText):
-            return BlindText(**{name: move(item) for name, item in vars(value).items()})
-        return tuple(move(item) for item in value) if isinstance(value, tuple) else value
+    def move(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(move(item) for item in value)
+        if not isinstance(value, Tensor | BlindText | Queries):
+            return value
+        if id(value) not in moved:
+            moved[id(value)] = (
+                value.to(device, non_blocking=True)
+                if isinstance(value, Tensor)
+                else type(value)(**{name: move(item) for name, item in vars(value).items()})
+            )
+        return moved[id(value)]
 
     return Layout(**{name: move(value) for name, value in vars(layout).items()})

@@ -9,6 +9,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from skipcore.errors import InputError
 from skipcore.tiles import Grid, PlacedPicture, Tiles
 
 
@@ -40,12 +41,14 @@ class ImagePlan:
 
     Attributes:
         retained: [N_r] indices of the tokens that run the whole block, in layout order.
-        skipped: [N_s] indices of the tokens that run attention only, in layout order.
+        skipped: [N_s] indices of the tokens that bypass sub-layers, in layout order.
         destination: [N] where every token went, as a position in `cat(retained, skipped)`.
         summaries: whether a summary token follows each (non-empty) group.
         summary_start: the first summary pools `retained[summary_start:]` only.
         last_skipped_runs_ffn: the last skipped token runs the FFN too.
+        in_place: tokens keep the prompt's order; there are no summaries then.
         layers: the layers in which skipped tokens bypass the FFN; None: all.
+        attention_layers: the layers in which they bypass the attention: they give keys and values, but do not attend.
         skip_kv: whether the keys and values of skipped tokens leave the cache after prefill.
     """
 
@@ -55,7 +58,9 @@ class ImagePlan:
     summaries: bool = True
     summary_start: int = 0
     last_skipped_runs_ffn: bool = False
+    in_place: bool = False
     layers: tuple[int, ...] | None = None
+    attention_layers: tuple[int, ...] = ()
     skip_kv: bool = True
 
     @staticmethod
@@ -84,6 +89,8 @@ class TokenPlan:
         slot_picture: [slots] which of the sample's pictures the slot belongs to; −1 for text.
         token_slot: [prompt] the slot each token of the prompt went to; −1 for padding.
         runs_ffn: [layers, slots] whether the slot runs the layer's FFN.
+        runs_attention: [layers, slots] whether the slot attends in the layer. Those that do not still give a key and a
+            value.
         in_cache: [layers, slots] whether the slot's key and value stay in the layer's KV cache.
         summaries: the summary tokens with the slots they pool.
         pictures: the tiles of each picture.
@@ -94,6 +101,7 @@ class TokenPlan:
     slot_picture: Tensor
     token_slot: Tensor
     runs_ffn: Tensor
+    runs_attention: Tensor
     in_cache: Tensor
     summaries: tuple[SummaryGroup, ...]
     pictures: tuple[Tiles, ...]
@@ -102,7 +110,7 @@ class TokenPlan:
     def unchanged(self) -> bool:
         """Whether this plan is what a dense model does anyway."""
         return len(self.slot_source) == int((self.token_slot >= 0).sum()) and bool(
-            self.runs_ffn.all() and self.in_cache.all()
+            self.runs_ffn.all() and self.runs_attention.all() and self.in_cache.all()
         )
 
 
@@ -110,95 +118,109 @@ def plan_sample(
     real: Tensor, pictures: Sequence[PlacedPicture], images: Sequence[ImagePlan], num_layers: int
 ) -> TokenPlan:
     """Lay one sample's prompt out: text in place, each picture as
-    `[retained] [summary] [skipped] [summary]` (paper, one block). Text between the tiles of a picture stays in its
-    place among the retained tokens.
+    `[retained] [summary] [skipped] [summary]` (paper, one block), or in the prompt's order. Text between the tiles of a
+    picture stays in its place among the retained tokens.
 
     Args:
         real: [prompt] bool, False where there is padding.
         pictures: where they stand, in the order of the prompt.
         images: a plan for each picture.
         num_layers: layers of the decoder.
+
+    Raises:
+        InputError: a plan names a layer that the decoder does not have.
     """
-    source: list[Tensor] = []
-    role: list[Tensor] = []
-    of_picture: list[Tensor] = []
+    slots = _Slots()
     summaries: list[SummaryGroup] = []
     skipped: list[tuple[ImagePlan, Tensor]] = []
     token_slot = torch.full((len(real),), -1, dtype=torch.long)
     is_text = real.clone()
     for picture in pictures:
         is_text[picture.positions] = False
-    length = reached = number = 0
 
-    def place(tokens: Tensor, roles: Tensor) -> Tensor:
-        """Append slots for `tokens`; returns the slots."""
-        nonlocal length
-        slots = torch.arange(length, length + len(tokens))
-        source.append(tokens)
-        role.append(roles)
-        of_picture.append(torch.where(roles == Role.TEXT, -1, number))
-        length += len(tokens)
-        return slots
+    def text(start: int, stop: int) -> Tensor:
+        return torch.arange(start, stop)[is_text[start:stop]]
 
-    def text(start: int, stop: int) -> tuple[Tensor, Tensor]:
-        tokens = torch.arange(start, stop)[is_text[start:stop]]
-        return tokens, _roles(tokens, Role.TEXT)
-
-    def summarise(pooled: Tensor) -> None:
-        """Append a summary token of some slots, where the plan wants one."""
-        if image.summaries and len(pooled):
-            summaries.append(SummaryGroup(length, pooled))
-            place(picture.positions[-1:], _roles(pooled[:1], Role.SUMMARY))
-
-    for number, (picture, image) in enumerate(zip(pictures, images, strict=True)):  # noqa: B007 (`place` reads it)
+    reached = 0
+    for number, (picture, image) in enumerate(zip(pictures, images, strict=True)):
         first, last = int(picture.positions[0]), int(picture.positions[-1])
-        before, roles = text(reached, first)
-        token_slot[before] = place(before, roles)
-        between, roles = text(first, last)
-        kept = picture.positions[image.retained]
-        tokens = torch.cat([kept, between])
-        order = tokens.argsort() if len(between) else torch.arange(len(tokens))
-        slots = torch.empty_like(tokens)
-        slots[order] = place(tokens[order], torch.cat([_roles(kept, Role.RETAINED), roles])[order])
-        token_slot[between] = slots[len(kept) :]
-        groups = [slots[: len(kept)]]
-        summarise(groups[0][image.summary_start :])
-        groups.append(place(away := picture.positions[image.skipped], _roles(away, Role.SKIPPED)))
-        summarise(groups[1])
-        skipped.append((image, groups[1]))
-        token_slot[picture.positions] = torch.cat(groups)[image.destination]
-        reached = last + 1
-    rest, roles = text(reached, len(real))
-    token_slot[rest] = place(rest, roles)
-
-    runs_ffn, in_cache = _everywhere(num_layers, length), _everywhere(num_layers, length)
-    for image, slots in skipped:
-        bypassing = slots[:-1] if image.last_skipped_runs_ffn else slots
-        if image.layers is None:
-            runs_ffn[:, bypassing] = False
+        before, between = text(reached, first), text(first, last)
+        (token_slot[before],) = slots.append(-1, (before, Role.TEXT))
+        retained, away = (picture.positions[tokens] for tokens in (image.retained, image.skipped))
+        groups = (retained, Role.RETAINED), (between, Role.TEXT), (away, Role.SKIPPED)
+        if image.in_place:
+            kept_slots, token_slot[between], skipped_slots = slots.append(number, *groups)
         else:
-            runs_ffn[torch.tensor(image.layers)[:, None], bypassing] = False
+            kept_slots, token_slot[between] = slots.append(number, *groups[:2])
+            summaries += slots.summarise(number, picture, image, kept_slots[image.summary_start :])
+            (skipped_slots,) = slots.append(number, groups[2])
+            summaries += slots.summarise(number, picture, image, skipped_slots)
+        skipped.append((image, skipped_slots))
+        token_slot[picture.positions] = torch.cat([kept_slots, skipped_slots])[image.destination]
+        reached = last + 1
+    rest = text(reached, len(real))
+    (token_slot[rest],) = slots.append(-1, (rest, Role.TEXT))
+
+    runs_ffn, runs_attention, in_cache = (torch.ones(num_layers, slots.length, dtype=torch.bool) for _ in range(3))
+    for image, away in skipped:
+        bypassing = away[:-1] if image.last_skipped_runs_ffn else away
+        runs_ffn[_layers(image.layers, num_layers)[:, None], bypassing] = False
+        runs_attention[_layers(image.attention_layers, num_layers)[:, None], away] = False
         if image.skip_kv:
-            in_cache[:, slots] = False
-    tiles = tuple(picture.tiles for picture in pictures)
+            in_cache[:, away] = False
     return TokenPlan(
-        torch.cat(source),
-        torch.cat(role),
-        torch.cat(of_picture),
-        token_slot,
-        runs_ffn,
-        in_cache,
-        tuple(summaries),
-        tiles,
+        slot_source=torch.cat(slots.source),
+        slot_role=torch.cat(slots.role),
+        slot_picture=torch.cat(slots.picture),
+        token_slot=token_slot,
+        runs_ffn=runs_ffn,
+        runs_attention=runs_attention,
+        in_cache=in_cache,
+        summaries=tuple(summaries),
+        pictures=tuple(picture.tiles for picture in pictures),
     )
 
 
-def _roles(tokens: Tensor, role: Role) -> Tensor:
-    return torch.full((len(tokens),), int(role), dtype=torch.int8)
+class _Slots:
+    """The slots of one sample, appended group by group."""
+
+    def __init__(self) -> None:
+        self.source: list[Tensor] = []
+        self.role: list[Tensor] = []
+        self.picture: list[Tensor] = []
+        self.length = 0
+
+    def append(self, number: int, *groups: tuple[Tensor, Role]) -> tuple[Tensor, ...]:
+        """Append slots for tokens of picture `number`, several groups in the order of the prompt; returns the slots of
+        each group."""
+        tokens = torch.cat([own for own, _ in groups])
+        roles = torch.cat([torch.full((len(own),), int(role), dtype=torch.int8) for own, role in groups])
+        order = tokens.argsort() if len(groups) > 1 else torch.arange(len(tokens))
+        self.source.append(tokens[order])
+        self.role.append(roles[order])
+        self.picture.append(torch.where(roles[order] == Role.TEXT, -1, number))
+        slots = torch.empty_like(tokens)
+        slots[order] = torch.arange(self.length, self.length + len(tokens))
+        self.length += len(tokens)
+        return slots.split([len(own) for own, _ in groups])
+
+    def summarise(
+        self, number: int, picture: PlacedPicture, image: ImagePlan, pooled: Tensor
+    ) -> tuple[SummaryGroup, ...]:
+        """Append a summary token of some slots, where the plan wants one."""
+        if not image.summaries or not len(pooled):
+            return ()
+        (slot,) = self.append(number, (picture.positions[-1:], Role.SUMMARY))
+        return (SummaryGroup(int(slot), pooled),)
 
 
-def _everywhere(num_layers: int, length: int) -> Tensor:
-    return torch.ones(num_layers, length, dtype=torch.bool)
+def _layers(chosen: tuple[int, ...] | None, num_layers: int) -> Tensor:
+    """Indices of the chosen layers; None: of all."""
+    if chosen is None:
+        return torch.arange(num_layers)
+    if beyond := [layer for layer in chosen if layer >= num_layers]:
+        raise InputError(f"The model has layers 0 to {num_layers - 1}, but the method names layer {beyond[0]}.")
+    return torch.tensor(chosen, dtype=torch.long)
 
 
 def plan_batch(

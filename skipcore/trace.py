@@ -24,6 +24,7 @@ class Trace:
         slot_role: [slots] int8, a `Role` each.
         slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries.
         ran_ffn: [layers, slots] bool.
+        ran_attention: [layers, slots] bool: the slot attended; if not, it still gave a key and a value.
         in_cache: [layers, slots] bool: the slot's key and value stay in the KV cache after prefill.
         ffn_update: [layers, slots] ‖FFN output‖ / ‖residual‖, NaN where no FFN ran; None unless recorded.
         kv_tokens: [layers] tokens in the KV cache after prefill; None where the run used no cache.
@@ -37,6 +38,7 @@ class Trace:
     slot_role: Tensor
     slot_token: Tensor
     ran_ffn: Tensor
+    ran_attention: Tensor
     in_cache: Tensor
     ffn_update: Tensor | None
     kv_tokens: Tensor | None
@@ -83,6 +85,7 @@ def trace_of(
         slot_role=plan.slot_role,
         slot_token=torch.where(stands_for, number[plan.slot_source], -1),
         ran_ffn=plan.runs_ffn,
+        ran_attention=plan.runs_attention,
         in_cache=plan.in_cache,
         ffn_update=None if ffn_update is None else ffn_update[:, : len(plan.slot_role)],
         kv_tokens=kv_tokens,

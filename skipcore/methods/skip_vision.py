@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -17,14 +18,20 @@ from skipcore.summary import AdaptiveSummary
 
 Count = int | float
 
+UNTRAINED: dict[str, Any] = {"text_attends_skipped": True, "in_place": True, "skip_kv": False}
+"""Settings under which a model that was never trained for skipping sees what it is used to."""
+
 
 @dataclass(frozen=True)
 class SkipVision(Method):
     """Redundant visual tokens bypass the FFN in every layer and leave the KV cache before decoding.
 
+    A model that was never trained for skipping answers best where the tokens stay in their place, text sees all of
+    them, the cache keeps all, and only some layers skip: `calibrate` chooses those, `cautious` guesses them.
+
     Attributes:
         num_retained: tokens per picture that run the whole block: a count, or a float share of the picture's tokens.
-        num_skipped: tokens per picture that run attention only, likewise. The rest is merged into them. With
+        num_skipped: tokens per picture that bypass sub-layers, likewise. The rest is merged into them. With
             `num_retained + num_skipped` ≥ the picture's tokens nothing is merged.
         text_attends_skipped: whether text sees skipped tokens in prefill (the paper's LLaVA setting). If not, prefill
             and decode see the same cache and dropping the skipped keys and values is exact.
@@ -35,6 +42,10 @@ class SkipVision(Method):
         summary_start: the first summary pools the retained tokens from this one on (paper, CoS: 16).
         last_skipped_runs_ffn: the last skipped token runs the FFN too (paper, CoS).
         seed: of the "random" rule.
+        layers: the layers in which skipped tokens bypass the FFN, counted from 0; None: every layer.
+        attention_layers: the layers in which they bypass the attention (they still give keys and values).
+        in_place: tokens keep the prompt's order, and no summary tokens are added.
+        skip_kv: keys and values of skipped tokens leave the cache after prefill.
 
     Raises:
         InputError: a setting is impossible; the message says what to change.
@@ -52,19 +63,30 @@ class SkipVision(Method):
     summary_start: int = 0
     last_skipped_runs_ffn: bool = False
     seed: int = 0
+    layers: Sequence[int] | None = None
+    attention_layers: Sequence[int] = ()
+    in_place: bool = False
+    skip_kv: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_retained", "num_skipped"):
             object.__setattr__(self, name, _checked_count(name, getattr(self, name)))
         for name in ("summary_start", "seed"):
             object.__setattr__(self, name, _checked_whole(name, getattr(self, name)))
-        for name in ("text_attends_skipped", "last_skipped_runs_ffn"):
+        object.__setattr__(self, "layers", None if self.layers is None else _checked_layers("layers", self.layers))
+        object.__setattr__(self, "attention_layers", _checked_layers("attention_layers", self.attention_layers))
+        for name in ("text_attends_skipped", "last_skipped_runs_ffn", "in_place", "skip_kv"):
             _check_choice(name, getattr(self, name), (False, True))
         _check_choice("retain", self.retain, tuple(RETAIN_RULES))
         _check_choice("merge_order", self.merge_order, ("raster", "redundancy"))
         _check_choice("positions", self.positions, ("original", "renumbered"))
         if self.summary is not None and not isinstance(self.summary, AdaptiveSummary):
             raise InputError("summary must be an AdaptiveSummary or None.")
+        if not self.text_attends_skipped and not self.skip_kv:
+            raise InputError(
+                "Text that never attends to skipped tokens has no use for their keys and values: set skip_kv=True, or "
+                "text_attends_skipped=True."
+            )
 
     @classmethod
     def paper(cls, setting: Literal["llava", "llava-hd", "cos"]) -> SkipVision:
@@ -88,18 +110,32 @@ class SkipVision(Method):
             positions="renumbered",
         )
 
+    @classmethod
+    def cautious(cls, num_layers: int) -> SkipVision:
+        """A preset for a model of so many layers that was never trained for skipping and is not calibrated: half of the
+        visual tokens bypass both sub-layers in the last third of the layers, where freezing visual tokens was found to
+        change least (ShortV, ICCV 2025: the lowest layer contributions are those of the last layers)."""
+        last = tuple(range(num_layers - num_layers // 3, num_layers))
+        return cls(0.5, 0.5, layers=last, attention_layers=last, **UNTRAINED)
+
     @property
     def label(self) -> str:
         """The name, the budget and the variant, such as "Skip-Vision 100+156"."""
-        variant = " (text sees skipped)" if self.text_attends_skipped else ""
-        return f"{self.name} {_show(self.num_retained)}+{_show(self.num_skipped)}{variant}"
+        variant = ["text sees skipped"] if self.text_attends_skipped else []
+        if self.layers is not None or self.attention_layers:
+            ffn = "every" if self.layers is None else str(len(self.layers))
+            variant = [f"FFN in {ffn}, attention in {len(self.attention_layers)} layers"]
+        budget = f"{self.name} {_show(self.num_retained)}+{_show(self.num_skipped)}"
+        return f"{budget} ({variant[0]})" if variant else budget
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Choose the retained tokens, merge the others to the skipped ones."""
         n = len(image.features)
         num_retained = min(_resolve(self.num_retained, n), n)
         num_skipped = min(_resolve(self.num_skipped, n), n - num_retained)
-        if num_retained == n:
+        merges = num_retained + num_skipped < n
+        skips = self.skip_kv or self.attention_layers or self.layers is None or self.layers
+        if num_retained == n or not (merges or skips):
             return ImagePlan.keep_all(n)
         if num_skipped == 0:
             raise InputError(
@@ -120,6 +156,11 @@ class SkipVision(Method):
             destination,
             summary_start=min(self.summary_start, max(num_retained - 1, 0)),
             last_skipped_runs_ffn=self.last_skipped_runs_ffn,
+            summaries=not self.in_place,
+            in_place=self.in_place,
+            layers=None if self.layers is None else tuple(self.layers),
+            attention_layers=tuple(self.attention_layers),
+            skip_kv=self.skip_kv,
         )
 
 
@@ -150,6 +191,12 @@ def _checked_whole(name: str, number: object) -> int:
     if not 0 <= int(number) < 2**63:
         raise InputError(f"{name} must not be {'negative' if number < 0 else 'that large'}, but is {number}.")
     return int(number)
+
+
+def _checked_layers(name: str, layers: object) -> tuple[int, ...]:
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise InputError(f"{name} must be a list of layers such as [0, 3], not {layers!r}.")
+    return tuple(sorted({_checked_whole(f"Each of the {name}", layer) for layer in layers}))
 
 
 def _check_choice(name: str, choice: object, choices: tuple) -> None:

@@ -80,22 +80,29 @@ def sequence(embeds: Tensor, visual: list[bool], method) -> dict[str, list]:
         roles.append(role)
         members_of.append(members)
 
+    def add_skipped(target: int) -> None:
+        members = [others[i] for i in range(len(others)) if went_to[i] == target]
+        skipped_values.append(torch.stack([features[i] for i in members]).mean(dim=0))
+        add(skipped_values[-1], places[others[target]], "skipped", tuple(places[i] for i in members))
+
     kept = {places[i] for i in retained}
+    targets = {places[others[target]]: target for target in stay}
+    skipped_values: list[Tensor] = []
     for i in range(places[-1] + 1):
         if not visual[i]:
             add(embeds[i], i, "text")
         elif i in kept:
             add(embeds[i], i, "retained", (i,))
-    if retained:
+        elif i in targets and method.in_place:
+            add_skipped(targets[i])
+    if retained and not method.in_place:
         add(pool([features[i] for i in retained[method.summary_start :]], method.summary), places[-1], "summary")
-    skipped_values = []
-    for target in stay:
-        members = [others[i] for i in range(len(others)) if went_to[i] == target]
-        skipped_values.append(torch.stack([features[i] for i in members]).mean(dim=0))
-        add(skipped_values[-1], places[others[target]], "skipped", tuple(places[i] for i in members))
-    if method.last_skipped_runs_ffn:
-        roles[-1] = "skipped, with FFN"
-    add(pool(skipped_values, method.summary), places[-1], "summary")
+    if not method.in_place:
+        for target in stay:
+            add_skipped(target)
+        if method.last_skipped_runs_ffn:
+            roles[-1] = "skipped, with FFN"
+        add(pool(skipped_values, method.summary), places[-1], "summary")
     for i in range(places[-1] + 1, n):
         add(embeds[i], i, "text")
     if method.positions == "renumbered":

@@ -14,14 +14,18 @@ from shared_models import noise_picture, trained_summary
 from tiny_families import BUILDERS, LAYERS, WIDTH, tiny_model
 from transformers import DynamicCache
 
-from skipcore import Dense, Method, Role, SkipVision, Vlm, answer
+from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm, answer
 from skipcore.answer import generate
+from skipcore.methods.skip_vision import UNTRAINED
 
 METHODS = {
     "masked": SkipVision(0.2, 0.3),
     "masked, trained summary": SkipVision(0.2, 0.3, summary=trained_summary(WIDTH)),
     "text sees skipped": SkipVision(0.2, 0.3, text_attends_skipped=True),
     "renumbered": SkipVision(0.3, 0.2, retain="raster", merge_order="redundancy", positions="renumbered"),
+    "attention skipped, too": SkipVision(0.2, 0.3, attention_layers=(1,)),
+    "some sub-layers, in place": SkipVision(0.4, 0.6, layers=(2,), attention_layers=(0, 2), **UNTRAINED),
+    "in place, merged and masked": SkipVision(0.3, 0.3, layers=(0,), attention_layers=(1, 2), in_place=True),
 }
 QUESTION = "What colour is it?"
 
@@ -59,13 +63,16 @@ def test_keeping_everything_is_bit_identical_to_dense(vlm: Vlm, keep_all: Method
 
 
 @contextmanager
-def zeroed_ffns(decoder: torch.nn.Module, rows: list[int]) -> Iterator[None]:
-    def zero(ffn: torch.nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+def zeroed_sublayers(decoder: torch.nn.Module, rows: list[int], method: SkipVision) -> Iterator[None]:
+    def zero(module: torch.nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         output = output.clone()
         output[:, rows] = 0
         return output
 
-    handles = [layer.mlp.register_forward_hook(zero) for layer in decoder.layers]
+    ffns = range(LAYERS) if method.layers is None else method.layers
+    zeroed = [decoder.layers[layer].mlp for layer in ffns]
+    zeroed += [decoder.layers[layer].self_attn.o_proj for layer in method.attention_layers]
+    handles = [module.register_forward_hook(zero) for module in zeroed]
     yield
     for handle in handles:
         handle.remove()
@@ -101,7 +108,7 @@ def test_equals_the_slow_reference(vlm: Vlm, method: SkipVision) -> None:
     with method(vlm.model) as session, torch.inference_mode():
         actual = vlm.model.base_model(**inputs).last_hidden_state[0]
     trace = session.trace
-    visual = session._visual[0].tolist()
+    visual = session._prompts.visual[0].tolist()
     slots = sequence(dense["inputs_embeds"][0], visual, method)
     roles, places = slots["roles"], slots["positions"]
     assert [Role(role).name.lower() for role in trace.slot_role.tolist()] == roles
@@ -120,7 +127,7 @@ def test_equals_the_slow_reference(vlm: Vlm, method: SkipVision) -> None:
     if dense.get("deepstack_visual_embeds") is not None:
         more = deepstack(dense, slots)
     skipped = [number for number, role in enumerate(roles) if role == "skipped"]
-    with zeroed_ffns(vlm.model.get_decoder(), skipped), torch.inference_mode():
+    with zeroed_sublayers(vlm.model.get_decoder(), skipped, method), torch.inference_mode():
         expected = vlm.model.get_decoder()(
             inputs_embeds=torch.stack(slots["values"])[None], position_ids=positions, attention_mask=mask, **more
         ).last_hidden_state[0]
@@ -150,6 +157,13 @@ def deepstack(dense: dict[str, Any], slots: dict[str, list]) -> dict[str, Any]:
         of_prompt[dense["visual_pos_masks"]] = features
         moved.append(torch.stack([of_prompt[0, list(members)].mean(dim=0) for members in slots["members"] if members]))
     return {"visual_pos_masks": is_visual[None], "deepstack_visual_embeds": moved}
+
+
+def test_a_layer_that_is_not_there_is_refused(vlm: Vlm) -> None:
+    inputs = vlm.prepare(noise_picture(0), QUESTION).inputs
+    method = SkipVision(0.2, 0.3, layers=(3,))
+    with pytest.raises(InputError, match="layers 0 to 2, but the method names layer 3"), method(vlm.model):
+        logits(vlm, inputs)
 
 
 # Law 3: restoration

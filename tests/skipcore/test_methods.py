@@ -11,6 +11,7 @@ from shared_models import trained_summary
 
 from skipcore import METHODS, AdaptiveSummary, Dense, InputError, SkipVision, load_method, save_method
 from skipcore.methods.retain import RETAIN_RULES
+from skipcore.methods.skip_vision import UNTRAINED
 from skipcore.plan import VisualTokens
 
 
@@ -77,6 +78,11 @@ def test_counts_and_shares(settings: dict, retained: int, skipped: int) -> None:
         ({"summary_start": -5}, "negative"),
         ({"seed": 2**70}, "large"),
         ({"text_attends_skipped": "no"}, "False, True"),
+        ({"layers": 3}, "list of layers"),
+        ({"layers": "all"}, "list of layers"),
+        ({"attention_layers": [-1]}, "negative"),
+        ({"attention_layers": [0.5]}, "whole number"),
+        ({"skip_kv": False}, "set skip_kv=True"),
     ],
 )
 def test_impossible_settings_are_refused_with_a_sentence(settings: dict, says: str) -> None:
@@ -96,6 +102,26 @@ def test_saving_without_a_summary_leaves_none(tmp_path) -> None:
     assert load_method(tmp_path).summary is None
 
 
+def test_layers_come_in_any_order_and_as_any_list() -> None:
+    method = SkipVision(layers=[3, np.int64(1), 3], attention_layers=range(2))
+    assert (method.layers, method.attention_layers) == ((1, 3), (0, 1))
+    assert SkipVision(layers=()).layers == () and SkipVision().layers is None
+
+
+def test_where_nothing_skips_everything_is_kept() -> None:
+    nothing = SkipVision(0.5, 0.5, layers=(), **UNTRAINED).plan(tokens())
+    assert len(nothing.retained) == 36 and not nothing.summaries
+    assert len(SkipVision(0.5, 0.5, layers=(1,), **UNTRAINED).plan(tokens()).skipped) == 18
+    assert len(SkipVision(0.5, 0.2, layers=(), **UNTRAINED).plan(tokens()).skipped) == 7
+
+
+@pytest.mark.parametrize("num_layers, skipping", [(3, (2,)), (5, (4,)), (32, tuple(range(22, 32)))])
+def test_the_cautious_preset_skips_in_the_last_third(num_layers: int, skipping: tuple[int, ...]) -> None:
+    method = SkipVision.cautious(num_layers)
+    assert method.layers == method.attention_layers == skipping
+    assert method.label == f"Skip-Vision 50%+50% (FFN in {len(skipping)}, attention in {len(skipping)} layers)"
+
+
 def test_dropping_without_a_place_to_merge_is_refused() -> None:
     with pytest.raises(InputError, match="num_skipped must be at least 1"):
         SkipVision(5, 0).plan(tokens())
@@ -113,6 +139,10 @@ def test_paper_settings() -> None:
         "summary_start": 0,
         "last_skipped_runs_ffn": False,
         "seed": 0,
+        "layers": None,
+        "attention_layers": (),
+        "in_place": False,
+        "skip_kv": True,
     }
     assert SkipVision.paper("cos").plan(VisualTokens(torch.randn(1296, 8), ((36, 36),))).summary_start == 16
     with pytest.raises(InputError, match="llava-hd"):

@@ -1,0 +1,99 @@
+"""The command line: `python -m skipcore calibrate --model … --pictures … --target 0.5`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from skipcore.calibrate import calibrate
+from skipcore.calibration import Calibration
+from skipcore.errors import InputError
+from skipcore.vlm import load
+
+PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status (2 for bad input)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    output = Path(options.output)
+    if not output.parent.is_dir():
+        raise InputError(f"There is no folder {str(output.parent)!r} to write the calibration to.")
+    pictures = [picture for path in options.pictures for picture in _picture_files(Path(path))]
+    questions = options.question if len(options.question) > 1 else options.question[0]
+    vlm = load(options.model)
+    record = output.with_suffix(".measurements.jsonl")
+    with tqdm(unit="measurement", disable=None) as bar:
+
+        def tell(what: str, done: int, most: int) -> None:
+            bar.set_description(what)
+            bar.total = most
+            bar.update(done - bar.n)
+
+        calibration = calibrate(vlm, pictures, questions, options.target, record=record, progress=tell)
+    calibration.save(output)
+    record.unlink()
+    print(table_of(calibration))
+    print(f"\nWritten to {output}. Use it with load({options.model!r}, calibration={str(output)!r}),")
+    print(f"or with `python -m app --model {options.model} --calibration {output}`.")
+    return 0
+
+
+def table_of(calibration: Calibration) -> str:
+    """The measurements as text."""
+    lines = [
+        f"{calibration.model}: {calibration.pictures} questions, {calibration.positions} next-token distributions",
+        "",
+        "Skipped alone     KL of FFN   KL of attention   FFN update",
+    ]
+    rows = zip(calibration.ffn_kl, calibration.attention_kl, calibration.ffn_update, strict=True)
+    lines += [
+        f"layer {layer:<6} {ffn:14.5f} {attention:17.5f} {update:12.3f}"
+        for layer, (ffn, attention, update) in enumerate(rows)
+    ]
+    lines += ["", f"{'Choice':<18} {'FLOPs':>7} {'KL':>10} {'same top-1':>11}   FFN | attention skipped in layers"]
+    for choice in (calibration.choice, *calibration.rivals):
+        ffn, attention = (" ".join(map(str, layers)) or "–" for layers in (choice.layers, choice.attention_layers))
+        lines.append(
+            f"{choice.name:<18} {choice.flops:7.1%} {choice.kl:10.5f} {choice.top1:11.1%}   {ffn} | {attention}"
+        )
+    return "\n".join([*lines, "", f"Method: {calibration.method.label}"])
+
+
+def _picture_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_ENDINGS)
+    if not found:
+        raise InputError(f"There is no picture in the folder {str(path)!r}.")
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m skipcore", description="Skip-Vision on transformers models.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    one = commands.add_parser("calibrate", help="measure which layers a model may skip, on your own pictures")
+    one.add_argument("--model", required=True, help="model folder or Hub id")
+    one.add_argument("--pictures", required=True, nargs="+", help="picture files, or folders of them")
+    one.add_argument(
+        "--question", nargs="+", default=["Describe the picture."], help="one for all pictures, or one for each"
+    )
+    one.add_argument("--target", type=float, default=0.5, help="prefill FLOPs wanted, dense = 1 (default 0.5)")
+    one.add_argument("--output", default="calibration.json", help="the file to write (default calibration.json)")
+    one.set_defaults(run=_calibrate)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

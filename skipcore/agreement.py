@@ -1,0 +1,61 @@
+"""How far a method moves a model's next-token distributions from those of the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from skipcore.methods.method import Method
+from skipcore.vlm import Vlm
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Over the positions of one answer, or of several.
+
+    Attributes:
+        kl: mean Kullback–Leibler divergence KL(dense ‖ method) of the next-token distributions, in nats.
+        top1: share of positions at which both find the same token likeliest.
+    """
+
+    kl: float
+    top1: float
+
+    @classmethod
+    def between(cls, dense: Tensor, other: Tensor) -> Agreement:
+        """Of two [positions, vocabulary] tables of log-probabilities."""
+        kl = torch.nn.functional.kl_div(other, dense, reduction="none", log_target=True).sum(dim=-1)
+        return cls(max(0.0, float(kl.mean())), float((dense.argmax(-1) == other.argmax(-1)).double().mean()))
+
+    @classmethod
+    def mean(cls, several: Sequence[Agreement]) -> Agreement:
+        """The mean of several answers', each counting alike."""
+        count = len(several)
+        return cls(sum(each.kl for each in several) / count, sum(each.top1 for each in several) / count)
+
+
+@torch.inference_mode()
+def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Sequence[int]) -> Tensor:
+    """Next-token log-probabilities while a given answer is read: prefill, then the answer through the KV cache, as
+    decoding would read it. The caller holds `vlm.lock`.
+
+    Args:
+        inputs: keyword arguments of the model for one prompt.
+        answer: token ids, at least one; the last one is predicted and not read.
+
+    Returns:
+        [len(answer), vocabulary] float32.
+    """
+    with method(vlm.model):
+        cache = DynamicCache(config=vlm.model.config)
+        logits = vlm.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1:]
+        if len(answer) > 1:
+            read = torch.tensor([list(answer[:-1])], device=vlm.device)
+            rest = vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits[0]
+            logits = torch.cat([logits, rest])
+    return logits.float().log_softmax(dim=-1)

@@ -1,0 +1,158 @@
+"""Calibration: what it measures, what it chooses, how it goes on, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from shared_models import noise_picture
+from tiny_families import LAYERS, tiny_model
+
+from skipcore import InputError, SkipVision, Vlm, calibrate, load_calibration
+from skipcore.__main__ import main, table_of
+from skipcore.agreement import Agreement, log_probs_along
+from skipcore.methods import Dense
+from skipcore.methods.skip_vision import UNTRAINED
+
+PICTURES = [noise_picture(1), noise_picture(2)]
+ONE_BUDGET = {"budgets": [(0.25, 0.75)], "answer_tokens": 3}
+
+
+@pytest.fixture(params=["LLaVA", "Qwen2.5-VL", "SmolVLM", "Gemma 3"])
+def vlm(request: pytest.FixtureRequest) -> Vlm:
+    return tiny_model(request.param)
+
+
+def test_agreement() -> None:
+    dense = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.4, 0.4 - 1e-6]]).log()
+    same = Agreement.between(dense, dense)
+    assert (same.kl, same.top1) == (0, 1)
+    other = torch.tensor([[0.25, 0.5, 0.25], [0.2, 0.4, 0.4 - 1e-6]]).log()
+    found = Agreement.between(dense, other)
+    assert found.kl == pytest.approx((0.5 * torch.tensor(2.0).log() - 0.25 * torch.tensor(2.0).log()).item() / 2)
+    assert found.top1 == 0.5
+    assert Agreement.mean([same, found]).top1 == 0.75
+
+
+@torch.inference_mode()
+def test_log_probs_along_an_answer_are_those_of_a_plain_forward(vlm: Vlm) -> None:
+    inputs = vlm.prepare(PICTURES[0], "What is it?").inputs
+    answer = [70, 80, 90]
+    found = log_probs_along(vlm, inputs, Dense(), answer)
+    together = dict(inputs, input_ids=torch.cat([inputs["input_ids"], torch.tensor([answer[:-1]])], dim=1))
+    for name in ("attention_mask", "mm_token_type_ids", "token_type_ids"):
+        if name in inputs:
+            filler = torch.full((1, 2), int(name == "attention_mask"))
+            together[name] = torch.cat([inputs[name], filler], dim=1)
+    expected = vlm.model(**together).logits[0, -3:].log_softmax(-1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_it_reaches_the_target_with_the_least_change(vlm: Vlm) -> None:
+    found = calibrate(vlm, PICTURES, "What is it?", 0.7, **ONE_BUDGET)
+    assert found.choice.flops <= 0.7 and found.positions == 6
+    assert all(rival.flops <= 0.7 for rival in found.rivals)
+    assert found.choice.kl <= min(rival.kl for rival in found.rivals)
+    assert found.method.layers == found.choice.layers
+    assert len(found.ffn_kl) == len(found.attention_kl) == len(found.ffn_update) == LAYERS
+    assert all(kl >= 0 for kl in (*found.ffn_kl, *found.attention_kl))
+    assert table_of(found).count("\n") >= LAYERS + 8
+
+
+def test_it_finds_the_layer_that_does_nothing(vlm: Vlm) -> None:
+    silent = vlm.model.get_decoder().layers[1]
+    kept = [linear.weight.clone() for linear in (silent.self_attn.o_proj, silent.mlp.down_proj)]
+    silent.self_attn.o_proj.weight.zero_()
+    silent.mlp.down_proj.weight.zero_()
+    try:
+        found = calibrate(vlm, PICTURES, ["What?", "Where is it?"], 0.85, **ONE_BUDGET)
+    finally:
+        silent.self_attn.o_proj.weight.copy_(kept[0])
+        silent.mlp.down_proj.weight.copy_(kept[1])
+    assert found.ffn_kl[1] < 1e-6 < found.ffn_kl[0]
+    assert found.ffn_kl[2] < 1e-6  # no text ever reads what the last layer makes of visual tokens
+    assert 1 in found.choice.layers + found.choice.attention_layers
+    assert found.ffn_update[1] == 0 < min(found.ffn_update[0], found.ffn_update[2])
+
+
+def test_of_several_budgets_the_best_is_taken(vlm: Vlm) -> None:
+    budgets = [(0.9, 0.1), (0.1, 0.9), (0.1, 0.2)]
+    found = calibrate(vlm, PICTURES, "What?", 0.6, budgets=budgets, answer_tokens=2)
+    assert (found.method.num_retained, found.method.num_skipped) in budgets[1:]  # a tenth skipped cannot save so much
+
+
+def test_it_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    vlm, record, told = tiny_model("LLaVA"), tmp_path / "record.jsonl", []
+
+    class CutOff(Exception):
+        pass
+
+    def cut_off(what: str, done: int, most: int) -> None:
+        told.append(done)
+        if done == 5:
+            raise CutOff
+
+    settings: dict[str, Any] = dict(ONE_BUDGET, record=record)
+    with pytest.raises(CutOff):
+        calibrate(vlm, PICTURES, "What?", 0.6, progress=cut_off, **settings)
+    assert told == [1, 2, 3, 4, 5]
+    lines = record.read_text().splitlines()
+    record.write_text("\n".join(lines) + '\n{"method": "half a li')
+    again = calibrate(vlm, PICTURES, "What?", 0.6, **settings)
+    assert record.read_text().splitlines()[: len(lines)] == lines
+    assert again == calibrate(vlm, PICTURES, "What?", 0.6, **ONE_BUDGET)
+    with pytest.raises(InputError, match="another model, method or set of questions"):
+        calibrate(vlm, PICTURES[:1], "What?", 0.6, **settings)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"target": 0}, "between 0 and 1"),
+        ({"target": "half"}, "between 0 and 1"),
+        ({"pictures": []}, "at least one picture"),
+        ({"budgets": []}, "one budget"),
+        ({"questions": ["a", "b", "c"]}, "2 pictures but 3 questions"),
+        ({"target": 0.01}, "raise the target"),
+        ({"pictures": ["nowhere.png"]}, "nowhere.png"),
+        ({"answer_tokens": 0}, "at least 1"),
+    ],
+)
+def test_impossible_wishes_are_refused_with_a_sentence(change: dict, says: str) -> None:
+    wishes = {"pictures": PICTURES, "questions": "What?", "target": 0.5} | ONE_BUDGET | change
+    if change.get("pictures") == ["nowhere.png"]:
+        wishes["questions"] = ["What?"]
+    with pytest.raises(InputError, match=says):
+        calibrate(tiny_model("LLaVA"), **wishes)
+
+
+def test_a_calibration_is_saved_and_loaded(tmp_path: Path) -> None:
+    base = SkipVision(**UNTRAINED, retain="uniform")
+    found = calibrate(tiny_model("LLaVA"), PICTURES, "What?", 0.7, base=base, **ONE_BUDGET)
+    found.save(tmp_path / "calibration.json")
+    assert load_calibration(tmp_path / "calibration.json") == found
+    assert found.method.retain == "uniform"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"method": {"num_retained": -1}}', "{}"])
+def test_a_damaged_calibration_is_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "calibration.json").write_text(text)
+    with pytest.raises(InputError, match="make it anew"):
+        load_calibration(tmp_path / "calibration.json")
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    vlm = tiny_model("LLaVA")
+    vlm.model.save_pretrained(tmp_path / "model")
+    vlm.processor.save_pretrained(tmp_path / "model")
+    (tmp_path / "pictures").mkdir()
+    noise_picture(1).save(tmp_path / "pictures" / "one.png")
+    output = tmp_path / "found.json"
+    command = ["calibrate", "--model", str(tmp_path / "model"), "--target", "0.7", "--output", str(output)]
+    assert main([*command, "--pictures", str(tmp_path / "pictures"), "--question", "What?"]) == 0
+    assert load_calibration(output).choice.flops <= 0.7
+    assert "calibrated" in capsys.readouterr().out and not list(tmp_path.glob("*.jsonl"))
+    assert main([*command, "--pictures", str(tmp_path)]) == 2
+    assert "no picture in the folder" in capsys.readouterr().err
