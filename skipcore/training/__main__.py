@@ -37,7 +37,7 @@ from skipcore.training.starting import start_from
 MODEL_FOLDER = Path("assets/models/scenes")
 EXAMPLES_FOLDER = Path("assets/examples")
 RUNS_FOLDER = Path("runs")
-BEFORE_SKIPPING = RUNS_FOLDER / "scenes-cpu" / "stage-7"
+BEFORE_SKIPPING = RUNS_FOLDER / "scenes-cpu" / "stage-6"
 """What `train` leaves there has answered questions, but never skipped."""
 MOST_WORKERS = 16
 
