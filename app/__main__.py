@@ -15,11 +15,13 @@ def run(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model", default=str(DEFAULT_MODEL), help="model folder or Hub id (default: the built-in model)"
     )
+    parser.add_argument("--calibration", help="what `python -m skipcore calibrate` wrote for the model")
+    parser.add_argument("--device", help='such as "cuda:1"; "auto" spreads a large model over GPUs, CPU and disk')
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860 on)")
     options = parser.parse_args(arguments)
     try:
-        main(options.model, options.host, options.port)
+        main(options.model, options.host, options.port, calibration=options.calibration, device=options.device)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.comparing import Refusal, Settings, run
+from app.comparing import Refusal, run
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
@@ -73,7 +73,7 @@ class Asking:
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
         try:
-            with closing(run(self.vlm, picture, question, Settings(*settings), stop)) as events:
+            with closing(run(self.vlm, picture, question, self.ask_panel.settings(*settings), stop)) as events:
                 yield from self._follow(events, question, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)

@@ -43,11 +43,12 @@ class Settings:
     def method(self, vlm: Vlm) -> SkipVision:
         """Skip-Vision with these settings, and with the summary that the model was trained with if it carries one."""
         return replace(
-            vlm.method or SkipVision(),
+            vlm.skipping,
             num_retained=self.num_retained,
             num_skipped=self.num_skipped,
             retain=self.retain,
             text_attends_skipped=self.text_attends_skipped,
+            skip_kv=vlm.skipping.skip_kv or not self.text_attends_skipped,
         )
 
     def check(self) -> None:

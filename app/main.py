@@ -47,9 +47,16 @@ def start(page: gr.Blocks, host: str | None = None, port: int | None = None) -> 
     return address
 
 
-def main(model: str | Path = DEFAULT_MODEL, host: str | None = None, port: int | None = None) -> None:
+def main(
+    model: str | Path = DEFAULT_MODEL,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    calibration: str | Path | None = None,
+    device: str | None = None,
+) -> None:
     """Load the model, serve the page and print its address; returns when it is interrupted."""
-    page = build_page(load(model))
+    page = build_page(load(model, calibration=calibration, device=device))
     print(f"The page is ready: {start(page, host, port)}", flush=True)
     page.block_thread()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from profiling import Report, Savings
+from skipcore import SkipVision, Vlm
 
 NOT_AVAILABLE = "not available"
 _SPLIT_NAMES = {
@@ -11,6 +12,32 @@ _SPLIT_NAMES = {
     "style": "scenes, new art style",
     "easy-vqa": "easy-VQA, test",
 }
+
+
+def skipped_tokens_sentence(method: SkipVision) -> str:
+    """What skipped tokens do under a method."""
+    if method.layers is None and not method.attention_layers:
+        return "Run attention only and leave the KV cache." if method.skip_kv else "Run attention only."
+    ffn = "every layer" if method.layers is None else f"{len(method.layers)} layers"
+    where = f"Skip the FFN in {ffn} and the attention in {len(method.attention_layers)}"
+    return f"{where}, and leave the KV cache." if method.skip_kv else f"{where}."
+
+
+def skipping_sentence(vlm: Vlm) -> str:
+    """Where the layers that skip come from, for a model that was not trained for skipping; else empty."""
+    if vlm.skipping_source == "trained":
+        return ""
+    if vlm.calibration is not None:
+        found = vlm.calibration.choice
+        return (
+            f"Calibrated: the layers that skip were chosen on {vlm.calibration.pictures} questions about pictures; "
+            f"there, {found.top1:.0%} of the likeliest next tokens stayed the same at {found.flops:.0%} of the prefill "
+            "FLOPs."
+        )
+    return (
+        "This model was not trained for skipping, so the settings are cautious: some tokens skip the last third of the "
+        "layers. `python -m skipcore calibrate` measures where it may skip more."
+    )
 
 
 def split_name(name: str) -> str:

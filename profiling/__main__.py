@@ -28,12 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    vlm = load(options.model)
+    vlm = load(options.model, calibration=options.calibration, device=options.device)
     report = compare(
         vlm,
         options.image,
         options.question,
-        [Dense(), _skip_method(options, vlm.method)],
+        [Dense(), _skip_method(options, vlm.skipping)],
         options.max_new_tokens,
         options.repeats,
         fixed_length=options.fixed_length,
@@ -42,8 +42,8 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _skip_method(options: argparse.Namespace, own: SkipVision | None) -> Method:
-    """The model's own method (or the standard one) with what the command line changes."""
+def _skip_method(options: argparse.Namespace, own: SkipVision) -> Method:
+    """The model's own way to skip with what the command line changes."""
     changes = {
         "num_retained": options.retained,
         "num_skipped": options.skipped,
@@ -51,11 +51,13 @@ def _skip_method(options: argparse.Namespace, own: SkipVision | None) -> Method:
         "text_attends_skipped": options.text_attends_skipped,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
+    if options.text_attends_skipped is False:
+        changes["skip_kv"] = True  # keys and values that nobody reads
     if options.paper:
         if changes:
             raise InputError("--paper is a whole setting: leave out --retained, --skipped, --retain and the others.")
         return SkipVision.paper(options.paper)
-    return replace(own or SkipVision(), **changes)
+    return replace(own, **changes)
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -95,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--image", required=True, help="a picture file")
     one.add_argument("--question", required=True)
     one.add_argument("--model", default=str(DEFAULT_MODEL), help="model folder or Hub id (default: the built-in model)")
+    one.add_argument("--calibration", help="what `python -m skipcore calibrate` wrote for the model")
+    one.add_argument("--device", help='such as "cuda:1"; "auto" spreads a large model over GPUs, CPU and disk')
     one.add_argument("--retained", type=_count, help="retained tokens per picture: a number, or a share such as 0.2")
     one.add_argument("--skipped", type=_count, help="skipped tokens per picture, likewise")
     one.add_argument("--retain", choices=RETAIN_RULES, help="which tokens are retained")

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import median
 from typing import Any
 
@@ -20,8 +21,9 @@ from profiling.gpu import GpuMeter
 from profiling.hardware import device_facts, versions
 from profiling.kv import predict_layer_kv_bytes
 from profiling.phases import AnswerTiming, fair_order, time_vision
-from profiling.report import Arm, Report, Spread, savings_of
-from skipcore import AnswerToken, Dense, InputError, Method, SkipVision, Trace, Vlm
+from profiling.report import AnswerAgreement, Arm, Report, Spread, savings_of
+from skipcore import AnswerToken, Dense, InputError, Method, Trace, Vlm
+from skipcore.agreement import Agreement, log_probs_along
 from skipcore.answer import check_max_new_tokens, generate
 from skipcore.flops import FlopCount
 from skipcore.inputs import ImageLike
@@ -63,8 +65,8 @@ def stream(
         vlm: from `skipcore.load`; locked while this runs.
         image: path, bytes, PIL image or array.
         question: text.
-        methods: the arms; the first is what the others are compared with. Default: `Dense()` and the model's own
-            Skip-Vision method (or the standard one).
+        methods: the arms; the first is what the others are compared with. Default: `Dense()` and the model's
+            `skipping`.
         max_new_tokens: longest answer, at least 1.
         repeats: timed runs per arm, 1–100.
         fixed_length: go on to `max_new_tokens` in every arm whatever the model says, so that decode times compare.
@@ -73,7 +75,7 @@ def stream(
     Raises:
         InputError: bad picture, question or setting.
     """
-    methods = [Dense(), vlm.method or SkipVision()] if methods is None else methods
+    methods = [Dense(), vlm.skipping] if methods is None else methods
     check_max_new_tokens(max_new_tokens)
     if not isinstance(methods, Sequence) or not methods or not all(isinstance(each, Method) for each in methods):
         raise InputError("methods must be a list of at least one method, such as [Dense(), SkipVision()].")
@@ -103,7 +105,8 @@ def stream(
                     yield _new_text(number, token, runs[number])
             if stop.is_set():
                 return
-        yield _report(vlm, question, prepared, runs, vision_ms, max_new_tokens, repeats)
+        agreement = _agreement(vlm, runs)
+        yield _report(vlm, question, prepared, runs, agreement, vision_ms, max_new_tokens, repeats)
 
 
 @contextmanager
@@ -176,11 +179,32 @@ def _names(methods: Sequence[Method]) -> list[str]:
     ]
 
 
+def _agreement(vlm: Vlm, runs: Sequence[_ArmRuns]) -> dict[str, AnswerAgreement]:
+    """How every arm agrees with the first one, from runs of their own."""
+    first = runs[0]
+    answer = [token.id for token in first.first]
+    expected = log_probs_along(vlm, first.inputs, first.method, answer) if runs[1:] else None
+    found = {}
+    for arm in runs[1:]:
+        assert expected is not None
+        agreement = Agreement.between(expected, log_probs_along(vlm, arm.inputs, arm.method, answer))
+        difference = _first_difference(answer, [token.id for token in arm.first])
+        found[arm.name] = AnswerAgreement(agreement.kl, agreement.top1, len(answer), difference)
+    return found
+
+
+def _first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """Number, from 1, of the first token in which two answers differ; None where they are the same."""
+    pairs = enumerate(zip_longest(one, other), start=1)
+    return next((number for number, (a, b) in pairs if a != b), None)
+
+
 def _report(
     vlm: Vlm,
     question: str,
     prepared: Prepared,
     runs: Sequence[_ArmRuns],
+    agreement: dict[str, AnswerAgreement],
     vision_ms: Sequence[float],
     max_new_tokens: int,
     repeats: int,
@@ -202,6 +226,7 @@ def _report(
         prompt_tokens=prepared.num_tokens,
         arms=arms,
         savings={arm.name: savings_of(arm, arms[0]) for arm in arms[1:]},
+        agreement=agreement,
         unavailable={name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None},
         pictures=tuple(prepared.pictures),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from torch import nn
+from transformers import PreTrainedConfig
 
 from skipcore import Method, Role, Trace, Vlm
 from skipcore.attention import num_queries
@@ -65,7 +66,7 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
         of_queries = sum(_linear_weights(projection) for projection in projections_of_queries(own))
         projections += 2 * slots * (_linear_weights(own) - of_queries) + 2 * attending * of_queries
         attention += 4 * (scores if attending == slots else attending * slots) * attention_width
-        ffn += 2 * int(trace.ran_ffn[index].sum()) * _linear_weights(layer.get_submodule("mlp"))
+        ffn += 2 * int(trace.ran_ffn[index].sum()) * _ffn_weights(layer.get_submodule("mlp"), config)
     return PrefillFlops(
         selection=_selection_flops(method, trace, config.hidden_size),
         projections=projections,
@@ -105,3 +106,10 @@ def _selection_flops(method: Method, trace: Trace, width: int) -> int:
 def _linear_weights(module: nn.Module) -> int:
     """Weights of all linear layers in a module."""
     return sum(linear.weight.numel() for linear in module.modules() if isinstance(linear, nn.Linear))
+
+
+def _ffn_weights(ffn: nn.Module, config: PreTrainedConfig) -> int:
+    """Weights that a token meets in an FFN: of the matrices [experts, k, m] of a mixture, those of its own experts."""
+    chosen = getattr(config, "num_experts_per_tok", 0)
+    matrices = [p for p in ffn.parameters() if p.ndim > 1]
+    return sum(p.numel() if p.ndim == 2 else p.numel() // len(p) * chosen for p in matrices)

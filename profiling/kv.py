@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from skipcore import Trace, Vlm
+from skipcore.prefill import windows
 
 
 def predict_layer_kv_bytes(vlm: Vlm, trace: Trace) -> tuple[int, ...]:
-    """Keys and values by layer after prefill: 2 · key-value heads · head width · kept tokens · bytes per value."""
+    """Keys and values by layer after prefill: 2 · key-value heads · head width · kept tokens · bytes per value. Layers
+    that look back over a window of w places keep the last w − 1 alone."""
     config = vlm.model.get_decoder().config
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     per_token = 2 * config.num_key_value_heads * head_width * vlm.model.dtype.itemsize
-    return tuple(per_token * int(kept.sum()) for kept in trace.in_cache)
+    back = trace.slot_place.max() + 1 - trace.slot_place  # how many places back from the next token
+    return tuple(
+        per_token * int((kept if window is None else kept & (back < window)).sum())
+        for kept, window in zip(trace.in_cache, windows(config, len(trace.in_cache)), strict=True)
+    )

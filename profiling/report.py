@@ -100,6 +100,24 @@ class Savings:
     flops_turned_into_time: float | None
 
 
+@dataclass(frozen=True)
+class AnswerAgreement:
+    """How far an arm agrees with the first arm, along the first arm's answer.
+
+    Attributes:
+        kl: mean KL(first arm ‖ this arm) of the next-token distributions, in nats.
+        top1: share of positions at which both find the same token likeliest.
+        positions: next-token distributions compared: as many as the first arm's answer has tokens.
+        first_difference: number, from 1, of the first token in which the two answers differ; None where they are the
+            same.
+    """
+
+    kl: float
+    top1: float
+    positions: int
+    first_difference: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """One comparison: the same picture, question, features and weights under several methods.
@@ -114,7 +132,7 @@ class Report:
         tiles: of each picture, where each lies in it and how many rows and columns of visual tokens it has.
         prompt_tokens: tokens of the prompt, visual ones included.
         arms: in the order given; the first is what the others are compared with.
-        savings: for each arm after the first, by name.
+        savings, agreement: for each arm after the first, by name.
         unavailable: for each figure that is None throughout, why.
         pictures: every picture (not part of the JSON).
     """
@@ -130,6 +148,7 @@ class Report:
     prompt_tokens: int
     arms: tuple[Arm, ...]
     savings: dict[str, Savings]
+    agreement: dict[str, AnswerAgreement]
     unavailable: dict[str, str]
     pictures: tuple[Image.Image, ...] = field(repr=False, default=())
 
@@ -140,11 +159,12 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: the same for page, API and command line."""
-        own = {name: value for name, value in vars(self).items() if name not in ("arms", "savings", "pictures")}
+        own = {name: value for name, value in vars(self).items() if name != "pictures"}
         own["image_grid"] = [list(grid) for grid in self.image_grid]
         own["tiles"] = [[{"grid": list(tile.grid), "box": list(tile.box)} for tile in each] for each in self.tiles]
         own["arms"] = [_arm_to_dict(arm) for arm in self.arms]
         own["savings"] = {name: asdict(savings) for name, savings in self.savings.items()}
+        own["agreement"] = {name: asdict(agreement) for name, agreement in self.agreement.items()}
         return own
 
 

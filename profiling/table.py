@@ -26,6 +26,7 @@ def table_of(report: Report) -> str:
             *lines[1:],
             "",
             *(_savings_line(report, name) for name in report.savings),
+            *(agreement_line(report, name) for name in report.agreement),
             *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
         ]
     )
@@ -40,6 +41,20 @@ def _savings_line(report: Report, name: str) -> str:
     if saved.flops_turned_into_time is None:
         return line
     return f"{line} {saved.flops_turned_into_time:.0%} of the FLOP saving became time."
+
+
+def agreement_line(report: Report, name: str) -> str:
+    """How far an arm agrees with the first one."""
+    found = report.agreement[name]
+    differ = (
+        "the answers are the same"
+        if found.first_difference is None
+        else f"the answers first differ in token {found.first_difference}"
+    )
+    return (
+        f"{name} agrees with {report.arms[0].name} on the likeliest next token at {found.top1:.0%} of "
+        f"{found.positions} positions (KL {found.kl:.4f} nats); {differ}."
+    )
 
 
 def _milliseconds(value: float | None) -> str:

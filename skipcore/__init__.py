@@ -10,13 +10,14 @@ from skipcore.answer import AnswerToken, Sampling, answer, ask
 from skipcore.calibrate import calibrate
 from skipcore.calibration import Calibration, load_calibration
 from skipcore.errors import InputError
+from skipcore.loading import load
 from skipcore.methods import METHODS, Dense, Method, SkipVision
 from skipcore.plan import Role
 from skipcore.saved_method import load_method, save_method
 from skipcore.session import Session
 from skipcore.summary import AdaptiveSummary
 from skipcore.trace import Trace
-from skipcore.vlm import Vlm, load
+from skipcore.vlm import Vlm
 
 __all__ = [
     "METHODS",

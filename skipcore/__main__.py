@@ -11,7 +11,7 @@ from tqdm import tqdm
 from skipcore.calibrate import calibrate
 from skipcore.calibration import Calibration
 from skipcore.errors import InputError
-from skipcore.vlm import load
+from skipcore.loading import load
 
 PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 

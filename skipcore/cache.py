@@ -73,8 +73,8 @@ class KeptLayer(DynamicLayer):
         self.lazy_initialization(key_states, value_states)
         self.keys, self.values = _keep(key_states, self.kept.slots), _keep(value_states, self.kept.slots)
         if self.kept.positions is not None:
-            slots = self.kept.slots
-            self.kept.positions = self.kept.positions if slots is None else self.kept.positions.gather(1, slots)
+            positions, slots = self.kept.positions.to(key_states.device), self.kept.slots
+            self.kept.positions = positions if slots is None else positions.gather(1, slots.to(positions.device))
             self._forget()
         return key_states, value_states
 
@@ -133,6 +133,7 @@ def _keep(states: Tensor, kept: Tensor | None) -> Tensor:
     """[batch, heads, slots, head_dim] → [batch, heads, stored, head_dim], a copy with a storage of its own."""
     if kept is None:
         return states.clone()
+    kept = kept.to(states.device)
     if len(kept) == 1:
         return states.index_select(2, kept[0])
     return states.gather(2, kept[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))

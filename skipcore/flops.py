@@ -43,8 +43,14 @@ def _attention_backward_flops(
     return 2 * batch * heads * rows * columns * (3 * width + 2 * value_width)
 
 
+def _grouped_flops(states: torch.Size, weights: torch.Size, *args: Any, **kwargs: Any) -> int:
+    """Every row [rows, k] meets the matrix [k, m] of its own expert."""
+    return 2 * states[0] * weights[-2] * weights[-1]
+
+
 # Some versions of torch count no FLOPs for the CPU's fused attention; these counts are torch's own for the GPU's.
 _FUSED_ON_CPU: dict[Any, Callable] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+    torch.ops.aten._grouped_mm: _grouped_flops,
 }

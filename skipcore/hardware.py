@@ -1,4 +1,4 @@
-"""What a device is called: the name that every record of figures gives."""
+"""Devices: where a model's inputs go, and the name that every record of figures gives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import platform
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Where a model's inputs go, also where accelerate spreads its layers over devices and disk."""
+    embedding = model.get_input_embeddings()
+    place = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
+    return embedding.weight.device if place is None else torch.device(place)
 
 
 def device_name(device: torch.device) -> str:

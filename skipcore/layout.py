@@ -66,6 +66,10 @@ class Layout:
         """[batch, length] bool: the slot stands for visual tokens, and is no summary."""
         return (self.role == Role.RETAINED) | (self.role == Role.SKIPPED)
 
+    def to(self, device: torch.device) -> Layout:
+        """The same layout on `device`; index tensors shared by layers stay shared."""
+        return self if device == self.role.device else _to(device, self)
+
     def embed(self, inputs_embeds: Tensor, summary: AdaptiveSummary | None) -> Tensor:
         """[batch, prompt, d] → [batch, length, d]: merged tokens averaged, summary tokens pooled."""
         batch, _, width = inputs_embeds.shape
@@ -238,7 +242,6 @@ def _blind_text(plans: Sequence[TokenPlan], length: int) -> BlindText | None:
 
 
 def _to(device: torch.device, layout: Layout) -> Layout:
-    """The same layout on `device`; index tensors shared by layers stay shared."""
     moved: dict[int, Any] = {}
 
     def move(value: Any) -> Any:

@@ -101,7 +101,7 @@ def prefill_arguments(
                 positions=None if window is None else layout.slot_source,
                 window=window,
             )
-            for slots, window in zip(layout.kept, _windows(decoder.config, len(layout.kept)), strict=True)
+            for slots, window in zip(layout.kept, windows(decoder.config, len(layout.kept)), strict=True)
         ]
         kwargs["past_key_values"] = use_kept_layers(kwargs.get("past_key_values"), kept)
     else:
@@ -133,7 +133,7 @@ def decode_arguments(
     return dict(kwargs, position_ids=positions, attention_mask=mask)
 
 
-def _windows(config: PreTrainedConfig, num_layers: int) -> list[int | None]:
+def windows(config: PreTrainedConfig, num_layers: int) -> list[int | None]:
     """How far back each layer looks; None: all the way."""
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * num_layers
     return [config.sliding_window if kind == "sliding_attention" else None for kind in kinds]

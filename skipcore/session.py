@@ -25,6 +25,7 @@ from skipcore.attention import NAME as SKIPPING_ATTENTION
 from skipcore.cache import KeptLayer, storage_bytes, stored_tokens
 from skipcore.errors import InputError
 from skipcore.families import PIXELS, decoder_layers, family_of, kinds_of
+from skipcore.hardware import input_device
 from skipcore.layout import lay_out
 from skipcore.plan import TokenPlan, plan_batch
 from skipcore.prefill import Prompts, decode_arguments, prefill_arguments, read_prompts
@@ -107,8 +108,8 @@ class Session:
                 f"The method's summary is made for a hidden size of {width}, but the model has "
                 f"{self._decoder.config.hidden_size}: use an AdaptiveSummary of that size, or none."
             )
-        if (device := summary.score.weight.device) != self.model.device:
-            raise InputError(f"The method's summary is on {device}, but the model on {self.model.device}: move one.")
+        if (device := summary.score.weight.device) != (place := input_device(self.model)):
+            raise InputError(f"The method's summary is on {device}, but the model on {place}: move one.")
 
     def _install(self) -> None:
         container, decoder = self.model.base_model, self._decoder
@@ -192,9 +193,12 @@ class Session:
             )
         layout = kwargs.get("skip_layout")
         if layout is not None:
+            layout = layout.to(output.last_hidden_state.device)
             output.last_hidden_state = layout.restore(output.last_hidden_state)
             if output.hidden_states is not None:
-                output.hidden_states = tuple(layout.restore(states) for states in output.hidden_states)
+                output.hidden_states = tuple(
+                    layout.to(states.device).restore(states) for states in output.hidden_states
+                )
         return output
 
     def _attend_by(self, implementation: str | None) -> None:

@@ -24,7 +24,8 @@ class SubLayers:
     def __init__(self, family: Family, layers: nn.ModuleList) -> None:
         self._family = family
         self._layers = layers
-        self._layout: Layout | None = None  # of the layer that runs; None where it runs as it is
+        self._layout: Layout | None = None  # of the layer that runs, on its device; None where it runs as it is
+        self._given: Layout | None = None  # the same as the decoder was given it
         self.recorder: UpdateRecorder | None = None
 
     def install(self) -> list[RemovableHandle]:
@@ -47,11 +48,18 @@ class SubLayers:
 
     def forget(self) -> None:
         """Let go of the last layout's tensors."""
-        self._layout = None
+        self._layout = self._given = None
 
-    def _see_layout(self, attention: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _see_layout(self, attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """Attention is given the layout, and runs before the FFN: also where a checkpointed layer runs again."""
-        self._layout = kwargs.get("skip_layout")
+        layout: Layout | None = kwargs.get("skip_layout")
+        if layout is None:
+            self._layout = None
+            return None
+        states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        if self._layout is None or self._given is not layout or self._layout.role.device != states.device:
+            self._given, self._layout = layout, layout.to(states.device)  # the next layer may be on another device
+        return args, kwargs | {"skip_layout": self._layout}
 
     def _before_ffn(self, layer: int) -> Callable:
         def hook(norm: nn.Module, args: tuple) -> tuple | None:

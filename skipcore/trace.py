@@ -22,6 +22,7 @@ class Trace:
         token_slot: [N] slot each original visual token went to.
         role: [N] int8, `Role.RETAINED` or `Role.SKIPPED`: the role of the slot the token went to.
         slot_role: [slots] int8, a `Role` each.
+        slot_place: [slots] the token of the prompt in whose place the slot stands.
         slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries.
         ran_ffn: [layers, slots] bool.
         ran_attention: [layers, slots] bool: the slot attended; if not, it still gave a key and a value.
@@ -36,6 +37,7 @@ class Trace:
     token_slot: Tensor
     role: Tensor
     slot_role: Tensor
+    slot_place: Tensor
     slot_token: Tensor
     ran_ffn: Tensor
     ran_attention: Tensor
@@ -83,6 +85,7 @@ def trace_of(
         token_slot=token_slot,
         role=plan.slot_role[token_slot],
         slot_role=plan.slot_role,
+        slot_place=plan.slot_source,
         slot_token=torch.where(stands_for, number[plan.slot_source], -1),
         ran_ffn=plan.runs_ffn,
         ran_attention=plan.runs_attention,

@@ -6,22 +6,21 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from skipcore.calibration import Calibration
 from skipcore.errors import InputError
-from skipcore.families import PIXELS, Family, family_of
+from skipcore.families import PIXELS, Family, decoder_layers
 from skipcore.families.family import Box
+from skipcore.hardware import input_device
 from skipcore.inputs import ImageLike, check_question, open_picture
 from skipcore.methods.skip_vision import SkipVision
-from skipcore.saved_method import load_method
 from skipcore.tiles import Grid, Kind, Tiles
 
 
@@ -75,6 +74,7 @@ class Vlm:
         family: the facts of its family.
         name: how it is called in reports.
         method: the skipping method the model was trained with and carries; None where it carries none.
+        calibration: what `calibrate` found for the model; None where it was not calibrated.
         lock: hold it while running the model, since a session's hooks act in every thread.
     """
 
@@ -83,12 +83,27 @@ class Vlm:
     family: Family = field(repr=False)
     name: str
     method: SkipVision | None = None
+    calibration: Calibration | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
         """Where the model's inputs go."""
-        return self.model.device
+        return input_device(self.model)
+
+    @property
+    def skipping(self) -> SkipVision:
+        """The method to skip with: the calibrated one, or else the model's own, or else a cautious preset."""
+        if self.calibration is not None:
+            return self.calibration.method
+        return self.method or SkipVision.cautious(len(decoder_layers(self.model)))
+
+    @property
+    def skipping_source(self) -> Literal["calibrated", "trained", "cautious"]:
+        """Where `skipping` comes from."""
+        if self.calibration is not None:
+            return "calibrated"
+        return "cautious" if self.method is None else "trained"
 
     @property
     def context_length(self) -> int:
@@ -161,43 +176,3 @@ class Vlm:
                     f"The question contains {token!r}, which has a special meaning for the model: leave it out."
                 )
         return question
-
-
-def load(name: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype = "auto") -> Vlm:
-    """Load a model from a folder or from the Hub.
-
-    Args:
-        name: a folder written by `save_pretrained`, or a Hub id. Remote code is never run; safetensors only.
-        device: default: "cuda" if there is one, otherwise "cpu".
-        dtype: default: the dtype of the checkpoint on a GPU; float32 on the CPU, where half precision is slow.
-
-    Raises:
-        InputError: the model cannot be found or read, or its family is not supported.
-    """
-    name = str(name)
-    try:
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if dtype == "auto" and device.type == "cpu":
-            dtype = torch.float32
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        family = family_of(config)
-        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
-        model = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-        model = model.to(device).eval().requires_grad_(False)
-    except InputError:
-        raise
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, AttributeError, SafetensorError) as error:
-        raise InputError(
-            f"The model {name!r} cannot be loaded (device {device}, dtype {dtype}); check the folder or Hub id: "
-            f"{_first_line(error)}"
-        ) from error
-    method = load_method(name) if Path(name).is_dir() else None
-    if method is not None and method.summary is not None:
-        method.summary.to(device)
-    return Vlm(model, processor, family, Path(name).name if Path(name).is_dir() else name, method)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from app import wording
 from app.panels import Changes
 from profiling import Arm, Report
 from profiling.events import NewText
+from profiling.table import agreement_line
 from skipcore import Trace
 from skipcore.training.scenes.questions import Question, is_right
 
@@ -147,7 +148,9 @@ def headline(report: Report) -> str:
         (wording.share(saved.flops_turned_into_time), "of the FLOP saving became time"),
     ]
     cells = "".join(f"<div><dd>{value}</dd><dt>{name}</dt></div>" for value, name in numbers)
+    agreement = agreement_line(report, report.arms[-1].name)
     return (
         f'<p class="sentence">{escape(wording.saving_sentence(report))}</p><dl class="numbers">{cells}</dl>'
+        f'<p class="agreement">{escape(agreement)}</p>'
         f'<p class="conditions">{escape(wording.conditions_sentence(report))}</p>'
     )

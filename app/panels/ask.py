@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import gradio as gr
 
-from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS
+from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.examples import Example
 from app.panels import Changes
 from app.panels.scene import ScenePanel
+from app.wording import skipped_tokens_sentence, skipping_sentence
 from app.world import world_lists, world_sentence
 from skipcore import SkipVision, Vlm
 from skipcore.methods.retain import RETAIN_RULES
@@ -29,7 +31,9 @@ class AskPanel:
     """
 
     def __init__(self, vlm: Vlm, num_visual_tokens: int, examples: list[Example], world: World | None = None) -> None:
-        own = vlm.method or SkipVision()
+        own = vlm.skipping
+        # pictures of such a model may have any number of tokens
+        self._in_shares = isinstance(own.num_retained, float) and isinstance(own.num_skipped, float)
         first = examples[0] if examples else None
         self.picture = gr.Image(
             value=first.image if first else None,
@@ -60,8 +64,10 @@ class AskPanel:
         if world is not None:
             with gr.Accordion("All it knows", open=False, elem_id="world-lists"):
                 gr.HTML(world_lists(world))
+        if how := skipping_sentence(vlm):
+            gr.HTML(f'<p class="hint">{escape(how)}</p>', elem_id="skipping")
         with gr.Accordion("Settings", open=False, elem_id="settings"):
-            self._lay_out_settings(own, num_visual_tokens)
+            self._lay_out_settings(own, 100 if self._in_shares else num_visual_tokens)
         self.scene.wire(self.picture, self.question)
         if examples:
             self.gallery.click(
@@ -105,7 +111,7 @@ class AskPanel:
             _count(own.num_retained, most),
             step=1,
             precision=0,
-            label=LABELS["num_retained"],
+            label=LABELS["num_retained"] + ", per cent" * self._in_shares,
             info="Run the whole decoder block.",
             elem_id="retained",
             buttons=[],
@@ -116,8 +122,8 @@ class AskPanel:
             _count(own.num_skipped, most),
             step=1,
             precision=0,
-            label=LABELS["num_skipped"],
-            info="Run attention only and leave the KV cache. All others are merged into them.",
+            label=LABELS["num_skipped"] + ", per cent" * self._in_shares,
+            info=skipped_tokens_sentence(own) + " All others are merged into them.",
             elem_id="skipped",
             buttons=[],
         )
@@ -143,6 +149,12 @@ class AskPanel:
             info="More runs, steadier figures.",
             buttons=[],
         )
+
+    def settings(self, retained: float, skipped: float, *others: Any) -> Settings:
+        """What the controls say, from their values in the order of `inputs`."""
+        if self._in_shares:
+            return Settings(retained / 100, skipped / 100, *others)
+        return Settings(retained, skipped, *others)
 
     def running(self, sentence: str) -> Changes:
         """While a run goes on: Stop instead of Ask."""

@@ -104,8 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     claim.add_argument("--workers", type=_whole, default=workers, help="processes that draw pictures")
     claim.set_defaults(run=compare)
 
-    plot = commands.add_parser("plot", help="draw the curves of a training log")
-    plot.add_argument("log", type=Path, help="log.jsonl of a run")
+    plot = commands.add_parser("plot", help="draw the curves of a training log, or the record of a claim")
+    plot.add_argument("log", type=Path, help="log.jsonl of a run, or the .json that claim wrote")
     plot.add_argument("output", type=Path, help="the picture's file")
     plot.set_defaults(run=draw_plot)
 
@@ -185,9 +185,12 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def draw_plot(arguments: argparse.Namespace) -> None:
     """Draw a log's curves."""
-    from skipcore.training.plot import write_plot  # only this command needs what draws charts
+    # only this command needs what draws charts
+    from skipcore.training.claim.plot import write_claim_plot
+    from skipcore.training.plot import write_plot
 
-    write_plot(arguments.log, arguments.output)
+    draw = write_claim_plot if arguments.log.suffix == ".json" else write_plot
+    draw(arguments.log, arguments.output)
 
 
 def draw_examples(arguments: argparse.Namespace) -> None:

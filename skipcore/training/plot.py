@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from skipcore.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = (".svg", ".png", ".pdf")
 # Colours of Okabe and Ito, which colour-blind people tell apart.
@@ -92,17 +95,10 @@ def write_plot(log: Path, output: Path) -> None:
         InputError: the log is missing or empty, the output's ending is another one, it cannot be written, or matplotlib
             is not installed.
     """
-    if output.suffix not in FORMATS:
-        raise InputError(f"A plot cannot be written as {output.name}: let its name end in {', '.join(FORMATS)}.")
     curves = read_log(log)
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
+    with drawing(output, (9, 6)) as figure:
         from matplotlib.ticker import LogLocator, NullFormatter
-    except ImportError as error:
-        raise InputError("Plots need matplotlib. Install it: pip install 'matplotlib>=3.10'") from error
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 6), layout="constrained")
+
         losses, shares = figure.subplots(2, sharex=True)
         _draw_curves(losses, curves, LOSSES)
         _draw_curves(shares, curves, SHARES)
@@ -113,6 +109,25 @@ def write_plot(log: Path, output: Path) -> None:
         shares.set(ylabel="share right", ylim=(0, 1), xlabel="step", xlim=(0, curves.last_step))
         for name, start in curves.stages:
             losses.text(start, 1.01, f" {name}", transform=losses.get_xaxis_transform(), va="bottom", color="#555555")
+
+
+@contextmanager
+def drawing(output: Path, inches: tuple[float, float]) -> Iterator[Figure]:
+    """An empty figure to draw on; it is written to `output` at the end.
+
+    Raises:
+        InputError: see `write_plot`.
+    """
+    if output.suffix not in FORMATS:
+        raise InputError(f"A plot cannot be written as {output.name}: let its name end in {', '.join(FORMATS)}.")
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("Plots need matplotlib. Install it: pip install 'matplotlib>=3.10'") from error
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=inches, layout="constrained")
+        yield figure
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(output, dpi=150, metadata={"Date": None} if output.suffix == ".svg" else None)

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from skipcore.errors import InputError
+from skipcore.loading import load
 from skipcore.training.runs import Run
-from skipcore.vlm import load
 
 
 def start_from(run: Run, folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from profiling import Arm, Report, Spread
-from profiling.report import savings_of
+from profiling.report import AnswerAgreement, savings_of
 from skipcore import Trace
 from skipcore.plan import ImagePlan, plan_sample
 from skipcore.tiles import PlacedPicture, Tile
@@ -96,6 +96,7 @@ def report(*arms: Arm, pictures: int = 1) -> Report:
         prompt_tokens=9,
         arms=arms,
         savings={each.name: savings_of(each, arms[0]) for each in arms[1:]},
+        agreement={each.name: AnswerAgreement(0.0125, 0.8, 5, 3) for each in arms[1:]},
         unavailable={"energy_j": "the runs were on the <CPU>"},
         pictures=tuple(Image.new("RGB", (60, 40), (200, 30, 30 * n)) for n in range(pictures)),
     )

@@ -7,9 +7,10 @@ import threading
 
 import pytest
 import torch
-from shared_models import methods_for
+from shared_models import methods_for, noise_picture
 
 from profiling import Report, compare, stream
+from profiling.compare import _first_difference
 from profiling.events import NewText, Progress, Started, Traced
 from profiling.phases import AnswerTiming, fair_order
 from skipcore import Dense, InputError, Session, SkipVision, Vlm, ask
@@ -56,8 +57,8 @@ def test_arms_share_the_features_and_record_apart_from_the_clock(tiny: Vlm, pict
     monkeypatch.setattr(tiny.model, "forward", forward)
     monkeypatch.setattr(Session, "__init__", session)
     compare(tiny, picture, "what?", METHODS, max_new_tokens=2, repeats=3)
-    assert len(set(encoded)) == 1 and len(encoded) == 8
-    assert recorded == [True] * 2 + [False] * 6
+    assert len(set(encoded)) == 1 and len(encoded) == 10
+    assert recorded == [True] * 2 + [False] * 8  # six timed runs, and two that compare the distributions
     assert [mode > 0 for mode in modes] == recorded
 
 
@@ -154,3 +155,20 @@ def test_timing_definitions() -> None:
     assert (timing.prefill_ms, timing.tpot_ms) == (50.0, 5.0)
     assert AnswerTiming((50.0,)).tpot_ms is None
     assert list(fair_order(2, 3)) == [(0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    "one, other, difference",
+    [([1, 2, 3], [1, 2, 3], None), ([1, 2], [1, 2, 3], 3), ([1, 2, 3], [1, 4, 3], 2), ([5], [6], 1)],
+)
+def test_first_difference(one: list[int], other: list[int], difference: int | None) -> None:
+    assert _first_difference(one, other) == difference
+
+
+def test_arms_are_compared_along_the_first_answer(tiny: Vlm) -> None:
+    methods = [Dense(), SkipVision(1.0, 0.0), SkipVision(2, 3)]
+    report = compare(tiny, noise_picture(1), "What is it?", methods, max_new_tokens=5, fixed_length=True)
+    same, other = (report.agreement[arm.name] for arm in report.arms[1:])
+    assert (same.kl, same.top1, same.positions, same.first_difference) == (0, 1, 5, None)
+    assert other.kl > 0 and 0 <= other.top1 <= 1
+    assert report.to_dict()["agreement"][report.arms[2].name]["kl"] == other.kl

@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from skipcore import Dense, InputError, Sampling, SkipVision, Vlm, answer, ask, load
+from skipcore import Dense, InputError, Sampling, SkipVision, Vlm, answer, ask
 from skipcore.answer import _TextOfTokens, generate
 
 METHOD = SkipVision(0.2, 0.3)
@@ -93,32 +93,3 @@ def test_impossible_lengths_get_a_sentence(tiny: Vlm, picture, count) -> None:
 def test_impossible_sampling_gets_a_sentence(settings: dict) -> None:
     with pytest.raises(InputError):
         Sampling(**settings)
-
-
-def test_a_model_that_is_not_there_gets_a_sentence(tmp_path) -> None:
-    for name in ("nobody/no-such-model", str(tmp_path), "not a name!"):
-        with pytest.raises(InputError, match="cannot be loaded"):
-            load(name)
-
-
-@pytest.mark.parametrize("damage", ["cut short", "other shapes", "no such device", "no such dtype"])
-def test_a_model_that_cannot_be_read_gets_a_sentence(tiny: Vlm, tmp_path, damage: str) -> None:
-    tiny.model.save_pretrained(tmp_path)
-    tiny.processor.save_pretrained(tmp_path)
-    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
-    options = {}
-    if damage == "cut short":
-        weights.write_bytes(weights.read_bytes()[:1000])
-    elif damage == "other shapes":
-        config.write_text(config.read_text().replace('"hidden_size": 48', '"hidden_size": 96'))
-    else:
-        options = {"device": "abacus"} if damage == "no such device" else {"dtype": "float33"}
-    with pytest.raises(InputError, match="cannot be loaded") as error:
-        load(tmp_path, **options)
-    assert "\n" not in str(error.value)
-
-
-def test_an_unsupported_family_gets_a_sentence(tmp_path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match=r"LLaVA \(llava\)"):
-        load(tmp_path)
