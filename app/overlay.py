@@ -73,13 +73,15 @@ def share_of_scale(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray
 
 def _roles(canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace, layer: int) -> Image.Image:
     """Retained tokens keep the picture and get a blue outline; skipped ones orange, hatched where their FFN does not
-    run; merged ones fade."""
+    run and the other way where they do not attend; merged ones fade."""
     role, merged = trace.role.numpy()[tokens], trace.merged.numpy()[tokens]
     ran = trace.ran_ffn[layer, trace.token_slot].numpy()[tokens]
     skipped = (role == Role.SKIPPED) & ~merged
     canvas = _fade(canvas, _pixels(merged, cell), 0.78)
     canvas = _tint(canvas, _pixels(skipped, cell), palette.SKIPPED, 0.22)
+    attended = trace.ran_attention[layer, trace.token_slot].numpy()[tokens]
     canvas = _hatch(canvas, _pixels(skipped & ~ran, cell), cell, palette.SKIPPED)
+    canvas = _hatch(canvas, _pixels(skipped & ~attended, cell), cell, palette.SKIPPED, falling=True)
     outline_all(canvas, cell, skipped, palette.SKIPPED)
     outline_all(canvas, cell, (role == Role.RETAINED) & ~merged, palette.RETAINED)
     return canvas
@@ -160,9 +162,10 @@ def _tint(canvas: Image.Image, where: np.ndarray, colour: str, strength: float) 
     )
 
 
-def _hatch(canvas: Image.Image, where: np.ndarray, cell: int, colour: str) -> Image.Image:
+def _hatch(canvas: Image.Image, where: np.ndarray, cell: int, colour: str, falling: bool = False) -> Image.Image:
     """Diagonal lines where `where` is True, three to a cell."""
     height, width = where.shape
     period = max(4, cell // 3)
-    diagonal = (np.add.outer(np.arange(height), np.arange(width)) % period) < max(1, period // 5)
+    slope = -1 if falling else 1
+    diagonal = (np.add.outer(np.arange(height), slope * np.arange(width)) % period) < max(1, period // 5)
     return Image.composite(Image.new("RGB", canvas.size, colour), canvas, Image.fromarray(diagonal & where))

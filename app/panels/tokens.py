@@ -81,7 +81,9 @@ class TokensPanel:
         pictures = token_pictures(token_grids(report.pictures, report.tiles), trace, View(view), number, scale)
         description = describe(trace, View(view), number)
         images = "".join(f'<img src="{data_uri(picture)}" alt="{escape(description)}">' for picture in pictures)
-        return f'<div class="pictures">{images}</div>', legend(View(view), description, scale)
+        return f'<div class="pictures">{images}</div>', legend(
+            View(view), description, scale, skipped_text(trace, number)
+        )
 
 
 def data_uri(picture: Image.Image) -> str:
@@ -99,7 +101,7 @@ def describe(trace: Trace, view: View, layer: int) -> str:
         if counts["retained"] == total:
             return f"All {total} visual tokens run every layer in full."
         return (
-            f"Of {total} visual tokens {counts['retained']} are retained, {counts['skipped']} skip the FFN, "
+            f"Of {total} visual tokens {counts['retained']} are retained, {counts['skipped']} {_skip(trace)}, "
             f"and {counts['merged']} are merged into skipped ones."
         )
     if view is View.MERGES:
@@ -118,13 +120,33 @@ def describe(trace: Trace, view: View, layer: int) -> str:
     )
 
 
-def legend(view: View, description: str, scale: tuple[float, float]) -> str:
+def _skip(trace: Trace) -> str:
+    """What skipped tokens do, over all layers."""
+    ffn, attention = (int((~ran).any(dim=1).sum()) for ran in (trace.ran_ffn, trace.ran_attention))
+    if not attention and ffn == len(trace.ran_ffn):
+        return "skip the FFN"
+    return f"skip the FFN in {ffn} and the attention in {attention} of {len(trace.ran_ffn)} layers"
+
+
+def skipped_text(trace: Trace, layer: int) -> str:
+    """What skipped tokens do in a layer, and whether they leave the KV cache."""
+    skipped = trace.slot_role == Role.SKIPPED
+    parts = [
+        f"no {name}"
+        for name, ran in (("FFN", trace.ran_ffn), ("attention", trace.ran_attention))
+        if (~ran[layer, skipped]).any()
+    ]
+    leaves = bool((~trace.in_cache[:, skipped]).any())
+    return f"skipped: {' and '.join(parts) or 'runs this layer'}, {'leaves' if leaves else 'stays in'} the KV cache"
+
+
+def legend(view: View, description: str, scale: tuple[float, float], skipped: str) -> str:
     """The key to the overlay, and what it shows in words."""
     finding = f'<p class="finding">{escape(description)}</p>'
     if view is View.ROLE:
         return finding + keys(
             ("retained", "retained: runs the whole block"),
-            ("skipped", "skipped: no FFN, leaves the KV cache"),
+            ("skipped", skipped),
             ("merged", "merged into a skipped token"),
         )
     if view is View.MERGES:

@@ -124,7 +124,7 @@ class SkipVision(Method):
         variant = ["text sees skipped"] if self.text_attends_skipped else []
         if self.layers is not None or self.attention_layers:
             ffn = "every" if self.layers is None else str(len(self.layers))
-            variant = [f"FFN in {ffn}, attention in {len(self.attention_layers)} layers"]
+            variant = [f"FFN {ffn}, attention {len(self.attention_layers)} layers"]
         budget = f"{self.name} {_show(self.num_retained)}+{_show(self.num_skipped)}"
         return f"{budget} ({variant[0]})" if variant else budget
 

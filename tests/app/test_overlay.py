@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hand_made
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from app import palette
 from app.overlay import LONGEST_SIDE, View, common_scale, ramp_colours, share_of_scale, token_pictures
+from app.panels.tokens import describe, skipped_text
 from app.token_grids import TokenGrid, token_grids
 from skipcore.vlm import ShownTile
 
@@ -145,3 +148,34 @@ def test_the_ramp_ends_where_it_says() -> None:
     colours = ramp_colours(np.array([-1.0, 0.0, 1.0, 7.0]))
     assert colours[0].tolist() == colours[1].tolist() == list(palette.rgb(palette.RAMP[0]))
     assert colours[2].tolist() == colours[3].tolist() == list(palette.rgb(palette.RAMP[-1]))
+
+
+SOME_SUBLAYERS = replace(
+    hand_made.SKIPPING, layers=(0,), attention_layers=(0, 1), in_place=True, summaries=False, skip_kv=False
+)
+
+
+def test_each_sublayer_that_is_skipped_has_its_own_hatch() -> None:
+    both, attention_alone, none = (draw(View.ROLE, SOME_SUBLAYERS, layer=layer)[0, 1] for layer in range(3))
+    orange = [(cell == palette.rgb(palette.SKIPPED)).all(axis=-1) for cell in (both, attention_alone, none)]
+    assert orange[0].sum() > orange[1].sum() > orange[2].sum()
+    assert (orange[1] & orange[0]).sum() == orange[1].sum()
+
+
+@pytest.mark.parametrize(
+    "plan, layer, says",
+    [
+        (hand_made.SKIPPING, 0, "skipped: no FFN, leaves the KV cache"),
+        (SOME_SUBLAYERS, 0, "skipped: no FFN and no attention, stays in the KV cache"),
+        (SOME_SUBLAYERS, 1, "skipped: no attention, stays in the KV cache"),
+        (SOME_SUBLAYERS, 2, "skipped: runs this layer, stays in the KV cache"),
+    ],
+)
+def test_the_key_says_what_skipped_tokens_do(plan, layer: int, says: str) -> None:
+    assert skipped_text(hand_made.trace(plan), layer) == says
+
+
+def test_the_counts_say_where_tokens_skip() -> None:
+    assert "2 skip the FFN, and 2 are merged" in describe(hand_made.trace(hand_made.SKIPPING), View.ROLE, 0)
+    found = describe(hand_made.trace(SOME_SUBLAYERS), View.ROLE, 0)
+    assert "2 skip the FFN in 1 and the attention in 2 of 3 layers, and" in found

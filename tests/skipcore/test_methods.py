@@ -119,7 +119,7 @@ def test_where_nothing_skips_everything_is_kept() -> None:
 def test_the_cautious_preset_skips_in_the_last_third(num_layers: int, skipping: tuple[int, ...]) -> None:
     method = SkipVision.cautious(num_layers)
     assert method.layers == method.attention_layers == skipping
-    assert method.label == f"Skip-Vision 50%+50% (FFN in {len(skipping)}, attention in {len(skipping)} layers)"
+    assert method.label == f"Skip-Vision 50%+50% (FFN {len(skipping)}, attention {len(skipping)} layers)"
 
 
 def test_dropping_without_a_place_to_merge_is_refused() -> None:
