@@ -66,6 +66,7 @@ class Session:
         self._own_attention: str | None = None
         self._inputs: dict[str, Any] = {}
         self._encoded: dict[str, Any] = {}  # sizes and grids that the encoders were given
+        self._encodes = False
         self._prompts: Prompts | None = None
         self._plans: list[TokenPlan] = []
         self._cache_sizes: tuple[Tensor, Tensor] | None = None
@@ -138,10 +139,16 @@ class Session:
 
         @functools.wraps(encode)
         def noted(*args: Any, **kwargs: Any) -> Any:
+            if self._encodes:  # Qwen3-VL encodes a video as a picture
+                return encode(*args, **kwargs)
             given = dict(zip(arguments, args, strict=False)) | kwargs
             for name, value in given.items():
                 self._encoded[name] = value.to("meta") if name in PIXELS.values() else value
-            return encode(*args, **kwargs)
+            self._encodes = True
+            try:
+                return encode(*args, **kwargs)
+            finally:
+                self._encodes = False
 
         return noted
 
