@@ -14,6 +14,7 @@ from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
+from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.quality import QualityPanel
@@ -54,6 +55,8 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             layers = LayersPanel()
         with gr.Column(elem_id="latency-panel"):
             latency = LatencyPanel()
+        with gr.Column(elem_id="calibration-panel", visible=vlm.calibration is not None):
+            CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
         wire(Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))

@@ -18,7 +18,8 @@ def skipped_tokens_sentence(method: SkipVision) -> str:
     """What skipped tokens do under a method."""
     if method.layers is None and not method.attention_layers:
         return "Run attention only and leave the KV cache." if method.skip_kv else "Run attention only."
-    ffn = "every layer" if method.layers is None else f"{len(method.layers)} layers"
+    count = None if method.layers is None else len(method.layers)
+    ffn = "every layer" if count is None else "1 layer" if count == 1 else f"{count} layers"
     where = f"Skip the FFN in {ffn} and the attention in {len(method.attention_layers)}"
     return f"{where}, and leave the KV cache." if method.skip_kv else f"{where}."
 
