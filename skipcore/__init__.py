@@ -9,6 +9,7 @@ session.trace
 from skipcore.answer import AnswerToken, Sampling, answer, ask
 from skipcore.calibrate import calibrate
 from skipcore.calibration import Calibration, load_calibration
+from skipcore.chat import Chat
 from skipcore.errors import InputError
 from skipcore.loading import load
 from skipcore.methods import METHODS, Dense, Method, SkipVision
@@ -24,6 +25,7 @@ __all__ = [
     "AdaptiveSummary",
     "AnswerToken",
     "Calibration",
+    "Chat",
     "Dense",
     "InputError",
     "Method",

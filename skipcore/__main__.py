@@ -1,4 +1,4 @@
-"""The command line: `python -m skipcore calibrate --model … --pictures … --target 0.5`."""
+"""The command line: `python -m skipcore ask …` and `python -m skipcore calibrate …`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from tqdm import tqdm
 
 from skipcore.calibrate import calibrate
 from skipcore.calibration import Calibration
+from skipcore.chat import Chat
 from skipcore.errors import InputError
 from skipcore.loading import load
+from skipcore.methods import Dense
 
 PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
@@ -24,6 +26,20 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _ask(options: argparse.Namespace) -> int:
+    vlm = load(options.model, calibration=options.calibration)
+    chat = Chat(vlm, options.image, Dense() if options.dense else vlm.skipping)
+    print(f"{vlm.name}, {chat.method.label}")
+    for question in options.question:
+        print(f"\n{question}")
+        milliseconds = []
+        for token in chat.ask(question, options.max_new_tokens):
+            print(token.text if milliseconds else token.text.lstrip(), end="", flush=True)
+            milliseconds.append(token.seconds * 1000)
+        print(f"\n[first token {milliseconds[0]:,.1f} ms after the encoded picture; {chat.reused} tokens read before]")
+    return 0
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -83,6 +99,15 @@ def _picture_files(path: Path) -> list[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m skipcore", description="Skip-Vision on transformers models.")
     commands = parser.add_subparsers(required=True, metavar="command")
+    chat = commands.add_parser("ask", help="questions about a picture, one after the other over one KV cache")
+    chat.add_argument("--model", required=True, help="model folder or Hub id")
+    chat.add_argument("--calibration", help="what `calibrate` wrote for the model")
+    chat.add_argument("--image", required=True, nargs="+", help="picture files")
+    chat.add_argument("--question", required=True, nargs="+")
+    chat.add_argument("--dense", action="store_true", help="without skipping")
+    chat.add_argument("--max-new-tokens", type=int, default=64)
+    chat.set_defaults(run=_ask)
+
     one = commands.add_parser("calibrate", help="measure which layers a model may skip, on your own pictures")
     one.add_argument("--model", required=True, help="model folder or Hub id")
     one.add_argument("--pictures", required=True, nargs="+", help="picture files, or folders of them")

@@ -123,6 +123,7 @@ def generate(
     sampling: Sampling | None = None,
     stop: threading.Event | None = None,
     ignore_eos: bool = False,
+    cache: DynamicCache | None = None,
 ) -> Generator[AnswerToken, None, None]:
     """Prefill and decode inside `session` (entered and left here); the caller holds `vlm.lock`.
 
@@ -132,12 +133,13 @@ def generate(
         inputs: keyword arguments of the model for one prompt.
         session: of a method on the model, or any other context manager for a plain run.
         ignore_eos: go on to `max_new_tokens` whatever the model says, for benchmarks of a fixed length.
+        cache: of what was read before the inputs, which takes in all but the last token; None: a new one.
     """
     choose = _chooser(sampling or Sampling(), vlm.device)
     ends = _end_tokens(vlm)
     text = _TextOfTokens(vlm.processor.tokenizer)
     with session:
-        cache = DynamicCache(config=vlm.model.config)
+        cache = DynamicCache(config=vlm.model.config) if cache is None else cache
         step = dict(inputs)
         for number in range(max_new_tokens):
             if stop is not None and stop.is_set():

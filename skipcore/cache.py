@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class Kept:
         positions: [batch, slots] place in the prompt of every slot, and of the stored ones alone once they are stored;
             None unless there is a window.
         window: a layer with a sliding window stores what lies less than so many places back; None: everything.
+        text_after: so many tokens at the end of the prompt are text after its last picture: they can be cropped.
         next_position: [batch, 1] position of the first decoded token where positions were counted anew; None where the
             prompt keeps its own.
     """
@@ -34,12 +35,13 @@ class Kept:
     next_position: Tensor | None = None
     positions: Tensor | None = None
     window: int | None = None
+    text_after: int = 0
 
     def for_samples(self, index: Tensor) -> Kept:
         """The same for a reordered or chosen batch."""
         rows = (self.real, self.next_position, self.positions)
         real, next_position, positions = (None if each is None else each[index.to(each.device)] for each in rows)
-        return Kept(None, self.prompt_length, real, next_position, positions, self.window)
+        return replace(self, slots=None, real=real, next_position=next_position, positions=positions)
 
 
 class KeptLayer(DynamicLayer):
@@ -106,11 +108,24 @@ class KeptLayer(DynamicLayer):
         return self.stored_length + query_length, self.get_seq_length() - self.stored_length
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Remove the last `-tokens_to_remove` decoded tokens. The prompt cannot be cropped."""
-        if -tokens_to_remove > self.decoded:
-            raise InputError("Only what followed the prompt can be cropped once skipped tokens have left the cache.")
+        """Remove the last `-tokens_to_remove` tokens: decoded ones, and of the prompt the text after its last picture.
+
+        Raises:
+            InputError: that reaches into a picture, or a sliding window has let go of what would be needed then.
+        """
+        of_prompt = max(0, -tokens_to_remove - self.decoded)
+        if of_prompt > self.kept.text_after:
+            raise InputError("Only what followed the last picture can be cropped once skipped tokens left the cache.")
+        if self.kept.positions is not None:
+            if int(self.kept.positions[:, 0].min()) > 0:
+                raise InputError("What a sliding window has let go cannot come back: start with an empty cache.")
+            self.kept.positions = self.kept.positions[:, : self.stored_length + tokens_to_remove]
         super().crop(tokens_to_remove)
-        self.decoded += tokens_to_remove
+        self.decoded += tokens_to_remove + of_prompt
+        self.kept.prompt_length -= of_prompt
+        self.kept.text_after -= of_prompt
+        if self.kept.next_position is not None:
+            self.kept.next_position = self.kept.next_position - of_prompt
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Choose samples anew, for beam search."""

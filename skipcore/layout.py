@@ -42,6 +42,7 @@ class Layout:
         blind_text: which rows attend without seeing skipped tokens; None where text sees all.
         renumbered: [batch, length] positions counted anew from 0.
         num_slots: [batch, 1] slots of each sample, padding not counted.
+        text_after: slots of text after the last picture of a single sample; 0 for several.
     """
 
     length: int
@@ -60,6 +61,7 @@ class Layout:
     blind_text: BlindText | None
     renumbered: Tensor
     num_slots: Tensor
+    text_after: int
 
     @property
     def is_visual(self) -> Tensor:
@@ -134,6 +136,7 @@ def lay_out(plans: Sequence[TokenPlan], text_attends_skipped: bool, device: torc
             blind_text=None if text_attends_skipped else _blind_text(plans, length),
             renumbered=slots.minimum(last),
             num_slots=sizes[:, None],
+            text_after=_text_after(plans[0]) if len(plans) == 1 else 0,
         ),
     )
 
@@ -192,6 +195,11 @@ def _stored_real(plans: Sequence[TokenPlan]) -> Tensor | None:
     if len({len(row) for row in ones}) == 1:
         return None
     return pad_sequence(ones, batch_first=True, padding_side="left")
+
+
+def _text_after(plan: TokenPlan) -> int:
+    """Slots of text after the last picture."""
+    return int((plan.slot_role == Role.TEXT).flip(0).long().cumprod(0).sum())
 
 
 def _summary_rows(plans: Sequence[TokenPlan], offsets: Sequence[int]) -> tuple[tuple[Tensor, Tensor], ...]:

@@ -92,6 +92,7 @@ def prefill_arguments(
         kwargs["attention_mask"] = family.masks(model.config, layout, method.text_attends_skipped)
     if _wants_cache(decoder, kwargs):
         next_position = layout.num_slots if renumber else None
+        text_after = layout.text_after
         kept = [
             Kept(
                 slots,
@@ -100,6 +101,7 @@ def prefill_arguments(
                 next_position,
                 positions=None if window is None else layout.slot_source,
                 window=window,
+                text_after=text_after,
             )
             for slots, window in zip(layout.kept, windows(decoder.config, len(layout.kept)), strict=True)
         ]

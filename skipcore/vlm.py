@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -110,13 +111,20 @@ class Vlm:
         """Tokens that prompt and answer may take together."""
         return self.model.config.get_text_config().max_position_embeddings
 
-    def prepare(self, image: ImageLike | Sequence[ImageLike], question: str, max_new_tokens: int = 0) -> Prepared:
+    def prepare(
+        self,
+        image: ImageLike | Sequence[ImageLike],
+        question: str,
+        max_new_tokens: int = 0,
+        history: Sequence[tuple[str, str]] = (),
+    ) -> Prepared:
         """Check pictures and a question and turn them into the model's inputs.
 
         Args:
             image: a picture, several of them, or an empty list for text alone.
             question: stands after the pictures.
             max_new_tokens: tokens that the answer may take.
+            history: questions asked before about the same pictures, each with its answer.
 
         Raises:
             InputError: the picture or the question is bad, or too long for the model with `max_new_tokens` to come.
@@ -124,7 +132,7 @@ class Vlm:
         question = self._without_special_tokens(check_question(question))
         several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
         pictures = [open_picture(each) for each in several]
-        text = self._prompt(question, len(pictures))
+        text = self._prompt([*history, (question, "")], len(pictures))
         batch = self.processor(images=pictures or None, text=[text], return_tensors="pt")
         length = batch["input_ids"].shape[1]
         if length + max_new_tokens > self.context_length:
@@ -163,11 +171,22 @@ class Vlm:
         boxes = self.family.boxes(self.processor, picture.width, picture.height, len(tiles))
         return [ShownTile(tile.grid, box) for tile, box in zip(tiles, boxes, strict=True)]
 
-    def _prompt(self, question: str, pictures: int) -> str:
+    def _prompt(self, turns: Sequence[tuple[str, str]], pictures: int) -> str:
+        """The text of a conversation whose last question is to be answered."""
+        (first, _), *_ = turns
         if getattr(self.processor, "chat_template", None) is None:
-            return self.family.prompt(self.processor, question, pictures)
-        content = [*[{"type": "image"}] * pictures, {"type": "text", "text": question}]
-        return self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            text = self.family.prompt(self.processor, first, pictures)
+            for (_, answer), (question, _) in pairwise(turns):
+                text += self.family.follow_up(self.processor, answer, question)
+            return text
+        messages: list[dict[str, Any]] = []
+        for question, answer in turns:
+            seen = [] if messages else [{"type": "image"}] * pictures
+            messages += [
+                {"role": "user", "content": [*seen, {"type": "text", "text": question}]},
+                {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+            ]
+        return self.processor.apply_chat_template(messages[:-1], add_generation_prompt=True)
 
     def _without_special_tokens(self, question: str) -> str:
         for token in self.processor.tokenizer.all_special_tokens:

@@ -32,6 +32,11 @@ def image_token_prompt(processor: Any, question: str, pictures: int) -> str:
     return f"{processor.image_token}\n" * pictures + question
 
 
+def answer_then_question(processor: Any, answer: str, question: str) -> str:
+    """The answer, and the next question on a line of its own."""
+    return f"{answer}\n{question}"
+
+
 def follows_nothing(kwargs: dict[str, Any], layout: Layout) -> dict[str, Any]:
     """Nothing but embeddings, positions and mask belongs to a token."""
     return {}
@@ -48,6 +53,8 @@ class Family:
         boxes: what each tile of a picture covers, from the processor, the picture's width and height in pixels and the
             number of tiles.
         prompt: the prompt for a question about so many pictures where the processor has no chat template.
+        follow_up: what goes on after such a prompt: the answer and the next question, likewise.
+        remembers: attributes of the base model in which it keeps what it knows of the last prompt for decoding.
         ffn_norm: the norm in each layer that feeds the `mlp`.
         masks: for models that are not plainly causal, the prefill's masks from the config, the layout and whether text
             attends to skipped tokens; None: plainly causal.
@@ -60,6 +67,8 @@ class Family:
     pictures: Callable[[PreTrainedConfig, ModelInputs], Pictures]
     boxes: Callable[[Any, int, int, int], list[Box]] = whole_picture
     prompt: Callable[[Any, str, int], str] = image_token_prompt
+    follow_up: Callable[[Any, str, str], str] = answer_then_question
+    remembers: tuple[str, ...] = ()
     ffn_norm: str = "post_attention_layernorm"
     masks: Callable[[PreTrainedConfig, Layout, bool], dict[str, Tensor]] | None = None
     follow: Callable[[dict[str, Any], Layout], dict[str, Any]] = follows_nothing

@@ -32,10 +32,15 @@ def _boxes(processor: Any, width: int, height: int, num_tiles: int) -> list[Box]
     return [(left, top, right, bottom)]
 
 
+def _follow_up(processor: Any, answer: str, question: str) -> str:
+    return f" {answer}{processor.tokenizer.eos_token}USER: {question} ASSISTANT:"
+
+
 LLAVA = Family(
     name="LLaVA",
     model_types=("llava",),
     pictures=_pictures,
     boxes=_boxes,
     prompt=lambda processor, question, pictures: "USER: " + "<image>\n" * pictures + f"{question} ASSISTANT:",
+    follow_up=_follow_up,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -34,6 +35,6 @@ def _deepstack(kwargs: dict[str, Any], layout: Layout) -> dict[str, Any]:
     return {"visual_pos_masks": layout.is_visual, "deepstack_visual_embeds": moved}
 
 
-QWEN2_VL = Family(name="Qwen2-VL", model_types=("qwen2_vl",), pictures=_pictures)
-QWEN2_5_VL = Family(name="Qwen2.5-VL", model_types=("qwen2_5_vl",), pictures=_pictures)
-QWEN3_VL = Family(name="Qwen3-VL", model_types=("qwen3_vl", "qwen3_vl_moe"), pictures=_pictures, follow=_deepstack)
+QWEN2_VL = Family(name="Qwen2-VL", model_types=("qwen2_vl",), pictures=_pictures, remembers=("rope_deltas",))
+QWEN2_5_VL = replace(QWEN2_VL, name="Qwen2.5-VL", model_types=("qwen2_5_vl",))
+QWEN3_VL = replace(QWEN2_VL, name="Qwen3-VL", model_types=("qwen3_vl", "qwen3_vl_moe"), follow=_deepstack)

@@ -36,16 +36,23 @@ COPY_GAIN = 0.1
 """How much of what a token attends to it takes over unchanged at the start."""
 PAD, END, IMAGE = "<pad>", "</s>", "<image>"
 
-# LLaVA-1.5's form of a conversation.
+# LLaVA-1.5's form of a question. Only the last one is put: the model is trained on one question at a time.
 CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}USER: {% else %} {% endif %}"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "USER: "
+    "{% for message in messages if message['content'] is not string %}"
     "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
-    "{% endif %}"
-    "{% if message['role'] == 'user' %} ASSISTANT:{% else %}</s>{% endif %}"
     "{% endfor %}"
+    "{% set question = (messages | selectattr('role', 'equalto', 'user') | list | last)['content'] %}"
+    "{% if question is string %}{{ question }}{% else %}"
+    "{% for part in question if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% endif %}"
+    " ASSISTANT:"
+    "{% if messages[-1]['role'] == 'assistant' %}"
+    "{% set answer = messages[-1]['content'] %}"
+    " {% if answer is string %}{{ answer }}{% else %}"
+    "{% for part in answer if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% endif %}</s>"
+    "{% endif %}"
 )
 PROMPT_START = "USER: "
 """What stands before the image tokens."""

@@ -234,7 +234,7 @@ def test_answers_are_those_of_generate(vlm: Vlm, method: Method) -> None:
 
 
 def batch(vlm: Vlm, pictures: list[list], questions: list[str]) -> dict:
-    texts = [vlm._prompt(question, len(own)) for question, own in zip(questions, pictures, strict=True)]
+    texts = [vlm._prompt([(question, "")], len(own)) for question, own in zip(questions, pictures, strict=True)]
     return dict(vlm.processor(images=pictures, text=texts, padding=True, return_tensors="pt"))
 
 

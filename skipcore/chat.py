@@ -1,0 +1,118 @@
+"""Several questions about the same pictures over one KV cache: from the second on, only what is new is prefilled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import takewhile
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from skipcore.answer import AnswerToken, Sampling, check_max_new_tokens, generate
+from skipcore.errors import InputError
+from skipcore.families import kinds_of
+from skipcore.inputs import ImageLike
+from skipcore.methods import Dense, Method
+from skipcore.vlm import Prepared, Vlm
+
+
+class Chat:
+    """A conversation about some pictures.
+
+    Every question is put as the model's own prompt for the whole conversation. As much of it as the KV cache holds
+    already, token for token, is not read again: the cache is cropped to it, and the rest is prefilled. Where the two
+    part inside a picture, or a sliding window has let go of what is needed, everything is read anew.
+
+    Skipped tokens have left the cache by the second question, which sees what a decoded token sees. With
+    `text_attends_skipped=False` that is what it would see in a prefill of its own.
+
+    Args:
+        vlm: from `load`.
+        image: a picture, several of them, or an empty list for text alone.
+        method: default `Dense()`.
+
+    Attributes:
+        turns: questions and answers so far. A turn that failed is not among them.
+        reused: tokens of the last prompt that the cache held already, skipped and merged ones included.
+    """
+
+    def __init__(self, vlm: Vlm, image: ImageLike | Sequence[ImageLike], method: Method | None = None) -> None:
+        self.vlm = vlm
+        self.method = method or Dense()
+        self.turns: list[tuple[str, str]] = []
+        self.reused = 0
+        self._image = image
+        self._features: dict[str, Any] | None = None
+        self._cache: DynamicCache | None = None
+        self._read: list[int] = []  # tokens that the cache has taken in
+        self._remembered: dict[str, Any] = {}  # what the model knows of the prompt beside the cache
+
+    def ask(
+        self,
+        question: str,
+        max_new_tokens: int = 64,
+        *,
+        sampling: Sampling | None = None,
+        stop: threading.Event | None = None,
+    ) -> Generator[AnswerToken, None, None]:
+        """Answer the next question, token by token; see `skipcore.answer`. The first token's `seconds` are those of the
+        prefill of what is new.
+
+        An answer that is stopped or closed counts as far as it came.
+
+        Raises:
+            InputError: bad picture, question or setting, or the conversation has become too long for the model.
+        """
+        prepared = self.vlm.prepare(self._image, question, check_max_new_tokens(max_new_tokens), self.turns)
+        ids: list[int] = prepared.inputs["input_ids"][0].tolist()
+        with self.vlm.lock:
+            inputs = self._continue(ids, prepared) or self._start(prepared)
+            cache, self._cache = self._cache, None  # until the answer is whole, nothing is known of it
+            session = self.method(self.vlm.model)
+            tokens: list[AnswerToken] = []
+            answering = generate(self.vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop, cache=cache)
+            try:
+                with closing(answering):
+                    for token in answering:
+                        tokens.append(token)
+                        yield token
+            except GeneratorExit:
+                self._keep(cache, question, ids, tokens)
+                raise
+            self._keep(cache, question, ids, tokens)
+
+    def _start(self, prepared: Prepared) -> dict[str, Any]:
+        """Everything anew; pictures are encoded the first time only."""
+        if self._features is None:
+            self._features = self.vlm.encode(prepared)
+        self._cache, self.reused = DynamicCache(config=self.vlm.model.config), 0
+        return prepared.with_features(self._features)
+
+    def _continue(self, ids: list[int], prepared: Prepared) -> dict[str, Any] | None:
+        """What is new, for a cache cropped to what is old; None where the cache is of no use."""
+        if self._cache is None:
+            return None
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids, self._read, strict=False)))
+        same = min(same, len(ids) - 1)  # something must be read to tell what comes next
+        if bool(kinds_of(self.vlm.model.config, prepared.inputs["input_ids"][0, same:]).any()):
+            return None
+        try:
+            self._cache.crop(same - len(self._read))
+        except (InputError, RuntimeError):  # ours and stock layers', of what cannot come back
+            return None
+        for name, value in self._remembered.items():
+            setattr(self.vlm.model.base_model, name, value)
+        self.reused = same
+        return {"input_ids": torch.tensor([ids[same:]], device=self.vlm.device)}
+
+    def _keep(self, cache: DynamicCache | None, question: str, ids: list[int], tokens: list[AnswerToken]) -> None:
+        """Take note of an answer. Its last token has not been read."""
+        if not tokens:
+            return
+        self.turns.append((question.strip(), "".join(token.text for token in tokens).strip()))
+        self._cache, self._read = cache, [*ids, *(token.id for token in tokens[:-1])]
+        remembers = self.vlm.family.remembers
+        self._remembered = {name: getattr(self.vlm.model.base_model, name) for name in remembers}
