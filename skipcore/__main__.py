@@ -34,7 +34,7 @@ def _ask(options: argparse.Namespace) -> int:
     print(f"{vlm.name}, {chat.method.label}")
     for question in options.question:
         print(f"\n{question}")
-        milliseconds = []
+        milliseconds: list[float] = []
         for token in chat.ask(question, options.max_new_tokens):
             print(token.text if milliseconds else token.text.lstrip(), end="", flush=True)
             milliseconds.append(token.seconds * 1000)
