@@ -8,8 +8,9 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from skipcore import Method, Role, Trace, Vlm
-from skipcore.attention import num_queries
 from skipcore.families import decoder_layers
+from skipcore.methods.method import DecoderShape
+from skipcore.rows import attended_columns, num_queries
 from skipcore.sublayers import projections_of_queries
 
 
@@ -20,7 +21,7 @@ class PrefillFlops:
     As torch counts them: matrix products only, attention as a full rectangle (a causal kernel does about half of it).
 
     Attributes:
-        selection: the method's own work: merging and trained summaries.
+        selection: the method's own work: what it takes to choose tokens, merge them and pool summaries.
         projections: query, key, value and output of every layer.
         attention: scores and weighted sums of every layer.
         ffn: of every layer.
@@ -42,33 +43,30 @@ class PrefillFlops:
 def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlops:
     """Closed form for one prompt.
 
-    With n slots, r of them running the FFN, v visible to text, H heads of width h, a decoder of width d:
-    projections 2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh. Where text must not see skipped tokens, attention is
-    4(p² + qv)Hh instead: p slots up to the last visual one, q rows of text after the picture (see `num_queries`).
-    Where only a slots attend, the query and output projections take a instead of n, and attention 4anHh. Merging s
-    sources into t destinations takes 2std (paper, token merge, step 3), logits 2d·|vocabulary|.
+    With n slots entering a layer, r of them running the FFN, H heads of width h, a decoder of width d: projections
+    2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh. Where text must not see skipped tokens, attention is 4(p² + qv)Hh
+    instead: p slots up to the last visual one, q rows of text after the picture, v slots visible to text (see
+    `num_queries`). Where only a slots attend, the query and output projections take a instead of n, and attention
+    4Hh·Σ rows · columns over the chunks of rows (see `attended_columns`). Logits take 2d·|vocabulary|.
 
     Args:
         trace: of the prompt; only its counts of tokens are used.
     """
     decoder = vlm.model.get_decoder()
-    config = decoder.config
-    slots = len(trace.slot_role)
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    attention_width = config.num_attention_heads * head_width
-
-    full_masks = method.text_attends_skipped or vlm.family.masks is not None
-    scores = slots**2 if full_masks else _blind_scores(trace)
+    shape = DecoderShape.of(decoder.config)
+    full_masks = vlm.family.masks is not None
     projections = attention = ffn = 0
     for index, layer in enumerate(decoder_layers(vlm.model)):
+        entered = int(trace.entered[index].sum())
         attending = int(trace.ran_attention[index].sum())
         own = layer.get_submodule("self_attn")
         of_queries = sum(_linear_weights(projection) for projection in projections_of_queries(own))
-        projections += 2 * slots * (_linear_weights(own) - of_queries) + 2 * attending * of_queries
-        attention += 4 * (scores if attending == slots else attending * slots) * attention_width
-        ffn += 2 * int(trace.ran_ffn[index].sum()) * _ffn_weights(layer.get_submodule("mlp"), config)
+        projections += 2 * entered * (_linear_weights(own) - of_queries) + 2 * attending * of_queries
+        blind = not (method.text_attends_skipped or full_masks)
+        attention += 4 * _scores(trace, index, blind, full_masks) * shape.heads * shape.head_width
+        ffn += 2 * int(trace.ran_ffn[index].sum()) * _ffn_weights(layer.get_submodule("mlp"), decoder.config)
     return PrefillFlops(
-        selection=_selection_flops(method, trace, config.hidden_size),
+        selection=method.selection_flops(trace, shape),
         projections=projections,
         attention=attention,
         ffn=ffn,
@@ -76,31 +74,24 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     )
 
 
-def _blind_scores(trace: Trace) -> int:
-    """Attention scores per head where text must not see skipped tokens."""
-    text, skipped = trace.slot_role == Role.TEXT, trace.slot_role == Role.SKIPPED
-    if not skipped.any():
-        return len(text) ** 2
+def _scores(trace: Trace, layer: int, blind: bool, full_masks: bool) -> int:
+    """Attention scores per head in a layer."""
+    entered = trace.entered[layer]
+    places = trace.ran_attention[layer][entered].nonzero().flatten()
+    n = int(entered.sum())
+    if len(places) < n:
+        if full_masks:
+            return len(places) * n
+        return sum((last - first) * columns for first, last, columns in attended_columns(places[None]))
+    role = trace.slot_role[entered]
+    text, skipped = role == Role.TEXT, role == Role.SKIPPED
+    if not blind or not skipped.any():
+        return n**2
     prefix = int((~text).nonzero().max()) + 1
     visible = int((~skipped).sum())
     first_blind = text & (skipped.cumsum(0) > 0)
     after = int((~skipped)[int(first_blind.nonzero()[0]) :].sum()) if first_blind.any() else 0
     return prefix**2 + num_queries(after, visible) * visible
-
-
-def _selection_flops(method: Method, trace: Trace, width: int) -> int:
-    flops, first = 0, 0
-    for count in trace.picture_tokens:
-        tokens = slice(first, first + count)
-        first += count
-        skipped_tokens = trace.role[tokens] == Role.SKIPPED
-        destinations = int((skipped_tokens & ~trace.merged[tokens]).sum())
-        flops += 2 * (int(skipped_tokens.sum()) - destinations) * destinations * width
-        if method.summary is not None and destinations:
-            retained = int((trace.role[tokens] == Role.RETAINED).sum())
-            pooled = retained - min(getattr(method, "summary_start", 0), max(retained - 1, 0)) + destinations
-            flops += 2 * pooled * width
-    return flops
 
 
 def _linear_weights(module: nn.Module) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import torch
@@ -20,6 +20,8 @@ class Role(IntEnum):
     RETAINED = 1
     SKIPPED = 2
     SUMMARY = 3
+    DROPPED = 4
+    """Left out before the decoder: such a token has no slot."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class ImagePlan:
     Attributes:
         retained: [N_r] indices of the tokens that run the whole block, in layout order.
         skipped: [N_s] indices of the tokens that bypass sub-layers, in layout order.
-        destination: [N] where every token went, as a position in `cat(retained, skipped)`.
+        destination: [N] where every token went, as a position in `cat(retained, skipped)`; −1: it is dropped.
+        weight: [N] what each token counts for in the mean of those that went to the same place; None: all alike.
         summaries: whether a summary token follows each (non-empty) group.
         summary_start: the first summary pools `retained[summary_start:]` only.
         last_skipped_runs_ffn: the last skipped token runs the FFN too.
@@ -62,12 +65,20 @@ class ImagePlan:
     layers: tuple[int, ...] | None = None
     attention_layers: tuple[int, ...] = ()
     skip_kv: bool = True
+    weight: Tensor | None = None
 
     @staticmethod
     def keep_all(num_tokens: int) -> ImagePlan:
         """Every token retained, no summary: what a dense model does."""
-        everyone = torch.arange(num_tokens)
-        return ImagePlan(everyone, everyone[:0], everyone, summaries=False)
+        return ImagePlan.keep(torch.arange(num_tokens), num_tokens)
+
+    @staticmethod
+    def keep(kept: Tensor, num_tokens: int) -> ImagePlan:
+        """Some tokens retained in the order of the prompt, the others dropped."""
+        kept = kept.cpu().sort().values
+        destination = torch.full((num_tokens,), -1)
+        destination[kept] = torch.arange(len(kept))
+        return ImagePlan(kept, kept[:0], destination, summaries=False, in_place=True)
 
 
 @dataclass(frozen=True)
@@ -87,31 +98,55 @@ class TokenPlan:
             of its picture's last visual token.
         slot_role: [slots] a `Role` each.
         slot_picture: [slots] which of the sample's pictures the slot belongs to; −1 for text.
-        token_slot: [prompt] the slot each token of the prompt went to; −1 for padding.
+        token_slot: [prompt] the slot each token of the prompt went to; −1 for padding and for dropped tokens.
+        token_weight: [prompt] what each token counts for in its slot; those of a slot sum up to 1.
+        enters: [layers, slots] whether the slot is there in the layer at all: it gives a key and a value.
         runs_ffn: [layers, slots] whether the slot runs the layer's FFN.
-        runs_attention: [layers, slots] whether the slot attends in the layer. Those that do not still give a key and a
-            value.
+        runs_attention: [layers, slots] whether the slot attends in the layer.
         in_cache: [layers, slots] whether the slot's key and value stay in the layer's KV cache.
         summaries: the summary tokens with the slots they pool.
         pictures: the tiles of each picture.
+        num_tokens: tokens of the prompt, padding not counted.
     """
 
     slot_source: Tensor
     slot_role: Tensor
     slot_picture: Tensor
     token_slot: Tensor
+    token_weight: Tensor
+    enters: Tensor
     runs_ffn: Tensor
     runs_attention: Tensor
     in_cache: Tensor
     summaries: tuple[SummaryGroup, ...]
     pictures: tuple[Tiles, ...]
+    num_tokens: int
 
     @property
     def unchanged(self) -> bool:
         """Whether this plan is what a dense model does anyway."""
-        return len(self.slot_source) == int((self.token_slot >= 0).sum()) and bool(
-            self.runs_ffn.all() and self.runs_attention.all() and self.in_cache.all()
-        )
+        masks = self.enters, self.runs_ffn, self.runs_attention, self.in_cache
+        return len(self.slot_source) == self.num_tokens and all(bool(mask.all()) for mask in masks)
+
+    @property
+    def is_visual(self) -> Tensor:
+        """[slots] bool: the slot stands for visual tokens, and is no summary."""
+        return (self.slot_role == Role.RETAINED) | (self.slot_role == Role.SKIPPED)
+
+    def without(self, slots: Tensor, layer: int) -> TokenPlan:
+        """The same plan, but some slots are gone from a layer on. Layers before it keep their keys and values."""
+        masks = {}
+        for name in ("enters", "runs_ffn", "runs_attention", "in_cache"):
+            masks[name] = getattr(self, name).clone()
+            masks[name][layer:, slots] = False
+        return replace(self, **masks)
+
+    def bypassing(self, slots: Tensor, ffn_layers: Sequence[int], attention_layers: Sequence[int]) -> TokenPlan:
+        """The same plan, but some slots bypass the FFN, or the attention, of some layers."""
+        runs_ffn, runs_attention = self.runs_ffn.clone(), self.runs_attention.clone()
+        for mask, layers in ((runs_ffn, ffn_layers), (runs_attention, attention_layers)):
+            mask[torch.tensor(list(layers), dtype=torch.long)[:, None], slots] = False
+        return replace(self, runs_ffn=runs_ffn, runs_attention=runs_attention)
 
 
 def plan_sample(
@@ -134,6 +169,7 @@ def plan_sample(
     summaries: list[SummaryGroup] = []
     skipped: list[tuple[ImagePlan, Tensor]] = []
     token_slot = torch.full((len(real),), -1, dtype=torch.long)
+    given_weight = torch.ones(len(real))
     is_text = real.clone()
     for picture in pictures:
         is_text[picture.positions] = False
@@ -156,12 +192,17 @@ def plan_sample(
             (skipped_slots,) = slots.append(number, groups[2])
             summaries += slots.summarise(number, picture, image, skipped_slots)
         skipped.append((image, skipped_slots))
-        token_slot[picture.positions] = torch.cat([kept_slots, skipped_slots])[image.destination]
+        went_to = torch.cat([kept_slots, skipped_slots, torch.tensor([-1])])
+        token_slot[picture.positions] = went_to[image.destination]  # −1, dropped, reads the last one
+        if image.weight is not None:
+            given_weight[picture.positions] = image.weight
         reached = last + 1
     rest = text(reached, len(real))
     (token_slot[rest],) = slots.append(-1, (rest, Role.TEXT))
 
-    runs_ffn, runs_attention, in_cache = (torch.ones(num_layers, slots.length, dtype=torch.bool) for _ in range(3))
+    enters, runs_ffn, runs_attention, in_cache = (
+        torch.ones(num_layers, slots.length, dtype=torch.bool) for _ in range(4)
+    )
     for image, away in skipped:
         bypassing = away[:-1] if image.last_skipped_runs_ffn else away
         runs_ffn[_layers(image.layers, num_layers)[:, None], bypassing] = False
@@ -173,12 +214,24 @@ def plan_sample(
         slot_role=torch.cat(slots.role),
         slot_picture=torch.cat(slots.picture),
         token_slot=token_slot,
+        token_weight=_shares(given_weight, token_slot, slots.length),
+        enters=enters,
         runs_ffn=runs_ffn,
         runs_attention=runs_attention,
         in_cache=in_cache,
         summaries=tuple(summaries),
         pictures=tuple(picture.tiles for picture in pictures),
+        num_tokens=int(real.sum()),
     )
+
+
+def _shares(weight: Tensor, token_slot: Tensor, num_slots: int) -> Tensor:
+    """Every token's weight as a share of its slot's."""
+    has_slot = token_slot >= 0
+    sums = torch.zeros(num_slots).index_add(0, token_slot[has_slot], weight[has_slot])
+    shares = torch.zeros_like(weight)
+    shares[has_slot] = weight[has_slot] / sums[token_slot[has_slot]]
+    return shares
 
 
 class _Slots:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from skipcore.cache import Kept, KeptLayer, mask_over_stored, use_kept_layers
 from skipcore.errors import InputError
 from skipcore.families import Family, kinds_of
-from skipcore.layout import Layout
+from skipcore.layout import Layout, lay_out
+from skipcore.looking import LayerView
+from skipcore.plan import TokenPlan
+from skipcore.rows import LayerRows, move, rows_of_layers
 from skipcore.tiles import Kind, PlacedPicture, find_pictures
 
 if TYPE_CHECKING:
@@ -74,41 +77,99 @@ def _pictures(
     return [placed for placed in found for _ in range(repeats)]
 
 
-def prefill_arguments(
-    method: Method, family: Family, model: PreTrainedModel, layout: Layout, kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """The decoder's keyword arguments with the prompts laid out and a cache that stores what is kept."""
-    decoder, embeds = model.get_decoder(), kwargs["inputs_embeds"]
-    renumber = method.positions == "renumbered"
-    kwargs = dict(
-        kwargs,
-        inputs_embeds=layout.embed(embeds, method.summary),
-        position_ids=layout.positions(kwargs.get("position_ids"), renumber),
-        attention_mask=None,
-        skip_layout=layout,
-    )
-    kwargs |= family.follow(kwargs, layout)
-    if family.masks is not None:
-        kwargs["attention_mask"] = family.masks(model.config, layout, method.text_attends_skipped)
-    if _wants_cache(decoder, kwargs):
-        next_position = layout.num_slots if renumber else None
-        text_after = layout.text_after
-        kept = [
-            Kept(
-                slots,
-                embeds.shape[1],
-                layout.stored_real,
+class Prefill:
+    """A batch of prompts on its way through the decoder: plans, and the index tensors that follow from them.
+
+    The plans stand when the decoder begins. A method that decides within the decoder revises them at the door of the
+    layers it names, and the rows of the layers to come are built anew.
+
+    Attributes:
+        plans: of each sample, as revised so far.
+        layout: what goes into the decoder; on its device.
+    """
+
+    def __init__(self, method: Method, plans: list[TokenPlan], device: torch.device) -> None:
+        self.method = method
+        self.plans = plans
+        self._moved: dict[tuple[int, torch.device], Any] = {}
+        self._laid_out = lay_out(plans)
+        self.layout = self.layout_on(device)
+        self._rows = rows_of_layers(plans, method.text_attends_skipped)
+        self._kept: Callable[[LayerRows, int | None], Kept] | None = None
+        self._cache: DynamicCache | None = None
+        self._windows: list[int | None] = []
+        self.waiting = {layer for layer in method.decision_layers(len(self._rows)) if 0 <= layer < len(self._rows)}
+        """Layers at whose door the method has yet to decide."""
+
+    def layout_on(self, device: torch.device) -> Layout:
+        """The layout on a device."""
+        return move(self._laid_out, device, self._moved)
+
+    def rows(self, layer: int, device: torch.device) -> LayerRows:
+        """A layer's rows on a device."""
+        return move(self._rows[layer], device, self._moved)
+
+    def restore(self, hidden: Tensor, layer: int) -> Tensor:
+        """[batch, places, d] as a layer leaves them → [batch, prompt, d]: every token reads the slot it went to."""
+        slots = self._laid_out.length
+        place = None if hidden.shape[1] == slots else self.rows(layer, hidden.device).place
+        return self.layout_on(hidden.device).restore(hidden, place)
+
+    def same_slots(self, layer: int, other: int) -> bool:
+        """Whether the same slots enter two layers."""
+        return self._rows[layer].present is self._rows[other].present or all(
+            torch.equal(plan.enters[layer], plan.enters[other]) for plan in self.plans
+        )
+
+    def decide(self, layer: int, views: Sequence[LayerView]) -> None:
+        """Let the method revise every sample's plan from a layer on."""
+        self.waiting.discard(layer)
+        self.plans = [self.method.decide(layer, view, plan) for view, plan in zip(views, self.plans, strict=True)]
+        self._rows[layer:] = rows_of_layers(self.plans, self.method.text_attends_skipped)[layer:]
+        if self._cache is not None and self._kept is not None:
+            for number in range(layer, len(self._rows)):
+                self._cache.layers[number] = KeptLayer(self._kept(self._rows[number], self._windows[number]))
+
+    def arguments(self, family: Family, model: PreTrainedModel, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The decoder's keyword arguments with the prompts laid out and a cache that stores what is kept."""
+        decoder, embeds, layout = model.get_decoder(), kwargs["inputs_embeds"], self.layout
+        renumber = self.method.positions == "renumbered"
+        kwargs = dict(
+            kwargs,
+            inputs_embeds=layout.embed(embeds, self.method.summary),
+            position_ids=layout.positions(kwargs.get("position_ids"), renumber),
+            attention_mask=None,
+            skip_prefill=self,
+        )
+        kwargs |= family.follow(kwargs, layout)
+        if family.masks is not None:
+            kwargs["attention_mask"] = family.masks(model.config, layout, self.method.text_attends_skipped)
+        if not _wants_cache(decoder, kwargs):
+            return kwargs | {"use_cache": False}
+        self._windows = windows(decoder.config, len(self._rows))
+        self._kept = self._keeper(embeds.shape[1], layout.num_slots if renumber else None)
+        kept = [self._kept(rows, window) for rows, window in zip(self._rows, self._windows, strict=True)]
+        self._cache = use_kept_layers(kwargs.get("past_key_values"), kept)
+        return kwargs | {"past_key_values": self._cache}
+
+    def _keeper(self, prompt_length: int, next_position: Tensor | None) -> Callable[[LayerRows, int | None], Kept]:
+        """What a layer of some rows and a window keeps."""
+        source = self.layout.slot_source
+
+        def kept(rows: LayerRows, window: int | None) -> Kept:
+            rows = move(rows, source.device, self._moved)
+            positions = source if rows.present is None else source.gather(1, rows.present)
+            return Kept(
+                rows.kept,
+                prompt_length,
+                rows.stored_real,
                 next_position,
-                positions=None if window is None else layout.slot_source,
+                positions=None if window is None else positions,
                 window=window,
-                text_after=text_after,
+                text_after=self._laid_out.text_after,
             )
-            for slots, window in zip(layout.kept, windows(decoder.config, len(layout.kept)), strict=True)
-        ]
-        kwargs["past_key_values"] = use_kept_layers(kwargs.get("past_key_values"), kept)
-    else:
-        kwargs["use_cache"] = False
-    return kwargs
+
+        return kept
 
 
 def decode_arguments(
@@ -122,17 +183,31 @@ def decode_arguments(
     """
     layers: Sequence[KeptLayer] = cache.layers
     first = layers[0]
+    new = kwargs["inputs_embeds"].shape[1]
     embeds, positions = kwargs["inputs_embeds"], kwargs.get("position_ids")
     steps = torch.arange(embeds.shape[1], device=embeds.device)[None]
     if first.kept.next_position is not None:
         positions = first.kept.next_position.to(embeds.device) + first.decoded + steps
     elif positions is None:
         positions = steps + first.get_seq_length()
-    mask: Any = mask_over_stored(first, embeds.shape[1])
-    if family.masks is not None:  # one to each kind of layer
-        kinds = dict(zip(config.layer_types, layers, strict=True))
-        mask = {kind: mask_over_stored(layer, embeds.shape[1]) for kind, layer in kinds.items()}
-    return dict(kwargs, position_ids=positions, attention_mask=mask)
+    return dict(
+        kwargs,
+        position_ids=positions,
+        attention_mask=None if family.masks is None else dict.fromkeys(config.layer_types),
+        skip_decode_masks=_decode_masks(layers, new),
+    )
+
+
+def _decode_masks(layers: Sequence[KeptLayer], new: int) -> list[Tensor | None]:
+    """A mask over the stored keys for each layer; layers that stored the same share theirs."""
+    made: dict[tuple[int, int, int], Tensor | None] = {}
+    masks = []
+    for layer in layers:
+        key = id(layer.kept.real), id(layer.kept.positions), layer.stored_length
+        if key not in made:
+            made[key] = mask_over_stored(layer, new)
+        masks.append(made[key])
+    return masks
 
 
 def windows(config: PreTrainedConfig, num_layers: int) -> list[int | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skipcore.rows import LayerRows
+
 
 class UpdateRecorder:
     """Keeps ‖FFN output‖ / ‖residual‖ per token and layer of one prefill: scalars, never hidden states.
@@ -26,17 +28,20 @@ class UpdateRecorder:
         if len(self._updates) < self._num_layers:
             self._residual = _norms(states)
 
-    def after_ffn(self, output: Tensor, rows: Tensor | None) -> None:
-        """Take note of the FFN's output: [batch, slots, d], or [1, rows, d] for the flattened `rows` that ran it."""
+    def after_ffn(self, output: Tensor, layer: LayerRows | None) -> None:
+        """Take note of the FFN's output: [batch, slots, d], or of the rows that ran it [1, rows, d]."""
         if self._residual is None:
             return
         residual, self._residual = self._residual, None
-        if rows is None:
-            self._updates.append(_norms(output) / residual)
-            return
-        ratio = torch.full_like(residual, torch.nan).flatten()
-        ratio = ratio.index_copy(0, rows, _norms(output[0]) / residual.flatten().index_select(0, rows))
-        self._updates.append(ratio.view_as(residual))
+        if layer is None or layer.ffn is None:
+            ratio = _norms(output) / residual
+        else:
+            ratio = torch.full_like(residual, torch.nan).flatten()
+            ratio = ratio.index_copy(0, layer.ffn, _norms(output[0]) / residual.flatten().index_select(0, layer.ffn))
+            ratio = ratio.view_as(residual)
+        if layer is not None and layer.place is not None and layer.enters is not None:
+            ratio = ratio.gather(1, layer.place).masked_fill(~layer.enters, torch.nan)
+        self._updates.append(ratio)
 
     def updates(self) -> Tensor | None:
         """[batch, layers, slots] on the CPU, NaN where no FFN ran; None if nothing was recorded."""

@@ -26,9 +26,8 @@ from skipcore.cache import KeptLayer, storage_bytes, stored_tokens
 from skipcore.errors import InputError
 from skipcore.families import PIXELS, decoder_layers, family_of, kinds_of
 from skipcore.hardware import input_device
-from skipcore.layout import lay_out
 from skipcore.plan import TokenPlan, plan_batch
-from skipcore.prefill import Prompts, decode_arguments, prefill_arguments, read_prompts
+from skipcore.prefill import Prefill, Prompts, decode_arguments, read_prompts
 from skipcore.recorder import UpdateRecorder
 from skipcore.sublayers import SubLayers
 from skipcore.trace import Trace, trace_of
@@ -61,7 +60,7 @@ class Session:
         self._family = family_of(model.config)
         self._decoder: PreTrainedModel = model.get_decoder()
         self._num_layers = len(decoder_layers(model))
-        self._sublayers = SubLayers(self._family, decoder_layers(model))
+        self._sublayers = SubLayers(self._family, decoder_layers(model), self._logits)
         self._handles: list[RemovableHandle] = []
         self._own_attention: str | None = None
         self._inputs: dict[str, Any] = {}
@@ -69,6 +68,7 @@ class Session:
         self._encodes = False
         self._prompts: Prompts | None = None
         self._plans: list[TokenPlan] = []
+        self._running: Prefill | None = None  # while the decoder runs
         self._cache_sizes: tuple[Tensor, Tensor] | None = None
         self._traces: tuple[Trace, ...] | None = None
 
@@ -92,7 +92,7 @@ class Session:
             handle.remove()
         self._handles.clear()
         self._attend_by(self._own_attention)
-        self._inputs, self._encoded = {}, {}
+        self._inputs, self._encoded, self._running = {}, {}, None
         self._sublayers.forget()
         for name in self._encoders:
             vars(self.model.base_model).pop(name, None)
@@ -158,7 +158,7 @@ class Session:
         inputs, self._inputs = self._inputs, {}  # they hold pictures: let them go
         ids, cache = inputs.get("input_ids"), kwargs.get("past_key_values")
         if cache is None or cache.get_seq_length() == 0:
-            return args, self._prefill(kwargs, inputs)
+            return args, self._begin(kwargs, inputs)
         if ids is not None and ids.shape[1] > 1 and bool(kinds_of(self.model.config, ids).any()):
             raise InputError(
                 "In a session every picture must be in the first prefill, whole: start with an empty cache, "
@@ -170,7 +170,7 @@ class Session:
         self._attend_by(SKIPPING_ATTENTION)
         return args, decode_arguments(self._family, self._decoder.config, cache, kwargs)
 
-    def _prefill(self, kwargs: dict, inputs: dict[str, Any]) -> dict:
+    def _begin(self, kwargs: dict, inputs: dict[str, Any]) -> dict:
         encoded, self._encoded = self._encoded, {}
         given = encoded | {name: value for name, value in inputs.items() if value is not None}
         self._prompts = prompts = read_prompts(self._family, self.model.config, given)
@@ -178,12 +178,13 @@ class Session:
         self._plans = plan_batch(self.method.plan, embeds, prompts.real, prompts.pictures, self._num_layers)
         self._traces = self._cache_sizes = None
         self._sublayers.recorder = UpdateRecorder(self._num_layers) if self.record else None
-        if self._unchanged:
+        self._sublayers.count(True)
+        if self._unchanged and not (prompts.visual.any() and self.method.decision_layers(self._num_layers)):
             self._attend_by(self._own_attention)
             return kwargs
         self._attend_by(SKIPPING_ATTENTION)
-        layout = lay_out(self._plans, self.method.text_attends_skipped, embeds.device)
-        return prefill_arguments(self.method, self._family, self.model, layout, kwargs)
+        self._running = Prefill(self.method, self._plans, embeds.device)
+        return self._running.arguments(self._family, self.model, kwargs)
 
     @property
     def _unchanged(self) -> bool:
@@ -198,15 +199,20 @@ class Session:
                 torch.tensor([stored_tokens(cache, layer) for layer in layers]),
                 torch.tensor([storage_bytes(cache, layer) for layer in layers]),
             )
-        layout = kwargs.get("skip_layout")
-        if layout is not None:
-            layout = layout.to(output.last_hidden_state.device)
-            output.last_hidden_state = layout.restore(output.last_hidden_state)
-            if output.hidden_states is not None:
+        self._sublayers.count(False)
+        if (prefill := self._running) is not None:
+            self._running, self._plans = None, prefill.plans
+            last = self._num_layers - 1
+            output.last_hidden_state = prefill.restore(output.last_hidden_state, last)
+            if output.hidden_states is not None:  # what entered each layer, and the output of the last
                 output.hidden_states = tuple(
-                    layout.to(states.device).restore(states) for states in output.hidden_states
+                    prefill.restore(states, max(0, number - 1)) for number, states in enumerate(output.hidden_states)
                 )
         return output
+
+    def _logits(self, states: Tensor) -> Tensor:
+        """Hidden states [k, d] through the decoder's norm and the model's head."""
+        return self.model.get_output_embeddings()(self._decoder.norm(states))
 
     def _attend_by(self, implementation: str | None) -> None:
         config = self._decoder.config
@@ -242,7 +248,8 @@ class Session:
             # A padded batch's storage holds padding too; a sample is charged for its own tokens.
             tokens = torch.minimum(stored, plan.in_cache.sum(dim=1))
             size = of_batch * tokens // (stored * len(self._plans))
-        return trace_of(plan, prompts.visual[sample], updates, tokens, size)
+        counts = torch.tensor(self._sublayers.counts) if len(self._plans) == 1 else None
+        return trace_of(plan, prompts.visual[sample], updates, counts, tokens, size)
 
     @property
     def trace(self) -> Trace:

@@ -1,31 +1,47 @@
-"""Seam 2: only the rows that run a sub-layer reach it. Skipped rows get zero; the residual does the rest."""
+"""Seam 2: only the rows that enter a layer, or run one of its sub-layers, reach it. The residual does the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from skipcore.families import Family
-from skipcore.layout import Layout
+from skipcore.looking import LayerView, Look, Observation
+from skipcore.prefill import Prefill
 from skipcore.recorder import UpdateRecorder
+from skipcore.rows import LayerRows, move
 
 
 class SubLayers:
-    """Hooks on every layer's FFN, and on the query and output projections of its attention.
+    """Hooks on every decoder layer, on its FFN, and on the query and output projections of its attention.
 
     Rows that skip the FFN skip the norm that feeds it, too. Rows that skip the attention still give keys and values.
+    Rows that do not enter a layer are gone from its sequence, and from those of the layers to come; where the model
+    adds something to all tokens between layers, they are put back after each layer.
 
     Attributes:
         recorder: takes note of every FFN update; None: nothing is recorded.
+        counts: of every layer of the last prefill, the rows that entered it, that attended and that ran the FFN:
+            counted off the tensors that reached them, padding included.
     """
 
-    def __init__(self, family: Family, layers: nn.ModuleList) -> None:
+    def __init__(self, family: Family, layers: nn.ModuleList, logits: Callable[[Tensor], Tensor]) -> None:
         self._family = family
         self._layers = layers
-        self._layout: Layout | None = None  # of the layer that runs, on its device; None where it runs as it is
-        self._given: Layout | None = None  # the same as the decoder was given it
+        self._logits = logits
+        self._rows: LayerRows | None = None  # of the layer that runs, on its device; None where it runs as it is
+        self._batch = 0
+        self._stream: Tensor | None = None  # what entered the layer, gone rows included, where they are put back
+        self._places: dict[int, tuple[Tensor, Tensor]] = {}  # position embeddings of a layer's rows, by the whole ones
+        self._before: Tensor | None = None  # what entered the layer, for its update
+        self._observation: Observation | None = None
+        self._updates: Tensor | None = None
+        self._counting = False
+        self.counts: list[list[int]] = []
         self.recorder: UpdateRecorder | None = None
 
     def install(self) -> list[RemovableHandle]:
@@ -35,65 +51,175 @@ class SubLayers:
             attention, ffn = layer.get_submodule("self_attn"), layer.get_submodule("mlp")
             norm = layer.get_submodule(self._family.ffn_norm)
             handles += [
-                attention.register_forward_pre_hook(self._see_layout, with_kwargs=True),
-                norm.register_forward_pre_hook(self._before_ffn(index)),
-                ffn.register_forward_hook(self._after_ffn(index)),
+                layer.register_forward_pre_hook(self._enter(index), with_kwargs=True),
+                layer.register_forward_hook(self._leave(index), with_kwargs=True),
+                attention.register_forward_pre_hook(self._see_rows, with_kwargs=True),
+                norm.register_forward_pre_hook(self._before_ffn),
+                ffn.register_forward_hook(self._after_ffn),
             ]
             for projection in projections_of_queries(attention):
                 handles += [
-                    projection.register_forward_pre_hook(self._before_projection(index)),
-                    projection.register_forward_hook(self._after_projection(index)),
+                    projection.register_forward_pre_hook(self._before_projection),
+                    projection.register_forward_hook(self._after_projection),
                 ]
         return handles
 
     def forget(self) -> None:
-        """Let go of the last layout's tensors."""
-        self._layout = self._given = None
+        """Let go of the last prefill's tensors."""
+        self._rows = self._stream = self._before = self._observation = self._updates = None
+        self._places.clear()
 
-    def _see_layout(self, attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-        """Attention is given the layout, and runs before the FFN: also where a checkpointed layer runs again."""
-        layout: Layout | None = kwargs.get("skip_layout")
-        if layout is None:
-            self._layout = None
-            return None
-        states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-        if self._layout is None or self._given is not layout or self._layout.role.device != states.device:
-            self._given, self._layout = layout, layout.to(states.device)  # the next layer may be on another device
-        return args, kwargs | {"skip_layout": self._layout}
+    def count(self, counting: bool) -> None:
+        """Begin to count the rows of a prefill, or stop."""
+        self._counting = counting
+        if counting:
+            self.counts = []
 
-    def _before_ffn(self, layer: int) -> Callable:
-        def hook(norm: nn.Module, args: tuple) -> tuple | None:
-            if self.recorder is not None:
-                self.recorder.before_ffn(args[0])
-            rows = None if self._layout is None else self._layout.ffn_rows[layer]
-            return None if rows is None else (_gather(args[0], rows),)
+    # Around a layer
 
-        return hook
-
-    def _after_ffn(self, layer: int) -> Callable:
-        def hook(ffn: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
-            rows = None if self._layout is None else self._layout.ffn_rows[layer]
-            if self.recorder is not None:
-                self.recorder.after_ffn(update, rows)
-            return None if self._layout is None or rows is None else _scatter(update, rows, self._layout)
-
-        return hook
-
-    def _before_projection(self, layer: int) -> Callable:
-        def hook(projection: nn.Module, args: tuple) -> tuple | None:
-            queries = None if self._layout is None else self._layout.queries[layer]
-            return None if queries is None else (_gather(args[0], queries.rows),)
-
-        return hook
-
-    def _after_projection(self, layer: int) -> Callable:
-        def hook(projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
-            queries = None if self._layout is None else self._layout.queries[layer]
-            if self._layout is None or queries is None:
+    def _enter(self, index: int) -> Callable:
+        def hook(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            prefill: Prefill | None = kwargs.get("skip_prefill")
+            if prefill is None:
                 return None
-            return _scatter(output, queries.rows, self._layout)
+            states = args[0] if args else kwargs["hidden_states"]
+            before = max(index - 1, 0)  # the layer whose rows the states are
+            if index in prefill.waiting:
+                prefill.decide(index, self._views(prefill, index, before, layer, states, kwargs))
+            rows = prefill.rows(index, states.device)
+            if self._family.adds_between_layers:
+                self._stream = states
+                states = states if rows.present is None else _at(states, rows.present)
+            elif rows.present is not None and not (index and prefill.same_slots(index, before)):
+                earlier = prefill.rows(before, states.device).place if index else None
+                states = _at(states, rows.present if earlier is None else earlier.gather(1, rows.present))
+            given = self._arguments(rows, kwargs)
+            if index + 1 in prefill.waiting and prefill.method.looks:
+                given["skip_observation"] = self._observation = Observation(prefill.method.looks)
+                self._before = states if Look.UPDATES in prefill.method.looks else None
+            if args:
+                return (states, *args[1:]), given
+            return args, given | {"hidden_states": states}
 
         return hook
+
+    def _leave(self, index: int) -> Callable:
+        def hook(layer: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> Tensor | None:
+            if (prefill := kwargs.get("skip_prefill")) is None:
+                return None
+            if self._before is not None:
+                self._updates = torch.linalg.vector_norm((output - self._before).detach(), dim=-1, dtype=torch.float32)
+                self._before = None
+            if self._stream is None:
+                return None
+            stream, self._stream = self._stream, None
+            rows = prefill.rows(index, output.device)
+            if rows.enters is None or rows.place is None:
+                return output
+            return torch.where(rows.enters[:, :, None], _at(output, rows.place), stream.to(output.device))
+
+        return hook
+
+    def _arguments(self, rows: LayerRows, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What a layer is given beside its states, for the rows that enter it."""
+        given = kwargs | {"skip_rows": rows}
+        if rows.present is None:
+            return given
+        given["position_embeddings"] = self._at_places(kwargs["position_embeddings"], rows.present)
+        if (mask := kwargs.get("attention_mask")) is not None:
+            columns = rows.present[:, None, None, :].expand(-1, 1, mask.shape[2], -1)
+            mask = mask.gather(3, columns)
+            given["attention_mask"] = mask.gather(2, rows.present[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
+        return given
+
+    def _at_places(self, embeddings: tuple[Tensor, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [batch or 1, slots, head_dim] of the slots that are present; layers share them."""
+        key = hash((id(embeddings[0]), id(present)))
+        if key not in self._places:
+            batch = len(present)
+            self._places[key] = tuple(_at(each.expand(batch, -1, -1), present) for each in embeddings)  # type: ignore
+        return self._places[key]
+
+    def _views(
+        self, prefill: Prefill, index: int, before: int, layer: nn.Module, states: Tensor, kwargs: dict
+    ) -> list[LayerView]:
+        """What every sample's plan is decided by."""
+        rows = prefill.rows(before, states.device)
+        if self._family.adds_between_layers and rows.present is not None:
+            states = _at(states, rows.present)
+        seen, updates, self._observation, self._updates = self._observation, self._updates, None, None
+        if Look.ATTENTION_AHEAD in prefill.method.looks:
+            seen = self._look_ahead(prefill, rows, layer, states, kwargs)
+        views = []
+        for sample, plan in enumerate(prefill.plans):
+            slots = plan.enters[before].nonzero().flatten()
+            here = slice(len(slots))
+
+            def of_sample(values: Tensor | None, sample: int = sample, here: slice = here) -> Tensor | None:
+                return None if values is None else values[sample, here]
+
+            views.append(
+                LayerView(
+                    slots=slots,
+                    states=states[sample, here].detach(),
+                    attention=of_sample(None if seen is None else seen.attention),
+                    key_norms=of_sample(None if seen is None else seen.key_norms),
+                    updates=of_sample(updates),
+                    logits=self._logits,
+                )
+            )
+        return views
+
+    def _look_ahead(
+        self, prefill: Prefill, rows: LayerRows, layer: nn.Module, states: Tensor, kwargs: dict
+    ) -> Observation:
+        """Run the layer's attention with the last tokens' rows alone, and forget its output."""
+        observation = Observation(prefill.method.looks)
+        given = self._arguments(rows.only_last(), kwargs)
+        given |= {"skip_observation": observation, "past_key_values": None, "use_cache": False}
+        counting, self._counting = self._counting, False
+        layer.get_submodule("self_attn")(hidden_states=layer.get_submodule("input_layernorm")(states), **given)
+        self._counting = counting
+        return observation
+
+    # Around its sub-layers
+
+    def _see_rows(self, attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """Attention is given the rows, and runs before the FFN: also where a checkpointed layer runs again."""
+        self._rows = rows = kwargs.get("skip_rows")
+        states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        if self._counting:
+            self.counts.append([states.shape[0] * states.shape[1]] * 2)
+        if rows is None or rows.role.device == states.device:
+            return None
+        self._rows = move(rows, states.device, {})  # accelerate has moved the states to the layer's device
+        return args, kwargs | {"skip_rows": self._rows}
+
+    def _before_ffn(self, norm: nn.Module, args: tuple) -> tuple | None:
+        if self.recorder is not None:
+            self.recorder.before_ffn(args[0])
+        rows = None if self._rows is None else self._rows.ffn
+        return None if rows is None else (_gather(args[0], rows),)
+
+    def _after_ffn(self, ffn: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
+        rows = None if self._rows is None else self._rows.ffn
+        if self.recorder is not None:
+            self.recorder.after_ffn(update, self._rows)
+        if self._counting:
+            self.counts[-1].append(args[0].shape[0] * args[0].shape[1])
+        return None if self._rows is None or rows is None else _scatter(update, rows, self._rows)
+
+    def _before_projection(self, projection: nn.Module, args: tuple) -> tuple | None:
+        queries = None if self._rows is None else self._rows.queries
+        return None if queries is None else (_gather(args[0], queries.rows),)
+
+    def _after_projection(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        queries = None if self._rows is None else self._rows.queries
+        if self._rows is None or queries is None:
+            return None
+        if self._counting:
+            self.counts[-1][1] = args[0].shape[1]
+        return _scatter(output, queries.rows, self._rows)
 
 
 def projections_of_queries(attention: nn.Module) -> list[nn.Module]:
@@ -102,13 +228,20 @@ def projections_of_queries(attention: nn.Module) -> list[nn.Module]:
     return [attention.get_submodule(name) for name in names] if all(hasattr(attention, name) for name in names) else []
 
 
+def _at(states: Tensor, places: Tensor) -> Tensor:
+    """[batch, length, d] at `places` [batch, chosen]."""
+    if len(places) == 1:
+        return states.index_select(1, places[0])
+    return states.gather(1, places[:, :, None].expand(-1, -1, states.shape[2]))
+
+
 def _gather(states: Tensor, rows: Tensor) -> Tensor:
     """[batch, length, d] → [1, rows, d]."""
     return states.flatten(0, 1).index_select(0, rows)[None]
 
 
-def _scatter(states: Tensor, rows: Tensor, layout: Layout) -> Tensor:
+def _scatter(states: Tensor, rows: Tensor, layer: LayerRows) -> Tensor:
     """[1, rows, d] → [batch, length, d], zero elsewhere."""
-    batch = len(layout.slot_source)
-    everywhere = states.new_zeros(batch * layout.length, states.shape[-1]).index_copy(0, rows, states[0])
-    return everywhere.unflatten(0, (batch, layout.length))
+    batch = len(layer.role)
+    everywhere = states.new_zeros(batch * layer.length, states.shape[-1]).index_copy(0, rows, states[0])
+    return everywhere.unflatten(0, (batch, layer.length))

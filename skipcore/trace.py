@@ -19,15 +19,18 @@ class Trace:
     Attributes:
         image_grid: (rows, columns) of each tile; Σ rows · columns = N. Most families show a picture as one tile.
         tiles: how many tiles each picture has.
-        token_slot: [N] slot each original visual token went to.
-        role: [N] int8, `Role.RETAINED` or `Role.SKIPPED`: the role of the slot the token went to.
+        token_slot: [N] slot each original visual token went to; −1: it was dropped before the decoder.
+        role: [N] int8, `Role.RETAINED` or `Role.SKIPPED`, the role of the slot the token went to; or `Role.DROPPED`.
         slot_role: [slots] int8, a `Role` each.
         slot_place: [slots] the token of the prompt in whose place the slot stands.
         slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries.
+        entered: [layers, slots] bool: the slot was there in the layer, and gave a key and a value.
         ran_ffn: [layers, slots] bool.
-        ran_attention: [layers, slots] bool: the slot attended; if not, it still gave a key and a value.
+        ran_attention: [layers, slots] bool: the slot attended.
         in_cache: [layers, slots] bool: the slot's key and value stay in the KV cache after prefill.
         ffn_update: [layers, slots] ‖FFN output‖ / ‖residual‖, NaN where no FFN ran; None unless recorded.
+        counts: [layers, 3] rows that entered the layer, that attended, and that ran the FFN, counted off the tensors
+            that reached them in the running model; None for a batch of several samples, whose rows run together.
         kv_tokens: [layers] tokens in the KV cache after prefill; None where the run used no cache.
         kv_bytes: [layers] bytes their keys and values occupy; None where the run used no cache.
     """
@@ -39,10 +42,12 @@ class Trace:
     slot_role: Tensor
     slot_place: Tensor
     slot_token: Tensor
+    entered: Tensor
     ran_ffn: Tensor
     ran_attention: Tensor
     in_cache: Tensor
     ffn_update: Tensor | None
+    counts: Tensor | None
     kv_tokens: Tensor | None
     kv_bytes: Tensor | None
 
@@ -55,17 +60,29 @@ class Trace:
     @property
     def merged(self) -> Tensor:
         """[N] bool: the token was merged into another one."""
-        return self.slot_token[self.token_slot] != torch.arange(len(self.token_slot))
+        moved = self.slot_token[self.token_slot] != torch.arange(len(self.token_slot))
+        return moved & (self.token_slot >= 0)
+
+    def of_tokens(self, of_slots: Tensor, otherwise: float | bool) -> Tensor:
+        """[…, slots] → […, N]: every visual token reads its slot; dropped ones read `otherwise`."""
+        return torch.where(self.token_slot >= 0, of_slots[..., self.token_slot], otherwise)
 
     def token_update(self, layer: int) -> Tensor | None:
-        """[N] FFN update of each original visual token's slot in a layer (NaN where skipped)."""
-        return None if self.ffn_update is None else self.ffn_update[layer, self.token_slot]
+        """[N] FFN update of each original visual token's slot in a layer (NaN where none ran)."""
+        return None if self.ffn_update is None else self.of_tokens(self.ffn_update[layer], torch.nan)
+
+    @property
+    def visual_tokens(self) -> float:
+        """Visual tokens that enter a layer, the mean over the layers: summaries are not among them."""
+        is_visual = (self.slot_role == Role.RETAINED) | (self.slot_role == Role.SKIPPED)
+        return float((self.entered & is_visual).sum(dim=1).double().mean())
 
 
 def trace_of(
     plan: TokenPlan,
     visual: Tensor,
     ffn_update: Tensor | None,
+    counts: Tensor | None,
     kv_tokens: Tensor | None,
     kv_bytes: Tensor | None,
 ) -> Trace:
@@ -74,23 +91,25 @@ def trace_of(
     Args:
         visual: [prompt] bool, True where a visual token stands.
         ffn_update: [layers, slots or more]: padding slots are cut off.
+        counts: [layers, 3].
     """
     token_slot = plan.token_slot[visual]
     number = torch.full((len(visual),), -1)
     number[visual] = torch.arange(len(token_slot))
-    stands_for = (plan.slot_role == Role.RETAINED) | (plan.slot_role == Role.SKIPPED)
     return Trace(
         image_grid=tuple(tile.grid for tiles in plan.pictures for tile in tiles),
         tiles=tuple(len(tiles) for tiles in plan.pictures),
         token_slot=token_slot,
-        role=plan.slot_role[token_slot],
+        role=torch.where(token_slot >= 0, plan.slot_role[token_slot], int(Role.DROPPED)).to(torch.int8),
         slot_role=plan.slot_role,
         slot_place=plan.slot_source,
-        slot_token=torch.where(stands_for, number[plan.slot_source], -1),
+        slot_token=torch.where(plan.is_visual, number[plan.slot_source], -1),
+        entered=plan.enters,
         ran_ffn=plan.runs_ffn,
         ran_attention=plan.runs_attention,
         in_cache=plan.in_cache,
         ffn_update=None if ffn_update is None else ffn_update[:, : len(plan.slot_role)],
+        counts=counts,
         kv_tokens=kv_tokens,
         kv_bytes=kv_bytes,
     )

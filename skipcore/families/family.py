@@ -58,6 +58,7 @@ class Family:
         ffn_norm: the norm in each layer that feeds the `mlp`.
         masks: for models that are not plainly causal, the prefill's masks from the config, the layout and whether text
             attends to skipped tokens; None: plainly causal.
+        adds_between_layers: whether something is added to all hidden states between layers, so that they must be there.
         follow: what else goes with the tokens: the decoder's keyword arguments that must be laid out anew.
         extra: the package beyond torchvision that its processor needs.
     """
@@ -71,6 +72,7 @@ class Family:
     remembers: tuple[str, ...] = ()
     ffn_norm: str = "post_attention_layernorm"
     masks: Callable[[PreTrainedConfig, Layout, bool], dict[str, Tensor]] | None = None
+    adds_between_layers: bool = False
     follow: Callable[[dict[str, Any], Layout], dict[str, Any]] = follows_nothing
     extra: str | None = None
 

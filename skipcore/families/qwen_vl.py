@@ -37,4 +37,10 @@ def _deepstack(kwargs: dict[str, Any], layout: Layout) -> dict[str, Any]:
 
 QWEN2_VL = Family(name="Qwen2-VL", model_types=("qwen2_vl",), pictures=_pictures, remembers=("rope_deltas",))
 QWEN2_5_VL = replace(QWEN2_VL, name="Qwen2.5-VL", model_types=("qwen2_5_vl",))
-QWEN3_VL = replace(QWEN2_VL, name="Qwen3-VL", model_types=("qwen3_vl", "qwen3_vl_moe"), follow=_deepstack)
+QWEN3_VL = replace(
+    QWEN2_VL,
+    name="Qwen3-VL",
+    model_types=("qwen3_vl", "qwen3_vl_moe"),
+    adds_between_layers=True,
+    follow=_deepstack,
+)

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import fields
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, cast
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from skipcore.plan import ImagePlan, VisualTokens
+from skipcore.looking import LayerView, Look
+from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
 from skipcore.session import Session
 from skipcore.summary import AdaptiveSummary
+from skipcore.trace import Trace
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """What the cost of choosing tokens depends on.
+
+    Attributes:
+        layers, width, heads, key_value_heads, head_width, vocabulary: of the decoder.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    key_value_heads: int
+    head_width: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> DecoderShape:
+        """Read off a decoder's config."""
+        head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            head_width,
+            config.vocab_size,
+        )
 
 
 class Method(ABC):
@@ -39,6 +71,21 @@ class Method(ABC):
     @abstractmethod
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Decide what happens to each visual token of one picture."""
+
+    looks: ClassVar[frozenset[Look]] = frozenset()
+    """What the method asks to see when it decides within the decoder."""
+
+    def decision_layers(self, num_layers: int) -> Collection[int]:
+        """The layers at whose door the method decides again, 0 … num_layers − 1; none for most."""
+        return ()
+
+    def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
+        """Revise one sample's plan at the door of a layer, for this layer and those to come."""
+        return plan
+
+    def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
+        """FLOPs of the matrix products by which tokens of one prompt are chosen and merged, as torch counts them."""
+        return 0
 
     def __call__(self, model: PreTrainedModel, record: bool = False) -> Session:
         """A session of this method on `model`, to be used in a `with` statement.

@@ -11,10 +11,11 @@ import torch
 
 from skipcore.errors import InputError
 from skipcore.merge import MergeOrder, merge_tokens
-from skipcore.methods.method import Method
+from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.retain import RETAIN_RULES
-from skipcore.plan import ImagePlan, VisualTokens
+from skipcore.plan import ImagePlan, Role, VisualTokens
 from skipcore.summary import AdaptiveSummary
+from skipcore.trace import Trace
 
 Count = int | float
 
@@ -162,6 +163,22 @@ class SkipVision(Method):
             attention_layers=tuple(self.attention_layers),
             skip_kv=self.skip_kv,
         )
+
+    def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
+        """2std for merging s sources into t destinations (paper, token merge, step 3), and 2d for each token that a
+        trained summary pools."""
+        flops, first = 0, 0
+        for count in trace.picture_tokens:
+            tokens = slice(first, first + count)
+            first += count
+            skipped = trace.role[tokens] == Role.SKIPPED
+            destinations = int((skipped & ~trace.merged[tokens]).sum())
+            flops += 2 * (int(skipped.sum()) - destinations) * destinations * decoder.width
+            if self.summary is not None and destinations:
+                retained = int((trace.role[tokens] == Role.RETAINED).sum())
+                pooled = retained - min(self.summary_start, max(retained - 1, 0)) + destinations
+                flops += 2 * pooled * decoder.width
+        return flops
 
 
 def _resolve(count: Count, num_tokens: int) -> int:
