@@ -263,6 +263,36 @@ def gemma3() -> tuple[Any, Any]:
     return transformers.Gemma3ForConditionalGeneration(config), processor
 
 
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 128.0,
+    "original_max_position_embeddings": 32,  # so low that queries are scaled by their positions
+    "llama_4_scaling_beta": 0.1,
+}
+
+
+def mistral3(text: type[transformers.PreTrainedConfig], **options: Any) -> Callable[[], tuple[Any, Any]]:
+    def build() -> tuple[Any, Any]:
+        config = transformers.Mistral3Config(
+            vision_config=transformers.PixtralVisionConfig(**dict(SIGLIP, image_size=64)),
+            text_config=text(**TEXT, head_dim=8, sliding_window=None, **options),
+            image_token_index=IMAGE,
+        )
+        processor = transformers.PixtralProcessor(
+            image_processor=transformers.PixtralImageProcessor(size={"longest_edge": 64}, patch_size=4),
+            tokenizer=tokenizer(),
+            patch_size=4,
+            spatial_merge_size=2,
+            image_token="<image>",
+            image_break_token="<start>",
+            image_end_token="<end>",
+        )
+        return transformers.Mistral3ForConditionalGeneration(config), processor
+
+    return build
+
+
 BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "LLaVA": llava,
     "LLaVA-NeXT": llava_next,
@@ -275,6 +305,8 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "Idefics3": idefics3,
     "InternVL": internvl,
     "Gemma 3": gemma3,
+    "Mistral 3": mistral3(transformers.MistralConfig),
+    "Ministral 3": mistral3(transformers.Ministral3Config, rope_parameters=YARN),
 }
 
 
