@@ -37,14 +37,14 @@ SIGLIP = {
 }
 
 
-def tokenizer(**special: str) -> transformers.PreTrainedTokenizerFast:
-    """Bytes and the special tokens of every family."""
+def tokenizer(*further: str, **special: str) -> transformers.PreTrainedTokenizerFast:
+    """Bytes, the special tokens of every family, and further ones that a processor asks for by name."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*TOKENS, *alphabet])}
+    vocabulary = {token: number for number, token in enumerate([*TOKENS, *alphabet, *further])}
     bpe = Tokenizer(models.BPE(vocabulary, []))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    bpe.add_special_tokens(list(TOKENS))
+    bpe.add_special_tokens([*TOKENS, *further])
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<pad>",
@@ -293,6 +293,28 @@ def mistral3(text: type[transformers.PreTrainedConfig], **options: Any) -> Calla
     return build
 
 
+GLM_ROPE = dict(MROPE, partial_rotary_factor=1.0)
+GLM_TOKENS = "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"
+
+
+def glm4v(name: str, processors: str = "Glm4v", **text: Any) -> Callable[[], tuple[Any, Any]]:
+    def build() -> tuple[Any, Any]:
+        seeing = {"depth": 2, "num_heads": HEADS, "hidden_size": WIDTH, "intermediate_size": FFN}
+        seeing |= {"out_hidden_size": WIDTH, "image_size": 32, "patch_size": 4}
+        text_config = TEXT | text | {"vocab_size": VOCABULARY + len(GLM_TOKENS), "rope_parameters": GLM_ROPE}
+        config = getattr(transformers, f"{name}Config")(
+            text_config=text_config, vision_config=seeing, image_token_id=IMAGE, video_token_id=VIDEO
+        )
+        processor = getattr(transformers, f"{processors}Processor")(
+            image_processor=getattr(transformers, f"{processors}ImageProcessor")(**PIXELS),
+            tokenizer=tokenizer(*GLM_TOKENS, image_token="<image>", video_token="<video>"),
+            video_processor=getattr(transformers, f"{processors}VideoProcessor")(**PIXELS),
+        )
+        return getattr(transformers, f"{name}ForConditionalGeneration")(config), processor
+
+    return build
+
+
 BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "LLaVA": llava,
     "LLaVA-NeXT": llava_next,
@@ -307,6 +329,9 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "Gemma 3": gemma3,
     "Mistral 3": mistral3(transformers.MistralConfig),
     "Ministral 3": mistral3(transformers.Ministral3Config, rope_parameters=YARN),
+    "GLM-4.1V": glm4v("Glm4v"),
+    "GLM-4.5V": glm4v("Glm4vMoe", n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, head_dim=8),
+    "GLM-4.6V": glm4v("Glm46V", "Glm46V"),
 }
 
 

@@ -35,6 +35,7 @@ class Takes:
 
 
 QWEN = Takes((2,), "<start><video><end>", other_lengths=True)
+GLM = Takes((2,), "<|begin_of_video|><video><|end_of_video|>", other_lengths=True, pictures=False)
 VIDEOS = {
     "Qwen2-VL": QWEN,
     "Qwen2.5-VL": QWEN,
@@ -43,6 +44,9 @@ VIDEOS = {
     "LLaVA-OneVision": Takes((4,)),
     "InternVL": Takes((1, 1, 1, 1)),
     "SmolVLM": Takes((1, 1, 1, 1), pictures=False),
+    "GLM-4.1V": GLM,
+    "GLM-4.5V": GLM,
+    "GLM-4.6V": GLM,
 }
 
 
