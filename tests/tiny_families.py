@@ -8,18 +8,15 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tiny_tokenizer import END, IMAGE, SPECIAL, START, VIDEO, VOCABULARY, tokenizer
 
 from skipcore import Vlm
 from skipcore.families import family_of
 
 WIDTH, HEADS, LAYERS, FFN = 32, 4, 3, 48
-TOKENS = (
-    "<pad>", "<s>", "</s>", "<image>", "<video>", "<start>", "<end>", "<fake_token_around_image>", "<global-img>",
-    "<end_of_utterance>",
-    *(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),
-)  # fmt: skip
 TEXT = {
+    "vocab_size": VOCABULARY,
+    **{f"{name}_token_id": number for name, number in SPECIAL.items()},
     "hidden_size": WIDTH,
     "intermediate_size": FFN,
     "num_hidden_layers": LAYERS,
@@ -35,30 +32,6 @@ SIGLIP = {
     "image_size": 32,
     "patch_size": 4,
 }
-
-
-def tokenizer(*further: str, **special: str) -> transformers.PreTrainedTokenizerFast:
-    """Bytes, the special tokens of every family, and further ones that a processor asks for by name."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*TOKENS, *alphabet, *further])}
-    bpe = Tokenizer(models.BPE(vocabulary, []))
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    bpe.add_special_tokens([*TOKENS, *further])
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        padding_side="left",
-        extra_special_tokens=special,
-    )
-
-
-VOCABULARY = len(TOKENS) + 256
-SPECIAL = {name: TOKENS.index(token) for name, token in (("pad", "<pad>"), ("bos", "<s>"), ("eos", "</s>"))}
-TEXT |= {"vocab_size": VOCABULARY, **{f"{name}_token_id": number for name, number in SPECIAL.items()}}
-IMAGE, VIDEO, START, END = (TOKENS.index(token) for token in ("<image>", "<video>", "<start>", "<end>"))
 
 
 def llava() -> tuple[Any, Any]:
