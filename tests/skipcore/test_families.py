@@ -27,11 +27,6 @@ def method(request: pytest.FixtureRequest) -> Method:
     return METHODS[request.param]
 
 
-def sizes(vlm: Vlm) -> list[int]:
-    """Visual tokens of each tile."""
-    return [rows * columns for rows, columns in (tile.grid for tile in vlm.prepare(noise_picture(0), "?").tiles[0])]
-
-
 # Law 1: keep-all
 
 
@@ -44,6 +39,15 @@ def test_keeping_everything_is_bit_identical_to_dense(vlm: Vlm, keep_all: Method
     assert session.trace.image_grid == tuple(tile.grid for tile in prepared.tiles[0])
     assert session.trace.tiles == (len(prepared.tiles[0]),)
     assert (session.trace.role == Role.RETAINED).all() and session.trace.ran_ffn.all()
+
+
+def test_a_wide_picture_has_wide_grids(vlm: Vlm) -> None:
+    """Rows and columns are not mixed up: those of the picture on its side are the other way round."""
+    wide, tall = (
+        [tile.grid for tile in vlm.prepare(noise_picture(0, *size), "?").tiles[0]] for size in ((80, 32), (32, 80))
+    )
+    assert all(rows <= columns for rows, columns in wide)
+    assert sorted(tall) == sorted((columns, rows) for rows, columns in wide)
 
 
 # Law 2: reference
