@@ -8,18 +8,15 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tiny_tokenizer import END, IMAGE, SPECIAL, START, VIDEO, VOCABULARY, tokenizer
 
 from skipcore import Vlm
 from skipcore.families import family_of
 
 WIDTH, HEADS, LAYERS, FFN = 32, 4, 3, 48
-TOKENS = (
-    "<pad>", "<s>", "</s>", "<image>", "<video>", "<start>", "<end>", "<fake_token_around_image>", "<global-img>",
-    "<end_of_utterance>",
-    *(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),
-)  # fmt: skip
 TEXT = {
+    "vocab_size": VOCABULARY,
+    **{f"{name}_token_id": number for name, number in SPECIAL.items()},
     "hidden_size": WIDTH,
     "intermediate_size": FFN,
     "num_hidden_layers": LAYERS,
@@ -35,30 +32,6 @@ SIGLIP = {
     "image_size": 32,
     "patch_size": 4,
 }
-
-
-def tokenizer(**special: str) -> transformers.PreTrainedTokenizerFast:
-    """Bytes and the special tokens of every family."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*TOKENS, *alphabet])}
-    bpe = Tokenizer(models.BPE(vocabulary, []))
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    bpe.add_special_tokens(list(TOKENS))
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        padding_side="left",
-        extra_special_tokens=special,
-    )
-
-
-VOCABULARY = len(TOKENS) + 256
-SPECIAL = {name: TOKENS.index(token) for name, token in (("pad", "<pad>"), ("bos", "<s>"), ("eos", "</s>"))}
-TEXT |= {"vocab_size": VOCABULARY, **{f"{name}_token_id": number for name, number in SPECIAL.items()}}
-IMAGE, VIDEO, START, END = (TOKENS.index(token) for token in ("<image>", "<video>", "<start>", "<end>"))
 
 
 def llava() -> tuple[Any, Any]:
@@ -263,6 +236,58 @@ def gemma3() -> tuple[Any, Any]:
     return transformers.Gemma3ForConditionalGeneration(config), processor
 
 
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 128.0,
+    "original_max_position_embeddings": 32,  # so low that queries are scaled by their positions
+    "llama_4_scaling_beta": 0.1,
+}
+
+
+def mistral3(text: type[transformers.PreTrainedConfig], **options: Any) -> Callable[[], tuple[Any, Any]]:
+    def build() -> tuple[Any, Any]:
+        config = transformers.Mistral3Config(
+            vision_config=transformers.PixtralVisionConfig(**dict(SIGLIP, image_size=64)),
+            text_config=text(**TEXT, head_dim=8, sliding_window=None, **options),
+            image_token_index=IMAGE,
+        )
+        processor = transformers.PixtralProcessor(
+            image_processor=transformers.PixtralImageProcessor(size={"longest_edge": 64}, patch_size=4),
+            tokenizer=tokenizer(),
+            patch_size=4,
+            spatial_merge_size=2,
+            image_token="<image>",
+            image_break_token="<start>",
+            image_end_token="<end>",
+        )
+        return transformers.Mistral3ForConditionalGeneration(config), processor
+
+    return build
+
+
+GLM_ROPE = dict(MROPE, partial_rotary_factor=1.0)
+GLM_TOKENS = "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"
+
+
+def glm4v(name: str, processors: str = "Glm4v", **text: Any) -> Callable[[], tuple[Any, Any]]:
+    def build() -> tuple[Any, Any]:
+        seeing = {"depth": 2, "num_heads": HEADS, "hidden_size": WIDTH, "intermediate_size": FFN}
+        seeing |= {"out_hidden_size": WIDTH, "image_size": 32, "patch_size": 4}
+        text_config = TEXT | text | {"vocab_size": VOCABULARY + len(GLM_TOKENS), "rope_parameters": GLM_ROPE}
+        config = getattr(transformers, f"{name}Config")(
+            text_config=text_config, vision_config=seeing, image_token_id=IMAGE, video_token_id=VIDEO
+        )
+        processor = getattr(transformers, f"{processors}Processor")(
+            image_processor=getattr(transformers, f"{processors}ImageProcessor")(**PIXELS),
+            tokenizer=tokenizer(*GLM_TOKENS, image_token="<image>", video_token="<video>"),
+            video_processor=getattr(transformers, f"{processors}VideoProcessor")(**PIXELS),
+        )
+        return getattr(transformers, f"{name}ForConditionalGeneration")(config), processor
+
+    return build
+
+
 BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "LLaVA": llava,
     "LLaVA-NeXT": llava_next,
@@ -275,6 +300,11 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "Idefics3": idefics3,
     "InternVL": internvl,
     "Gemma 3": gemma3,
+    "Mistral 3": mistral3(transformers.MistralConfig),
+    "Ministral 3": mistral3(transformers.Ministral3Config, rope_parameters=YARN),
+    "GLM-4.1V": glm4v("Glm4v"),
+    "GLM-4.5V": glm4v("Glm4vMoe", n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, head_dim=8),
+    "GLM-4.6V": glm4v("Glm46V", "Glm46V"),
 }
 
 

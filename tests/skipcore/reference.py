@@ -53,61 +53,74 @@ def pool(group: list[Tensor], summary) -> Tensor:
     return (weights[:, None] * stacked).sum(dim=0)
 
 
-def sequence(embeds: Tensor, visual: list[bool], method) -> dict[str, list]:
-    """Lay one prompt [n, d] with one picture out: values, positions, roles and members of the slots.
+def sequence(embeds: Tensor, pictures: list[list[int]], method) -> dict[str, list]:
+    """Lay one prompt [n, d] out: values, places in the prompt, positions, roles, pictures and members of the slots.
 
-    Text between the tiles of the picture keeps its place among the retained tokens. The members of a slot are the
-    visual tokens of the prompt whose mean it is.
+    Pictures are given by the places of their visual tokens. Text between the tiles of a picture keeps its place among
+    the retained tokens. The members of a slot are the visual tokens of the prompt whose mean it is; its picture is -1
+    for text.
     """
-    n = len(embeds)
-    places = [i for i in range(n) if visual[i]]
+    slots: dict[str, list] = {name: [] for name in ("values", "places", "roles", "pictures", "members")}
+    reached = 0
+    for number, places in enumerate(pictures):
+        _add_text(slots, embeds, range(reached, places[0]))
+        _add_picture(slots, embeds, places, number, method)
+        reached = places[-1] + 1
+    _add_text(slots, embeds, range(reached, len(embeds)))
+    renumbered = method.positions == "renumbered"
+    slots["positions"] = list(range(len(slots["places"]))) if renumbered else slots["places"]
+    return slots
+
+
+def _add(
+    slots: dict[str, list], value: Tensor, place: int, role: str, picture: int, members: tuple[int, ...] = ()
+) -> None:
+    for name, entry in zip(slots, (value, place, role, picture, members), strict=True):
+        slots[name].append(entry)
+
+
+def _add_text(slots: dict[str, list], embeds: Tensor, places: range) -> None:
+    for i in places:
+        _add(slots, embeds[i], i, "text", -1)
+
+
+def _add_picture(slots: dict[str, list], embeds: Tensor, places: list[int], number: int, method) -> None:
     features = embeds[places]
     num_tokens = len(places)
 
     def count(value: float | int) -> int:
         return round(value * num_tokens) if isinstance(value, float) else min(value, num_tokens)
 
-    num_retained = count(method.num_retained)
-    retained = retained_by(method.retain, features, num_retained, method.seed)
+    retained = retained_by(method.retain, features, count(method.num_retained), method.seed)
     others = [i for i in range(num_tokens) if i not in retained]
     stay, went_to = merge(features[others], count(method.num_skipped), method.merge_order == "redundancy")
-
-    values, positions, roles, members_of = [], [], [], []
-
-    def add(value: Tensor, position: int, role: str, members: tuple[int, ...] = ()) -> None:
-        values.append(value)
-        positions.append(position)
-        roles.append(role)
-        members_of.append(members)
 
     def add_skipped(target: int) -> None:
         members = [others[i] for i in range(len(others)) if went_to[i] == target]
         skipped_values.append(torch.stack([features[i] for i in members]).mean(dim=0))
-        add(skipped_values[-1], places[others[target]], "skipped", tuple(places[i] for i in members))
+        joined = tuple(places[i] for i in members)
+        _add(slots, skipped_values[-1], places[others[target]], "skipped", number, joined)
 
     kept = {places[i] for i in retained}
     targets = {places[others[target]]: target for target in stay}
     skipped_values: list[Tensor] = []
-    for i in range(places[-1] + 1):
-        if not visual[i]:
-            add(embeds[i], i, "text")
-        elif i in kept:
-            add(embeds[i], i, "retained", (i,))
+    for i in range(places[0], places[-1] + 1):
+        if i in kept:
+            _add(slots, embeds[i], i, "retained", number, (i,))
+        elif i not in places:
+            _add_text(slots, embeds, range(i, i + 1))
         elif i in targets and method.in_place:
             add_skipped(targets[i])
-    if retained and not method.in_place:
-        add(pool([features[i] for i in retained[method.summary_start :]], method.summary), places[-1], "summary")
-    if not method.in_place:
-        for target in stay:
-            add_skipped(target)
-        if method.last_skipped_runs_ffn:
-            roles[-1] = "skipped, with FFN"
-        add(pool(skipped_values, method.summary), places[-1], "summary")
-    for i in range(places[-1] + 1, n):
-        add(embeds[i], i, "text")
-    if method.positions == "renumbered":
-        positions = list(range(len(values)))
-    return {"values": values, "positions": positions, "roles": roles, "members": members_of}
+    if method.in_place:
+        return
+    if retained:
+        pooled = pool([features[i] for i in retained[method.summary_start :]], method.summary)
+        _add(slots, pooled, places[-1], "summary", number)
+    for target in stay:
+        add_skipped(target)
+    if method.last_skipped_runs_ffn:
+        slots["roles"][-1] = "skipped, with FFN"
+    _add(slots, pool(skipped_values, method.summary), places[-1], "summary", number)
 
 
 def hidden_states(decoder, slots: dict[str, list], text_attends_skipped: bool) -> Tensor:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 import torch
+from family_methods import METHODS
+from family_reference import assert_equals_reference
 from model_runs import hooks, logits
-from reference import sequence
-from shared_models import noise_picture, trained_summary
-from tiny_families import BUILDERS, LAYERS, WIDTH, tiny_model
+from shared_models import noise_picture
+from tiny_families import BUILDERS, LAYERS, tiny_model
 from transformers import DynamicCache
 
 from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm, answer
 from skipcore.answer import generate
-from skipcore.methods.skip_vision import UNTRAINED
 
-METHODS = {
-    "masked": SkipVision(0.2, 0.3),
-    "masked, trained summary": SkipVision(0.2, 0.3, summary=trained_summary(WIDTH)),
-    "text sees skipped": SkipVision(0.2, 0.3, text_attends_skipped=True),
-    "renumbered": SkipVision(0.3, 0.2, retain="raster", merge_order="redundancy", positions="renumbered"),
-    "attention skipped, too": SkipVision(0.2, 0.3, attention_layers=(1,)),
-    "some sub-layers, in place": SkipVision(0.4, 0.6, layers=(2,), attention_layers=(0, 2), **UNTRAINED),
-    "in place, merged and masked": SkipVision(0.3, 0.3, layers=(0,), attention_layers=(1, 2), in_place=True),
-}
 QUESTION = "What colour is it?"
 
 
@@ -38,11 +25,6 @@ def vlm(request: pytest.FixtureRequest) -> Vlm:
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> Method:
     return METHODS[request.param]
-
-
-def sizes(vlm: Vlm) -> list[int]:
-    """Visual tokens of each tile."""
-    return [rows * columns for rows, columns in (tile.grid for tile in vlm.prepare(noise_picture(0), "?").tiles[0])]
 
 
 # Law 1: keep-all
@@ -59,104 +41,22 @@ def test_keeping_everything_is_bit_identical_to_dense(vlm: Vlm, keep_all: Method
     assert (session.trace.role == Role.RETAINED).all() and session.trace.ran_ffn.all()
 
 
+def test_a_wide_picture_has_wide_grids(vlm: Vlm) -> None:
+    """Rows and columns are not mixed up: those of the picture on its side are the other way round."""
+    wide, tall = (
+        [tile.grid for tile in vlm.prepare(noise_picture(0, *size), "?").tiles[0]] for size in ((80, 32), (32, 80))
+    )
+    assert all(rows <= columns for rows, columns in wide)
+    assert sorted(tall) == sorted((columns, rows) for rows, columns in wide)
+
+
 # Law 2: reference
 
 
-@contextmanager
-def zeroed_sublayers(decoder: torch.nn.Module, rows: list[int], method: SkipVision) -> Iterator[None]:
-    def zero(module: torch.nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        output = output.clone()
-        output[:, rows] = 0
-        return output
-
-    ffns = range(LAYERS) if method.layers is None else method.layers
-    zeroed = [decoder.layers[layer].mlp for layer in ffns]
-    zeroed += [decoder.layers[layer].self_attn.o_proj for layer in method.attention_layers]
-    handles = [module.register_forward_hook(zero) for module in zeroed]
-    yield
-    for handle in handles:
-        handle.remove()
-
-
-def seen_by_decoder(vlm: Vlm, inputs: dict) -> dict[str, Any]:
-    """The decoder's keyword arguments in a plain forward."""
-    seen: dict[str, Any] = {}
-    handle = vlm.model.get_decoder().register_forward_pre_hook(
-        lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True
-    )
-    logits(vlm, inputs)
-    handle.remove()
-    return seen
-
-
-def allowed(roles: list[str], positions: list[int], text_attends_skipped: bool, window: int, both_ways: bool) -> Any:
-    """Which slot sees which, spelled out."""
-    n = len(roles)
-    mask = torch.zeros(n, n, dtype=torch.bool)
-    for row in range(n):
-        for column in range(n):
-            is_picture = roles[row] != "text" and roles[column] != "text" and both_ways
-            causal = column <= row and positions[column] > positions[row] - window
-            blind = roles[row] == "text" and roles[column] == "skipped" and not text_attends_skipped
-            mask[row, column] = (causal or is_picture) and not blind
-    return mask[None, None]
-
-
-def test_equals_the_slow_reference(vlm: Vlm, method: SkipVision) -> None:
-    inputs = vlm.prepare(noise_picture(0), QUESTION).inputs
-    dense = seen_by_decoder(vlm, inputs)
-    with method(vlm.model) as session, torch.inference_mode():
-        actual = vlm.model.base_model(**inputs).last_hidden_state[0]
-    trace = session.trace
-    visual = session._prompts.visual[0].tolist()
-    slots = sequence(dense["inputs_embeds"][0], visual, method)
-    roles, places = slots["roles"], slots["positions"]
-    assert [Role(role).name.lower() for role in trace.slot_role.tolist()] == roles
-
-    positions = torch.tensor(places)[None]
-    if method.positions == "original" and dense.get("position_ids") is not None:
-        positions = dense["position_ids"][..., torch.tensor(places)]
-    original = places if method.positions == "original" else _original(slots, visual)
-    is_gemma = vlm.name == "Gemma 3"
-    mask: Any = allowed(roles, original, method.text_attends_skipped, 10**6, is_gemma)
-    if is_gemma:
-        window = vlm.model.get_decoder().config.sliding_window
-        near = allowed(roles, original, method.text_attends_skipped, window, True)
-        mask = {"full_attention": mask, "sliding_attention": near}
-    more = {}
-    if dense.get("deepstack_visual_embeds") is not None:
-        more = deepstack(dense, slots)
-    skipped = [number for number, role in enumerate(roles) if role == "skipped"]
-    with zeroed_sublayers(vlm.model.get_decoder(), skipped, method), torch.inference_mode():
-        expected = vlm.model.get_decoder()(
-            inputs_embeds=torch.stack(slots["values"])[None], position_ids=positions, attention_mask=mask, **more
-        ).last_hidden_state[0]
-    text = [place for place, is_visual in enumerate(visual) if not is_visual]
-    text_slots = [number for number, role in enumerate(roles) if role == "text"]
-    torch.testing.assert_close(actual[text], expected[text_slots], rtol=0, atol=1e-5)
-    shown = [place for place, is_visual in enumerate(visual) if is_visual]
-    torch.testing.assert_close(actual[shown], expected[trace.token_slot], rtol=0, atol=1e-5)
-
-
-def _original(slots: dict[str, list], visual: list[bool]) -> list[int]:
-    """The places that slots had before they were numbered anew."""
-    last = max(place for place, is_visual in enumerate(visual) if is_visual)
-    text = iter([place for place, is_visual in enumerate(visual) if not is_visual])
-    places = []
-    for role, members in zip(slots["roles"], slots["members"], strict=True):
-        places.append(next(text) if role == "text" else members[0] if len(members) == 1 else last)
-    return places
-
-
-def deepstack(dense: dict[str, Any], slots: dict[str, list]) -> dict[str, Any]:
-    """Every slot's DeepStack features: the mean of its members'."""
-    is_visual = torch.tensor([bool(members) for members in slots["members"]])
-    moved = []
-    for features in dense["deepstack_visual_embeds"]:
-        of_prompt = torch.zeros(*dense["visual_pos_masks"].shape, features.shape[-1])
-        of_prompt[dense["visual_pos_masks"]] = features
-        moved.append(torch.stack([of_prompt[0, list(members)].mean(dim=0) for members in slots["members"] if members]))
-    return {"visual_pos_masks": is_visual[None], "deepstack_visual_embeds": moved}
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_equals_the_slow_reference(vlm: Vlm, method: SkipVision, pictures: int) -> None:
+    own = [noise_picture(0), noise_picture(5, 40, 60)][:pictures]
+    assert_equals_reference(vlm, vlm.prepare(own, QUESTION).inputs, method)
 
 
 def test_a_layer_that_is_not_there_is_refused(vlm: Vlm) -> None:
@@ -234,8 +134,12 @@ def test_answers_are_those_of_generate(vlm: Vlm, method: Method) -> None:
 
 
 def batch(vlm: Vlm, pictures: list[list], questions: list[str]) -> dict:
+    """A padded batch, with the positions that `generate()` would give it where the model does not find them itself."""
     texts = [vlm._prompt([(question, "")], len(own)) for question, own in zip(questions, pictures, strict=True)]
-    return dict(vlm.processor(images=pictures, text=texts, padding=True, return_tensors="pt"))
+    inputs = dict(vlm.processor(images=pictures, text=texts, padding=True, return_tensors="pt"))
+    if not hasattr(vlm.model.base_model, "get_rope_index"):
+        inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    return inputs
 
 
 def test_a_left_padded_batch_equals_the_single_runs(vlm: Vlm, method: Method) -> None:
