@@ -27,7 +27,8 @@ from skipcore.flops import FlopCount
 from skipcore.inputs import ImageLike
 from skipcore.measurements import Measured, Measurements, fingerprint
 from skipcore.methods import Dense
-from skipcore.methods.skip_vision import UNTRAINED, Count, SkipVision
+from skipcore.methods.settings import Count
+from skipcore.methods.skip_vision import UNTRAINED, SkipVision
 from skipcore.plan import Role
 from skipcore.vlm import Vlm
 

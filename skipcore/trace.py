@@ -22,6 +22,7 @@ class Trace:
         token_slot: [N] slot each original visual token went to; −1: it was dropped before the decoder.
         role: [N] int8, `Role.RETAINED` or `Role.SKIPPED`, the role of the slot the token went to; or `Role.DROPPED`.
         slot_role: [slots] int8, a `Role` each.
+        slot_picture: [slots] the picture it belongs to; −1 for text.
         slot_place: [slots] the token of the prompt in whose place the slot stands.
         slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries.
         entered: [layers, slots] bool: the slot was there in the layer, and gave a key and a value.
@@ -40,6 +41,7 @@ class Trace:
     token_slot: Tensor
     role: Tensor
     slot_role: Tensor
+    slot_picture: Tensor
     slot_place: Tensor
     slot_token: Tensor
     entered: Tensor
@@ -102,6 +104,7 @@ def trace_of(
         token_slot=token_slot,
         role=torch.where(token_slot >= 0, plan.slot_role[token_slot], int(Role.DROPPED)).to(torch.int8),
         slot_role=plan.slot_role,
+        slot_picture=plan.slot_picture,
         slot_place=plan.slot_source,
         slot_token=torch.where(plan.is_visual, number[plan.slot_source], -1),
         entered=plan.enters,

@@ -1,9 +1,49 @@
 """The methods: one small file each, and one entry here."""
 
+from skipcore.methods.baselines import RandomTokens, UniformGrid
+from skipcore.methods.combined import Combined
+from skipcore.methods.dart import DART
 from skipcore.methods.dense import Dense
+from skipcore.methods.div_prune import DivPrune
+from skipcore.methods.fastv import FastV
 from skipcore.methods.method import Method
+from skipcore.methods.pyramid_drop import PyramidDrop
+from skipcore.methods.shortv import ShortV
 from skipcore.methods.skip_vision import SkipVision
+from skipcore.methods.v2drop import V2Drop
+from skipcore.methods.vtw import VTW
 
-METHODS: dict[str, type[Method]] = {method.__name__: method for method in (Dense, SkipVision)}
+METHODS: dict[str, type[Method]] = {
+    method.__name__: method
+    for method in (
+        Dense,
+        SkipVision,
+        FastV,
+        PyramidDrop,
+        DivPrune,
+        DART,
+        V2Drop,
+        ShortV,
+        VTW,
+        RandomTokens,
+        UniformGrid,
+    )
+}
+"""By class name. `Combined` puts one of them before Skip-Vision."""
 
-__all__ = ["METHODS", "Dense", "Method", "SkipVision"]
+__all__ = [
+    "DART",
+    "METHODS",
+    "VTW",
+    "Combined",
+    "Dense",
+    "DivPrune",
+    "FastV",
+    "Method",
+    "PyramidDrop",
+    "RandomTokens",
+    "ShortV",
+    "SkipVision",
+    "UniformGrid",
+    "V2Drop",
+]

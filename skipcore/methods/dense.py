@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from skipcore.methods.method import Method
-from skipcore.plan import ImagePlan, VisualTokens
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,3 @@ class Dense(Method):
     """Every visual token runs every layer and stays in the KV cache: the baseline."""
 
     name: ClassVar[str] = "Dense"
-
-    def plan(self, image: VisualTokens) -> ImagePlan:
-        """Keep all."""
-        return ImagePlan.keep_all(len(image.features))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, cast
@@ -45,12 +44,12 @@ class DecoderShape:
         )
 
 
-class Method(ABC):
+class Method:
     """A way to run a vision-language model.
 
-    A subclass is a frozen dataclass. It holds its settings as fields and decides with `plan` what happens to the tokens
-    of one picture. `method(model)` is a context manager that puts the method to work on a stock model and takes it away
-    again.
+    A subclass is a frozen dataclass. It holds its settings as fields and decides what happens to visual tokens: before
+    the decoder with `plan`, picture by picture, and at the door of layers with `decide`, prompt by prompt.
+    `method(model)` is a context manager that puts the method to work on a stock model and takes it away again.
     """
 
     name: ClassVar[str]
@@ -68,9 +67,9 @@ class Method(ABC):
         """The name with the settings that tell it from others of its kind."""
         return self.name
 
-    @abstractmethod
     def plan(self, image: VisualTokens) -> ImagePlan:
-        """Decide what happens to each visual token of one picture."""
+        """Decide before the decoder what happens to each visual token of one picture; here: all enter it."""
+        return ImagePlan.keep_all(len(image.features))
 
     looks: ClassVar[frozenset[Look]] = frozenset()
     """What the method asks to see when it decides within the decoder."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -36,6 +37,12 @@ def saliency(image: VisualTokens, count: int, seed: int) -> Tensor:
     on empty background, and because a token that resembles the others is what merging can replace.
     """
     return redundancy(image.features).neg().topk(count).indices.cpu()
+
+
+def evenly(count: int, sizes: Sequence[int]) -> list[int]:
+    """`count` shared out by size, in whole numbers: the ends of the shares are rounded."""
+    ends = [round(count * end / sum(sizes)) for end in accumulate(sizes, initial=0)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 RETAIN_RULES: dict[str, RetainRule] = {rule.__name__: rule for rule in (raster, uniform, random, saliency)}

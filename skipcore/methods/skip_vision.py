@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,11 +12,10 @@ from skipcore.errors import InputError
 from skipcore.merge import MergeOrder, merge_tokens
 from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.retain import RETAIN_RULES
+from skipcore.methods.settings import Count, check_choice, checked_count, checked_layers, checked_whole, resolve, show
 from skipcore.plan import ImagePlan, Role, VisualTokens
 from skipcore.summary import AdaptiveSummary
 from skipcore.trace import Trace
-
-Count = int | float
 
 UNTRAINED: dict[str, Any] = {"text_attends_skipped": True, "in_place": True, "skip_kv": False}
 """Settings under which a model that was never trained for skipping sees what it is used to."""
@@ -71,16 +69,16 @@ class SkipVision(Method):
 
     def __post_init__(self) -> None:
         for name in ("num_retained", "num_skipped"):
-            object.__setattr__(self, name, _checked_count(name, getattr(self, name)))
+            object.__setattr__(self, name, checked_count(name, getattr(self, name)))
         for name in ("summary_start", "seed"):
-            object.__setattr__(self, name, _checked_whole(name, getattr(self, name)))
-        object.__setattr__(self, "layers", None if self.layers is None else _checked_layers("layers", self.layers))
-        object.__setattr__(self, "attention_layers", _checked_layers("attention_layers", self.attention_layers))
+            object.__setattr__(self, name, checked_whole(name, getattr(self, name)))
+        object.__setattr__(self, "layers", None if self.layers is None else checked_layers("layers", self.layers))
+        object.__setattr__(self, "attention_layers", checked_layers("attention_layers", self.attention_layers))
         for name in ("text_attends_skipped", "last_skipped_runs_ffn", "in_place", "skip_kv"):
-            _check_choice(name, getattr(self, name), (False, True))
-        _check_choice("retain", self.retain, tuple(RETAIN_RULES))
-        _check_choice("merge_order", self.merge_order, ("raster", "redundancy"))
-        _check_choice("positions", self.positions, ("original", "renumbered"))
+            check_choice(name, getattr(self, name), (False, True))
+        check_choice("retain", self.retain, tuple(RETAIN_RULES))
+        check_choice("merge_order", self.merge_order, ("raster", "redundancy"))
+        check_choice("positions", self.positions, ("original", "renumbered"))
         if self.summary is not None and not isinstance(self.summary, AdaptiveSummary):
             raise InputError("summary must be an AdaptiveSummary or None.")
         if not self.text_attends_skipped and not self.skip_kv:
@@ -102,7 +100,7 @@ class SkipVision(Method):
             "llava-hd": {"num_retained": 576, "num_skipped": 576},
             "cos": {"num_retained": 272, "num_skipped": 256, "summary_start": 16, "last_skipped_runs_ffn": True},
         }
-        _check_choice("setting", setting, tuple(settings))
+        check_choice("setting", setting, tuple(settings))
         return cls(
             **settings[setting],  # type: ignore[arg-type]
             text_attends_skipped=True,
@@ -126,14 +124,14 @@ class SkipVision(Method):
         if self.layers is not None or self.attention_layers:
             ffn = "every" if self.layers is None else str(len(self.layers))
             variant = [f"FFN {ffn}, attention {len(self.attention_layers)} layers"]
-        budget = f"{self.name} {_show(self.num_retained)}+{_show(self.num_skipped)}"
+        budget = f"{self.name} {show(self.num_retained)}+{show(self.num_skipped)}"
         return f"{budget} ({variant[0]})" if variant else budget
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Choose the retained tokens, merge the others to the skipped ones."""
         n = len(image.features)
-        num_retained = min(_resolve(self.num_retained, n), n)
-        num_skipped = min(_resolve(self.num_skipped, n), n - num_retained)
+        num_retained = resolve(self.num_retained, n)
+        num_skipped = min(resolve(self.num_skipped, n), n - num_retained)
         merges = num_retained + num_skipped < n
         skips = self.skip_kv or self.attention_layers or self.layers is None or self.layers
         if num_retained == n or not (merges or skips):
@@ -179,43 +177,3 @@ class SkipVision(Method):
                 pooled = retained - min(self.summary_start, max(retained - 1, 0)) + destinations
                 flops += 2 * pooled * decoder.width
         return flops
-
-
-def _resolve(count: Count, num_tokens: int) -> int:
-    """A count, or a share of `num_tokens`, as a count."""
-    return round(count * num_tokens) if isinstance(count, float) else count
-
-
-def _show(count: Count) -> str:
-    return f"{count:.0%}" if isinstance(count, float) else str(count)
-
-
-def _checked_count(name: str, count: object) -> Count:
-    """A plain int or float, NumPy's numbers included."""
-    if isinstance(count, bool) or not isinstance(count, Real):
-        raise InputError(f"{name} must be a whole number, or a share between 0.0 and 1.0, not {count!r}.")
-    if isinstance(count, Integral):
-        return _checked_whole(name, count)
-    share = float(count)
-    if not 0 <= share <= 1:
-        raise InputError(f"{name} as a share must lie between 0.0 and 1.0, not {share}; a count must be whole.")
-    return share
-
-
-def _checked_whole(name: str, number: object) -> int:
-    if isinstance(number, bool) or not isinstance(number, Integral):
-        raise InputError(f"{name} must be a whole number, not {number!r}.")
-    if not 0 <= int(number) < 2**63:
-        raise InputError(f"{name} must not be {'negative' if number < 0 else 'that large'}, but is {number}.")
-    return int(number)
-
-
-def _checked_layers(name: str, layers: object) -> tuple[int, ...]:
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
-        raise InputError(f"{name} must be a list of layers such as [0, 3], not {layers!r}.")
-    return tuple(sorted({_checked_whole(f"Each of the {name}", layer) for layer in layers}))
-
-
-def _check_choice(name: str, choice: object, choices: tuple) -> None:
-    if not any(choice is option or (isinstance(choice, str) and choice == option) for option in choices):
-        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, not {choice!r}.")

@@ -40,7 +40,7 @@ def trace(plan: ImagePlan, pictures: int = 1, recorded: bool = True) -> Trace:
         update = (torch.arange(LAYERS)[:, None] + 1) * 0.1 + torch.arange(slots) * 0.01
         update = torch.where(sample.runs_ffn, update, NAN)
     kept = sample.in_cache.sum(dim=1)
-    return trace_of(sample, visual, update, kept, kept * 64)
+    return trace_of(sample, visual, update, None, kept, kept * 64)
 
 
 def arm(name: str, its_trace: Trace, faster: float = 1.0, **changes: Any) -> Arm:

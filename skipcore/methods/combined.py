@@ -1,0 +1,100 @@
+"""Combined: drop some tokens, skip some of the rest, keep what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+
+from skipcore.errors import InputError
+from skipcore.looking import LayerView, Look
+from skipcore.methods.method import DecoderShape, Method
+from skipcore.methods.skip_vision import SkipVision
+from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
+from skipcore.summary import AdaptiveSummary
+from skipcore.trace import Trace
+
+
+@dataclass(frozen=True)
+class Combined(Method):
+    """A method that drops visual tokens, and Skip-Vision on those it leaves.
+
+    What `dropping` drops before the decoder, `skipping` never sees: its counts are of what is left. What `dropping`
+    drops at the door of a layer it chooses among retained and skipped tokens alike.
+
+    Attributes:
+        dropping: any other method, such as `FastV()`.
+        skipping: which tokens skip, and what leaves the cache.
+    """
+
+    name: ClassVar[str] = "Combined"
+
+    dropping: Method
+    skipping: SkipVision
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.dropping, Method) or not isinstance(self.skipping, SkipVision):
+            raise InputError(
+                "Combined takes a method that drops tokens and a SkipVision, such as Combined(FastV(), SkipVision())."
+            )
+
+    @property
+    def label(self) -> str:
+        """Both labels."""
+        return f"{self.dropping.label} + {self.skipping.label}"
+
+    @property
+    def text_attends_skipped(self) -> bool:  # type: ignore[override]
+        """As `skipping` has it."""
+        return self.skipping.text_attends_skipped
+
+    @property
+    def positions(self) -> Literal["original", "renumbered"]:  # type: ignore[override]
+        """As `skipping` has it."""
+        return self.skipping.positions
+
+    @property
+    def summary(self) -> AdaptiveSummary | None:  # type: ignore[override]
+        """As `skipping` has it."""
+        return self.skipping.summary
+
+    @property
+    def looks(self) -> frozenset[Look]:  # type: ignore[override]
+        """What `dropping` asks to see."""
+        return self.dropping.looks
+
+    def plan(self, image: VisualTokens) -> ImagePlan:
+        """`skipping`'s plan for what `dropping` leaves."""
+        first = self.dropping.plan(image)
+        if len(first.skipped):
+            raise InputError(f"{self.dropping.label} skips tokens itself: combine a method that drops them.")
+        second = self.skipping.plan(replace(image, features=first.merged(image.features)))
+        went_to = torch.cat([second.destination, torch.tensor([-1])])
+        return replace(
+            second,
+            retained=first.retained[second.retained],
+            skipped=first.retained[second.skipped],
+            destination=went_to[first.destination],
+            weight=first.weight,
+        )
+
+    def decision_layers(self, num_layers: int) -> Collection[int]:
+        """Where `dropping` decides."""
+        return self.dropping.decision_layers(num_layers)
+
+    def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
+        """`dropping`'s decision."""
+        return self.dropping.decide(layer, view, plan)
+
+    def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
+        """Of both."""
+        return self.dropping.selection_flops(trace, decoder) + self.skipping.selection_flops(trace, decoder)
+
+    def settings(self) -> dict[str, object]:
+        """Those of both."""
+        return {
+            name: {"name": method.name, **method.settings()}
+            for name, method in (("dropping", self.dropping), ("skipping", self.skipping))
+        }

@@ -1,0 +1,87 @@
+"""Dropping visual tokens at the door of a layer, picture by picture: what methods within the decoder share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skipcore.errors import InputError
+from skipcore.looking import LayerView
+from skipcore.methods.method import Method
+from skipcore.methods.settings import Count, Layer, checked_count, checked_list, resolve, resolve_layer, show
+from skipcore.plan import TokenPlan
+
+
+def visual_slots(plan: TokenPlan, view: LayerView) -> Iterator[tuple[Tensor, int]]:
+    """For every picture the rows of `view` that stand for its visual tokens, and how many tokens it had at first."""
+    for number, tiles in enumerate(plan.pictures):
+        of_picture = plan.is_visual & (plan.slot_picture == number)
+        yield of_picture[view.slots].nonzero().flatten(), sum(tile.num_tokens for tile in tiles)
+
+
+def keep_best(plan: TokenPlan, view: LayerView, layer: int, scores: Tensor, num_kept: Count) -> TokenPlan:
+    """Drop from a layer on all but each picture's visual tokens of the highest scores.
+
+    Args:
+        scores: [entered] of the rows of `view`.
+        num_kept: of each picture, counted in or as a share of the tokens it had at first.
+    """
+    scores = scores.detach().float().cpu()
+    gone = []
+    for rows, tokens in visual_slots(plan, view):
+        order = scores[rows].argsort(descending=True, stable=True)
+        gone.append(view.slots[rows[order[resolve(num_kept, tokens) :]]])
+    return plan.without(torch.cat(gone), layer) if gone else plan
+
+
+@dataclass(frozen=True)
+class DropOnce(Method):
+    """What methods have in common that drop visual tokens at one layer, by what they see of the one before."""
+
+    layer: Layer = 3
+    num_kept: Count = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("layer", "num_kept"):
+            object.__setattr__(self, name, checked_count(name, getattr(self, name)))
+
+    @property
+    def label(self) -> str:
+        """Such as "FastV 50% from layer 3"."""
+        return f"{self.name} {show(self.num_kept)} from layer {show(self.layer)}"
+
+    def decision_layers(self, num_layers: int) -> Collection[int]:
+        """The layer, 1 at least."""
+        return () if self.num_kept == 1.0 else (max(1, resolve_layer(self.layer, num_layers)),)
+
+
+@dataclass(frozen=True)
+class DropInStages(Method):
+    """What methods have in common that drop visual tokens at several layers."""
+
+    layers: Sequence[Layer] = ()
+    num_kept: Sequence[Count] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "num_kept"):
+            values = checked_list(name, getattr(self, name))
+            object.__setattr__(self, name, tuple(checked_count(f"Each of {name}", value) for value in values))
+        if len(self.layers) != len(self.num_kept):
+            raise InputError(f"{len(self.layers)} layers need as many entries in num_kept, not {len(self.num_kept)}.")
+
+    @property
+    def label(self) -> str:
+        """Such as "PyramidDrop 50%, 25%, 12.5%"."""
+        return f"{self.name} {', '.join(map(show, self.num_kept))}"
+
+    def stages(self, num_layers: int) -> dict[int, Count]:
+        """What is kept from which layer on. Where shares of the depth fall on one layer, the last of them holds."""
+        stages = zip(self.layers, self.num_kept, strict=True)
+        return {max(1, resolve_layer(layer, num_layers)): kept for layer, kept in stages if kept != 1.0}
+
+    def decision_layers(self, num_layers: int) -> Collection[int]:
+        """The stages' first layers, 1 at least."""
+        return self.stages(num_layers).keys()

@@ -1,0 +1,74 @@
+"""Settings of methods, checked: counts or shares of tokens, whole numbers, layers, choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+from skipcore.errors import InputError
+
+Count = int | float
+"""So many tokens of each picture, or a float share of them."""
+Layer = int | float
+"""A layer counted from 0, or a float share of the decoder's depth."""
+
+
+def resolve(count: Count, num_tokens: int) -> int:
+    """A count, or a share of `num_tokens`, as a count of at most `num_tokens`."""
+    return min(round(count * num_tokens) if isinstance(count, float) else count, num_tokens)
+
+
+def resolve_layer(layer: Layer, num_layers: int) -> int:
+    """The number of a layer.
+
+    Raises:
+        InputError: the decoder has no such layer.
+    """
+    number = round(layer * num_layers) if isinstance(layer, float) else layer
+    if number >= num_layers:
+        raise InputError(f"The model has layers 0 to {num_layers - 1}, but the method names layer {number}.")
+    return number
+
+
+def show(count: Count) -> str:
+    """ "100" or "25%"."""
+    return f"{count:.3g}" if not isinstance(count, float) else f"{count:.1%}".replace(".0%", "%")
+
+
+def checked_count(name: str, count: object) -> Count:
+    """A plain int or float, NumPy's numbers included."""
+    if isinstance(count, bool) or not isinstance(count, Real):
+        raise InputError(f"{name} must be a whole number, or a share between 0.0 and 1.0, not {count!r}.")
+    if isinstance(count, Integral):
+        return checked_whole(name, count)
+    share = float(count)
+    if not 0 <= share <= 1:
+        raise InputError(f"{name} as a share must lie between 0.0 and 1.0, not {share}; a count must be whole.")
+    return share
+
+
+def checked_whole(name: str, number: object) -> int:
+    """A plain int from 0 on."""
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise InputError(f"{name} must be a whole number, not {number!r}.")
+    if not 0 <= int(number) < 2**63:
+        raise InputError(f"{name} must not be {'negative' if number < 0 else 'that large'}, but is {number}.")
+    return int(number)
+
+
+def checked_layers(name: str, layers: object) -> tuple[int, ...]:
+    """Layers in rising order, each once."""
+    return tuple(sorted({checked_whole(f"Each of the {name}", layer) for layer in checked_list(name, layers)}))
+
+
+def checked_list(name: str, values: object) -> list[object]:
+    """Any list but a text."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{name} must be a list such as [0, 3], not {values!r}.")
+    return list(values)
+
+
+def check_choice(name: str, choice: object, choices: tuple) -> None:
+    """Raises InputError unless the choice is one of the choices."""
+    if not any(choice is option or (isinstance(choice, str) and choice == option) for option in choices):
+        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, not {choice!r}.")

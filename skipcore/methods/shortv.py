@@ -1,0 +1,51 @@
+"""ShortV: visual tokens are frozen in layers that contribute little (ICCV 2025, 2504.00502)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from skipcore.looking import LayerView
+from skipcore.methods.method import Method
+from skipcore.methods.settings import Count, checked_count, checked_list, checked_whole, resolve, show
+from skipcore.plan import TokenPlan
+
+
+@dataclass(frozen=True)
+class ShortV(Method):
+    """In some layers all visual tokens are frozen: they neither attend nor run the FFN, but still give keys and values.
+    The KV cache does not shrink.
+
+    Attributes:
+        num_frozen: how many layers freeze them, or a share of all (authors: 19 of 32 in LLaVA-1.5-7B).
+        order: layers by rising contribution, as `skipcore.layer_contributions` measures it on your pictures; the first
+            `num_frozen` freeze. None: from the last layer backwards, which the authors' published sets come close to.
+    """
+
+    name: ClassVar[str] = "ShortV"
+
+    num_frozen: Count = 0.6
+    order: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_frozen", checked_count("num_frozen", self.num_frozen))
+        if self.order is not None:
+            order = tuple(checked_whole("Each layer of order", layer) for layer in checked_list("order", self.order))
+            object.__setattr__(self, "order", order)
+
+    @property
+    def label(self) -> str:
+        """Such as "ShortV 60% of the layers"."""
+        return f"{self.name} {show(self.num_frozen)} of the layers"
+
+    def decision_layers(self, num_layers: int) -> Collection[int]:
+        """At the first layer, when the number of layers is known."""
+        return (0,) if resolve(self.num_frozen, num_layers) else ()
+
+    def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
+        """Freeze them in the chosen layers."""
+        num_layers = len(plan.enters)
+        order = range(num_layers - 1, -1, -1) if self.order is None else self.order
+        frozen = [number for number in order if number < num_layers][: resolve(self.num_frozen, num_layers)]
+        return plan.bypassing(plan.is_visual.nonzero().flatten(), frozen, frozen)
