@@ -4,13 +4,22 @@ BIN := .venv/bin
 APP_READY := .venv/.app
 DEV_READY := .venv/.dev
 
-.PHONY: app test check format bench train evaluate clean
+# The lowest transformers that is allowed, and the one that is installed.
+LOWEST := $(shell sed -n 's/^transformers>=\([0-9.]*\).*/\1/p' requirements.txt)
+TESTED := $(shell sed -n 's/^transformers==//p' constraints.txt)
+LOWEST_PATH := .venv/matrix/transformers-$(LOWEST)
+
+.PHONY: app test test-matrix check format bench train evaluate clean
 
 app: $(APP_READY)  ## start the page and print its address
 	$(BIN)/python -m app
 
 test: $(DEV_READY)  ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-matrix: $(DEV_READY) $(LOWEST_PATH)  ## the tests of library and profiler on the lowest and the tested transformers
+	PYTHONPATH=$(CURDIR)/$(LOWEST_PATH) $(BIN)/python -m pytest --transformers=$(LOWEST) tests/skipcore tests/profiling
+	$(BIN)/python -m pytest --transformers=$(TESTED) tests/skipcore tests/profiling
 
 check: $(DEV_READY)  ## lint, format and types
 	$(BIN)/ruff check .
@@ -41,3 +50,7 @@ $(APP_READY): requirements.txt constraints.txt
 $(DEV_READY): requirements-dev.txt $(APP_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	touch $@
+
+# Nothing but transformers: everything else is the same in both runs.
+$(LOWEST_PATH): | $(DEV_READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ transformers==$(LOWEST)

@@ -9,11 +9,27 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image
 from shared_models import METHOD_NAMES, SCENES, WIDTH, methods_for, noise_picture
 
 from skipcore import Method, Vlm, load
 from skipcore.random_llava import random_llava
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--transformers", metavar="VERSION", help="the version the tests must run on, any by default")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A run that is meant for one version of transformers must not pass on another."""
+    wanted, found = session.config.getoption("--transformers"), transformers.__version__
+    if wanted is None:
+        return
+    if Version(found) != Version(wanted):
+        raise pytest.UsageError(f"These tests are meant for transformers {wanted}, but {found} is imported.")
+    session.config.get_terminal_writer().line(f"Tests on transformers {found}:")
 
 
 @pytest.fixture(autouse=True)

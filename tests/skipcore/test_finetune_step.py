@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -38,6 +39,17 @@ def gradients(vlm: Vlm, batch: dict, method: SkipVision) -> dict[str, torch.Tens
     with method(vlm.model):
         vlm.model(**batch).loss.backward()
     return {name: p.grad.clone() for name, p in vlm.model.named_parameters() if p.grad is not None}
+
+
+@contextmanager
+def checkpointing(vlm: Vlm, reentrant: bool) -> Iterator[None]:
+    """Gradient checkpointing, which transformers calls activation checkpointing from 5.23 on."""
+    name = "activation" if hasattr(vlm.model, "activation_checkpointing_enable") else "gradient"
+    getattr(vlm.model, f"{name}_checkpointing_enable")({"use_reentrant": reentrant})
+    try:
+        yield
+    finally:
+        getattr(vlm.model, f"{name}_checkpointing_disable")()
 
 
 @pytest.mark.parametrize("name", ["masked, trained summary", "text sees skipped", "CoS options"])
@@ -77,11 +89,8 @@ def test_gradients_reach_tower_summary_and_embeddings(trainable: Vlm) -> None:
 def test_gradient_checkpointing_gives_the_same_gradients(trainable: Vlm, reentrant: bool) -> None:
     method, batch = SkipVision(0.2, 0.3), batch_of(trainable)
     plain = gradients(trainable, batch, method)
-    trainable.model.activation_checkpointing_enable({"use_reentrant": reentrant})
-    try:
+    with checkpointing(trainable, reentrant):
         checkpointed = gradients(trainable, batch, method)
-    finally:
-        trainable.model.activation_checkpointing_disable()
     for name, gradient in plain.items():
         torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-6)
 
@@ -103,11 +112,8 @@ def test_checkpointing_with_other_forwards_before_backward(trainable: Vlm, reent
         return {name: p.grad.clone() for name, p in trainable.model.named_parameters() if p.grad is not None}
 
     plain = step()
-    trainable.model.activation_checkpointing_enable({"use_reentrant": reentrant})
-    try:
+    with checkpointing(trainable, reentrant):
         checkpointed = step()
-    finally:
-        trainable.model.activation_checkpointing_disable()
     for name, gradient in plain.items():
         torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-6)
 

@@ -70,11 +70,10 @@ def test_a_seed_fixes_the_scene() -> None:
 
 def test_another_process_makes_the_same_scenes_pictures_and_questions() -> None:
     """With another hash seed, in which the order of sets differs."""
-    here = Path(__file__).resolve()
     result = subprocess.run(
         [sys.executable, "-c", ELSEWHERE],
-        cwd=here.parents[2],
-        env={**os.environ, "PYTHONPATH": f"{here.parents[2]}{os.pathsep}{here.parent}", "PYTHONHASHSEED": "12345"},
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "12345"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -45,7 +45,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     script.write_text(f"from pathlib import Path\nimport test_training_processes\n"
                       f"test_training_processes.train(Path({str(tmp_path)!r}))\n")  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    paths = os.pathsep.join([str(here.parents[2]), str(here.parent)])
+    paths = os.pathsep.join(sys.path)  # the same packages as here
     environment = {**os.environ, "PYTHONPATH": paths, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, cwd=here.parents[2], env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
