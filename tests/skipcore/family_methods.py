@@ -6,6 +6,7 @@ from shared_models import trained_summary
 from tiny_families import WIDTH
 
 from skipcore import SkipVision
+from skipcore.methods import DART, VTW, Combined, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, UniformGrid, V2Drop
 from skipcore.methods.skip_vision import UNTRAINED
 
 METHODS = {
@@ -16,4 +17,26 @@ METHODS = {
     "attention skipped, too": SkipVision(0.2, 0.3, attention_layers=(1,)),
     "some sub-layers, in place": SkipVision(0.4, 0.6, layers=(2,), attention_layers=(0, 2), **UNTRAINED),
     "in place, merged and masked": SkipVision(0.3, 0.3, layers=(0,), attention_layers=(1, 2), in_place=True),
+}
+
+PEERS = {
+    "FastV": FastV(2, 0.3),
+    "FastV, first layer": FastV(1, 7),
+    "PyramidDrop": PyramidDrop((1, 2), (0.5, 0.2)),
+    "V²Drop": V2Drop((1, 2), (0.5, 1)),
+    "DART": DART(1, 0.4, visual_pivots=3, text_pivots=2),
+    "VTW": VTW(2),
+    "VTW, at once": VTW(0),
+    "ShortV": ShortV(2, (2, 0, 1)),
+    "DivPrune": DivPrune(0.3),
+    "Random": RandomTokens(0.3),
+    "Uniform grid": UniformGrid(0.3),
+}
+
+COMBINED = {
+    "DivPrune, then masked": Combined(DivPrune(0.6), SkipVision(0.3, 0.3)),
+    "masked, then FastV": Combined(FastV(2, 0.3), SkipVision(0.3, 0.3)),
+    "in place, then PyramidDrop": Combined(
+        PyramidDrop((1, 2), (0.5, 0.2)), SkipVision(0.4, 0.6, layers=(0, 2), attention_layers=(1,), **UNTRAINED)
+    ),
 }

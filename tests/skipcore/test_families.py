@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from family_methods import METHODS
+from family_methods import COMBINED, METHODS, PEERS
 from family_reference import assert_equals_reference
 from model_runs import hooks, logits
 from shared_models import noise_picture
@@ -22,9 +22,12 @@ def vlm(request: pytest.FixtureRequest) -> Vlm:
     return tiny_model(request.param)
 
 
-@pytest.fixture(params=METHODS)
+EVERY_METHOD = {**METHODS, **PEERS, **COMBINED}
+
+
+@pytest.fixture(params=EVERY_METHOD)
 def method(request: pytest.FixtureRequest) -> Method:
-    return METHODS[request.param]
+    return EVERY_METHOD[request.param]
 
 
 # Law 1: keep-all
@@ -54,9 +57,10 @@ def test_a_wide_picture_has_wide_grids(vlm: Vlm) -> None:
 
 
 @pytest.mark.parametrize("pictures", [1, 2])
-def test_equals_the_slow_reference(vlm: Vlm, method: SkipVision, pictures: int) -> None:
+@pytest.mark.parametrize("name", METHODS)
+def test_equals_the_slow_reference(vlm: Vlm, name: str, pictures: int) -> None:
     own = [noise_picture(0), noise_picture(5, 40, 60)][:pictures]
-    assert_equals_reference(vlm, vlm.prepare(own, QUESTION).inputs, method)
+    assert_equals_reference(vlm, vlm.prepare(own, QUESTION).inputs, METHODS[name])
 
 
 def test_a_layer_that_is_not_there_is_refused(vlm: Vlm) -> None:

@@ -1,0 +1,167 @@
+"""A slow, plain reference of the peers: the stock decoder at full length with eager attention. What is dropped is hidden
+by full masks, scores are read off full attention matrices, and what is frozen is written back after every layer.
+
+Shares no code with the methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipcore import Method, Vlm
+from skipcore.methods import DART, VTW, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, UniformGrid, V2Drop
+from skipcore.prefill import read_prompts
+
+
+def run(vlm: Vlm, inputs: dict[str, Any], method: Method, prompt: int) -> tuple[Tensor, list[set[int]]]:
+    """Final states [tokens, d] of one sample, and for each layer the visual tokens that are there.
+
+    Args:
+        inputs: of the prompt, or of the prompt with more tokens after it.
+        prompt: tokens of the prompt; the last of them is the one that attends.
+    """
+    (pictures,) = read_prompts(vlm.family, vlm.model.config, inputs).pictures
+    places = [picture.positions.tolist() for picture in pictures]
+    reference = _Reference(vlm, method, places, prompt)
+    with reference.installed(), torch.inference_mode():
+        states = vlm.model.base_model(**inputs, use_cache=False).last_hidden_state[0]
+    return states, reference.there
+
+
+class _Reference:
+    def __init__(self, vlm: Vlm, method: Method, places: list[list[int]], prompt: int) -> None:
+        self.vlm, self.method, self.places, self.prompt = vlm, method, places, prompt
+        self.visual = [place for own in places for place in own]
+        self.left = set(self.visual)
+        self.there: list[set[int]] = []
+        self.inputs: list[Tensor] = []
+        self.weights: Tensor | None = None
+        self.keys: Tensor | None = None
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        decoder = self.vlm.model.get_decoder()
+        own, decoder.config._attn_implementation = decoder.config._attn_implementation, "eager"
+        handles = [decoder.register_forward_pre_hook(self._embeds, with_kwargs=True)]
+        for index, layer in enumerate(decoder.layers):
+            handles += [
+                layer.register_forward_pre_hook(self._before(index), with_kwargs=True),
+                layer.register_forward_hook(self._after(index)),
+                layer.self_attn.register_forward_hook(self._weights),
+            ]
+            if hasattr(layer.self_attn, "k_proj"):
+                handles.append(layer.self_attn.k_proj.register_forward_hook(self._keys))
+        yield
+        for handle in handles:
+            handle.remove()
+        decoder.config._attn_implementation = own
+
+    def _embeds(self, decoder: Any, args: tuple, kwargs: dict) -> None:
+        embeds = kwargs["inputs_embeds"][0]
+        if isinstance(self.method, RandomTokens | UniformGrid | DivPrune):
+            self.left = {
+                place for own in self.places for place in self._chosen_before(own, embeds[own]) if place in self.left
+            }
+
+    def _chosen_before(self, own: list[int], features: Tensor) -> list[int]:
+        count = round(self.method.num_kept * len(own))
+        if isinstance(self.method, RandomTokens):
+            drawn = torch.randperm(len(own), generator=torch.Generator().manual_seed(self.method.seed))
+            return [own[i] for i in drawn[:count].tolist()]
+        if isinstance(self.method, UniformGrid):  # checked by itself: here the same tokens are taken
+            return [own[i] for i in _uniform(self.vlm, self.method, len(own))]
+        unit = features.double() / features.double().norm(dim=-1, keepdim=True)
+        distance = 1 - unit @ unit.T
+        distance.fill_diagonal_(torch.inf)
+        chosen = [int(distance.min(dim=1).values.argmax())]
+        while len(chosen) < count:
+            left = [i for i in range(len(own)) if i not in chosen]
+            chosen.append(max(left, key=lambda i: min(float(distance[i, j]) for j in chosen)))
+        return [own[i] for i in chosen]
+
+    def _weights(self, attention: Any, args: tuple, output: tuple) -> None:
+        self.weights = output[1]
+
+    def _keys(self, projection: Any, args: tuple, output: Tensor) -> None:
+        self.keys = output
+
+    def _before(self, index: int) -> Any:
+        def hook(layer: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            states = args[0] if args else kwargs["hidden_states"]
+            self._decide(index, layer, states, kwargs)
+            self.there.append(set(self.left))
+            self.inputs.append(states)
+            return args, self._hiding(kwargs)
+
+        return hook
+
+    def _hiding(self, kwargs: dict) -> dict:
+        """The mask without the columns of what is gone."""
+        gone = [place for place in self.visual if place not in self.left]
+        mask = kwargs["attention_mask"].clone()
+        mask[..., gone] = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+        mask[..., gone, gone] = True if mask.dtype == torch.bool else 0  # a row must see something
+        return kwargs | {"attention_mask": mask}
+
+    def _after(self, index: int) -> Any:
+        def hook(layer: Any, args: tuple, output: Tensor) -> Tensor:
+            self.updates = (output - self.inputs[index])[0].norm(dim=-1)
+            if isinstance(self.method, ShortV) and index in self.method.order[: self.method.num_frozen]:
+                output = output.clone()
+                output[:, self.visual] = self.inputs[index][:, self.visual]
+            return output
+
+        return hook
+
+    def _decide(self, index: int, layer: Any, states: Tensor, kwargs: dict) -> None:
+        method = self.method
+        if isinstance(method, VTW) and index == method.layer:
+            self.left = set()
+        if isinstance(method, FastV) and index == method.layer:
+            self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept)
+        if isinstance(method, PyramidDrop) and index in method.layers:
+            normed = layer.input_layernorm(states)
+            layer.self_attn(hidden_states=normed, **self._hiding(kwargs))
+            self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept[method.layers.index(index)])
+        if isinstance(method, V2Drop) and index in method.layers:
+            self._keep(self.updates, method.num_kept[method.layers.index(index)])
+        if isinstance(method, DART) and index == method.layer:
+            self._dart(method, states[0])
+
+    def _keep(self, scores: Tensor, num_kept: int | float) -> None:
+        for own in self.places:
+            count = num_kept if isinstance(num_kept, int) else round(num_kept * len(own))
+            left = sorted((place for place in own if place in self.left), key=lambda place: -float(scores[place]))
+            self.left -= set(left[count:])
+
+    def _dart(self, method: DART, states: Tensor) -> None:
+        text = [place for place in range(self.prompt) if place not in self.visual]
+        norms = self.keys_norms()
+        of_text = sorted(text, key=lambda place: -norms[place])[: method.text_pivots]
+        for own in self.places:
+            count = round(method.num_kept * len(own))
+            kept = sorted(own, key=lambda place: -norms[place])[: method.visual_pivots]
+            pivots = [*kept, *of_text]
+            for number, pivot in enumerate(pivots):
+                share = (count - len(kept)) // (len(pivots) - number)
+                left = [place for place in own if place not in kept]
+                near = torch.nn.functional.cosine_similarity(states[left], states[pivot][None], dim=-1)
+                kept += [left[i] for i in near.argsort()[:share].tolist()]
+            self.left -= set(own) - set(kept)
+
+    def keys_norms(self) -> list[float]:
+        """Rotations keep no L1 norm: of the keys as they were rotated, noted by the attention function."""
+        return self.rotated.abs().sum(dim=(1, 3))[0].tolist()
+
+    @property
+    def rotated(self) -> Tensor:
+        raise NotImplementedError
+
+
+def _uniform(vlm: Vlm, method: Method, count: int) -> list[int]:
+    raise NotImplementedError
