@@ -236,6 +236,7 @@ def gemma3() -> tuple[Any, Any]:
     return transformers.Gemma3ForConditionalGeneration(config), processor
 
 
+PIXTRAL = dict(SIGLIP, image_size=64)
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 10000.0,
@@ -245,23 +246,38 @@ YARN = {
 }
 
 
+def pixtral_processor(merged: int) -> transformers.PixtralProcessor:
+    return transformers.PixtralProcessor(
+        image_processor=transformers.PixtralImageProcessor(size={"longest_edge": 64}, patch_size=4),
+        tokenizer=tokenizer(),
+        patch_size=4,
+        spatial_merge_size=merged,
+        image_token="<image>",
+        image_break_token="<start>",
+        image_end_token="<end>",
+    )
+
+
+def pixtral() -> tuple[Any, Any]:
+    config = transformers.LlavaConfig(
+        vision_config=transformers.PixtralVisionConfig(**PIXTRAL),
+        text_config=transformers.MistralConfig(**TEXT, head_dim=8, sliding_window=None),
+        image_token_index=IMAGE,
+        image_seq_length=1,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    return transformers.LlavaForConditionalGeneration(config), pixtral_processor(merged=1)
+
+
 def mistral3(text: type[transformers.PreTrainedConfig], **options: Any) -> Callable[[], tuple[Any, Any]]:
     def build() -> tuple[Any, Any]:
         config = transformers.Mistral3Config(
-            vision_config=transformers.PixtralVisionConfig(**dict(SIGLIP, image_size=64)),
+            vision_config=transformers.PixtralVisionConfig(**PIXTRAL),
             text_config=text(**TEXT, head_dim=8, sliding_window=None, **options),
             image_token_index=IMAGE,
         )
-        processor = transformers.PixtralProcessor(
-            image_processor=transformers.PixtralImageProcessor(size={"longest_edge": 64}, patch_size=4),
-            tokenizer=tokenizer(),
-            patch_size=4,
-            spatial_merge_size=2,
-            image_token="<image>",
-            image_break_token="<start>",
-            image_end_token="<end>",
-        )
-        return transformers.Mistral3ForConditionalGeneration(config), processor
+        return transformers.Mistral3ForConditionalGeneration(config), pixtral_processor(merged=2)
 
     return build
 
@@ -300,6 +316,7 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "Idefics3": idefics3,
     "InternVL": internvl,
     "Gemma 3": gemma3,
+    "Pixtral": pixtral,
     "Mistral 3": mistral3(transformers.MistralConfig),
     "Ministral 3": mistral3(transformers.Ministral3Config, rope_parameters=YARN),
     "GLM-4.1V": glm4v("Glm4v"),

@@ -1,4 +1,4 @@
-"""LLaVA-1.5: one picture, one square of visual tokens."""
+"""LLaVA-1.5: one picture, one square of visual tokens. Pixtral, by the same classes: any aspect ratio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from skipcore.families.family import Box, Family, ModelInputs, Pictures, one_til
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
     patch = config.vision_config.patch_size
-    if (pixels := inputs.get("pixel_values")) is not None:
+    if (sizes := inputs.get("image_sizes")) is not None:  # Pixtral's; pixels are padded to the largest picture
+        grids = [(height // patch, width // patch) for height, width in sizes.tolist()]
+    elif (pixels := inputs.get("pixel_values")) is not None:
         grids = [(pixels.shape[-2] // patch, pixels.shape[-1] // patch)] * pixels.shape[0]
     else:
         encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
