@@ -126,10 +126,14 @@ class SubLayers:
         if rows.present is None:
             return given
         given["position_embeddings"] = self._at_places(kwargs["position_embeddings"], rows.present)
+        if (position_ids := kwargs.get("position_ids")) is not None and position_ids.ndim == 2:
+            given["position_ids"] = position_ids.expand(len(rows.present), -1).gather(1, rows.present)
         if (mask := kwargs.get("attention_mask")) is not None:
-            columns = rows.present[:, None, None, :].expand(-1, 1, mask.shape[2], -1)
-            mask = mask.gather(3, columns)
-            given["attention_mask"] = mask.gather(2, rows.present[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
+            present = rows.present.expand(len(mask), -1)
+            mask = mask.gather(3, present[:, None, None, :].expand(-1, 1, mask.shape[2], -1))
+            mask = mask.gather(2, present[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
+            is_real = torch.arange(rows.length, device=mask.device) <= rows.last[:, None]
+            given["attention_mask"] = mask & is_real[:, None, None, :]
         return given
 
     def _at_places(self, embeddings: tuple[Tensor, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:

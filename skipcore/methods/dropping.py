@@ -11,7 +11,7 @@ from torch import Tensor
 from skipcore.errors import InputError
 from skipcore.looking import LayerView
 from skipcore.methods.method import Method
-from skipcore.methods.settings import Count, Layer, checked_count, checked_list, resolve, resolve_layer, show
+from skipcore.methods.settings import Count, Layer, checked_count, checked_list, is_all, resolve, resolve_layer, show
 from skipcore.plan import TokenPlan
 
 
@@ -55,7 +55,7 @@ class DropOnce(Method):
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """The layer, 1 at least."""
-        return () if self.num_kept == 1.0 else (max(1, resolve_layer(self.layer, num_layers)),)
+        return () if is_all(self.num_kept) else (max(1, resolve_layer(self.layer, num_layers)),)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class DropInStages(Method):
     def stages(self, num_layers: int) -> dict[int, Count]:
         """What is kept from which layer on. Where shares of the depth fall on one layer, the last of them holds."""
         stages = zip(self.layers, self.num_kept, strict=True)
-        return {max(1, resolve_layer(layer, num_layers)): kept for layer, kept in stages if kept != 1.0}
+        return {max(1, resolve_layer(layer, num_layers)): kept for layer, kept in stages if not is_all(kept)}
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """The stages' first layers, 1 at least."""

@@ -30,6 +30,11 @@ def resolve_layer(layer: Layer, num_layers: int) -> int:
     return number
 
 
+def is_all(count: Count) -> bool:
+    """Whether it is the share 1.0. The count 1 is one token."""
+    return isinstance(count, float) and count == 1
+
+
 def show(count: Count) -> str:
     """ "100" or "25%"."""
     return f"{count:.3g}" if not isinstance(count, float) else f"{count:.1%}".replace(".0%", "%")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from skipcore.looking import LayerView
 from skipcore.methods.method import Method
-from skipcore.methods.settings import Layer, checked_count, resolve_layer, show
+from skipcore.methods.settings import Layer, checked_count, is_all, resolve_layer, show
 from skipcore.plan import TokenPlan
 
 
@@ -34,7 +34,7 @@ class VTW(Method):
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """Layer K; 1.0 is no layer."""
-        return () if self.layer == 1.0 else (resolve_layer(self.layer, num_layers),)
+        return () if is_all(self.layer) else (resolve_layer(self.layer, num_layers),)
 
     def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
         """Drop them all."""

@@ -6,7 +6,18 @@ from shared_models import trained_summary
 from tiny_families import WIDTH
 
 from skipcore import SkipVision
-from skipcore.methods import DART, VTW, Combined, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, UniformGrid, V2Drop
+from skipcore.methods import (
+    DART,
+    VTW,
+    Combined,
+    DivPrune,
+    FastV,
+    PyramidDrop,
+    RandomTokens,
+    ShortV,
+    UniformGrid,
+    V2Drop,
+)
 from skipcore.methods.skip_vision import UNTRAINED
 
 METHODS = {

@@ -1,5 +1,5 @@
-"""A slow, plain reference of the peers: the stock decoder at full length with eager attention. What is dropped is hidden
-by full masks, scores are read off full attention matrices, and what is frozen is written back after every layer.
+"""A slow, plain reference of the peers: the stock decoder at full length with eager attention. What is dropped is
+hidden by full masks, scores are read off full attention matrices, and what is frozen is written back after its layer.
 
 Shares no code with the methods.
 """
@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from skipcore import Method, Vlm
 from skipcore.methods import DART, VTW, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, UniformGrid, V2Drop
 from skipcore.prefill import read_prompts
+from skipcore.tiles import Grid
 
 
 def run(vlm: Vlm, inputs: dict[str, Any], method: Method, prompt: int) -> tuple[Tensor, list[set[int]]]:
@@ -27,21 +29,22 @@ def run(vlm: Vlm, inputs: dict[str, Any], method: Method, prompt: int) -> tuple[
     """
     (pictures,) = read_prompts(vlm.family, vlm.model.config, inputs).pictures
     places = [picture.positions.tolist() for picture in pictures]
-    reference = _Reference(vlm, method, places, prompt)
+    grids = [[tile.grid for tile in picture.tiles] for picture in pictures]
+    reference = _Reference(vlm, method, places, grids, prompt)
     with reference.installed(), torch.inference_mode():
-        states = vlm.model.base_model(**inputs, use_cache=False).last_hidden_state[0]
+        states = vlm.model.base_model(**inputs, past_key_values=reference.cache, use_cache=True).last_hidden_state[0]
     return states, reference.there
 
 
 class _Reference:
-    def __init__(self, vlm: Vlm, method: Method, places: list[list[int]], prompt: int) -> None:
-        self.vlm, self.method, self.places, self.prompt = vlm, method, places, prompt
+    def __init__(self, vlm: Vlm, method: Method, places: list[list[int]], grids: list[list[Grid]], prompt: int) -> None:
+        self.vlm, self.method, self.places, self.grids, self.prompt = vlm, method, places, grids, prompt
         self.visual = [place for own in places for place in own]
         self.left = set(self.visual)
         self.there: list[set[int]] = []
         self.inputs: list[Tensor] = []
-        self.weights: Tensor | None = None
-        self.keys: Tensor | None = None
+        self.weights = self.updates = torch.empty(0)
+        self.cache = DynamicCache()  # of plain layers, which keep all keys
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -54,12 +57,12 @@ class _Reference:
                 layer.register_forward_hook(self._after(index)),
                 layer.self_attn.register_forward_hook(self._weights),
             ]
-            if hasattr(layer.self_attn, "k_proj"):
-                handles.append(layer.self_attn.k_proj.register_forward_hook(self._keys))
-        yield
-        for handle in handles:
-            handle.remove()
-        decoder.config._attn_implementation = own
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            decoder.config._attn_implementation = own
 
     def _embeds(self, decoder: Any, args: tuple, kwargs: dict) -> None:
         embeds = kwargs["inputs_embeds"][0]
@@ -73,8 +76,8 @@ class _Reference:
         if isinstance(self.method, RandomTokens):
             drawn = torch.randperm(len(own), generator=torch.Generator().manual_seed(self.method.seed))
             return [own[i] for i in drawn[:count].tolist()]
-        if isinstance(self.method, UniformGrid):  # checked by itself: here the same tokens are taken
-            return [own[i] for i in _uniform(self.vlm, self.method, len(own))]
+        if isinstance(self.method, UniformGrid):
+            return [own[i] for i in _uniform(self.grids[self.places.index(own)], count)]
         unit = features.double() / features.double().norm(dim=-1, keepdim=True)
         distance = 1 - unit @ unit.T
         distance.fill_diagonal_(torch.inf)
@@ -86,9 +89,6 @@ class _Reference:
 
     def _weights(self, attention: Any, args: tuple, output: tuple) -> None:
         self.weights = output[1]
-
-    def _keys(self, projection: Any, args: tuple, output: Tensor) -> None:
-        self.keys = output
 
     def _before(self, index: int) -> Any:
         def hook(layer: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -126,12 +126,13 @@ class _Reference:
             self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept)
         if isinstance(method, PyramidDrop) and index in method.layers:
             normed = layer.input_layernorm(states)
-            layer.self_attn(hidden_states=normed, **self._hiding(kwargs))
+            layer.self_attn(hidden_states=normed, **self._hiding(kwargs) | {"past_key_values": None})
             self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept[method.layers.index(index)])
         if isinstance(method, V2Drop) and index in method.layers:
             self._keep(self.updates, method.num_kept[method.layers.index(index)])
         if isinstance(method, DART) and index == method.layer:
-            self._dart(method, states[0])
+            keys = self.cache.layers[index - 1].keys[0]
+            self._dart(method, states[0], keys.abs().sum(dim=(0, 2)).tolist())
 
     def _keep(self, scores: Tensor, num_kept: int | float) -> None:
         for own in self.places:
@@ -139,9 +140,8 @@ class _Reference:
             left = sorted((place for place in own if place in self.left), key=lambda place: -float(scores[place]))
             self.left -= set(left[count:])
 
-    def _dart(self, method: DART, states: Tensor) -> None:
+    def _dart(self, method: DART, states: Tensor, norms: list[float]) -> None:
         text = [place for place in range(self.prompt) if place not in self.visual]
-        norms = self.keys_norms()
         of_text = sorted(text, key=lambda place: -norms[place])[: method.text_pivots]
         for own in self.places:
             count = round(method.num_kept * len(own))
@@ -154,14 +154,17 @@ class _Reference:
                 kept += [left[i] for i in near.argsort()[:share].tolist()]
             self.left -= set(own) - set(kept)
 
-    def keys_norms(self) -> list[float]:
-        """Rotations keep no L1 norm: of the keys as they were rotated, noted by the attention function."""
-        return self.rotated.abs().sum(dim=(1, 3))[0].tolist()
 
-    @property
-    def rotated(self) -> Tensor:
-        raise NotImplementedError
-
-
-def _uniform(vlm: Vlm, method: Method, count: int) -> list[int]:
-    raise NotImplementedError
+def _uniform(grids: list[Grid], count: int) -> list[int]:
+    """Even rows of every tile, and even tokens of each row; shares are rounded at their ends."""
+    sizes = [rows * columns for rows, columns in grids]
+    chosen: list[int] = []
+    for number, (rows, columns) in enumerate(grids):
+        before, until = sum(sizes[:number]), sum(sizes[: number + 1])
+        quota = round(count * until / sum(sizes)) - round(count * before / sum(sizes))
+        several = min(rows, max(1, round((quota * rows / columns) ** 0.5), -(-quota // columns)))
+        for i in range(several):
+            share = round(quota * (i + 1) / several) - round(quota * i / several)
+            row = int((i + 0.5) * rows / several)
+            chosen += [before + row * columns + int((k + 0.5) * columns / share) for k in range(share)]
+    return chosen
