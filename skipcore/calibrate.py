@@ -153,6 +153,9 @@ class _Bench:
                 "target, or pass budgets that retain and skip fewer tokens."
             )
         choice, budget = min(found, key=lambda each: (each[0].kl, each[0].flops))
+        rivals = tuple(budget.rivals(target))
+        best = min(choice, *rivals, key=lambda each: each.kl)  # greedy search does not promise to find the best
+        choice = replace(best, name=choice.name)
         return Calibration(
             model=self.vlm.name,
             method=budget.method_of(choice.layers, choice.attention_layers),
@@ -160,7 +163,7 @@ class _Bench:
             pictures=len(self.asked),
             positions=sum(len(one.answer) for one in self.asked),
             choice=choice,
-            rivals=tuple(budget.rivals(target)),
+            rivals=rivals,
             ffn_kl=budget.alone("ffn"),
             attention_kl=budget.alone("attention"),
             ffn_update=self._updates(budget.method),

@@ -144,9 +144,14 @@ class Prefill:
         kwargs |= family.follow(kwargs, layout)
         if family.masks is not None:
             kwargs["attention_mask"] = family.masks(model.config, layout, self.method.text_attends_skipped)
+        self._windows = windows(decoder.config, len(self._rows))
+        if family.masks is None and embeds.shape[1] > (least := min((w for w in self._windows if w), default=10**9)):
+            raise InputError(
+                f"The prompt has {embeds.shape[1]:,} tokens, but the model's sliding window {least:,}: skipping needs a "
+                "prompt within the window. Ask about a smaller picture, or ask densely."
+            )
         if not _wants_cache(decoder, kwargs):
             return kwargs | {"use_cache": False}
-        self._windows = windows(decoder.config, len(self._rows))
         self._kept = self._keeper(embeds.shape[1], layout.num_slots if renumber else None)
         kept = [self._kept(rows, window) for rows, window in zip(self._rows, self._windows, strict=True)]
         self._cache = use_kept_layers(kwargs.get("past_key_values"), kept)
@@ -211,9 +216,10 @@ def _decode_masks(layers: Sequence[KeptLayer], new: int) -> list[Tensor | None]:
 
 
 def windows(config: PreTrainedConfig, num_layers: int) -> list[int | None]:
-    """How far back each layer looks; None: all the way."""
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * num_layers
-    return [config.sliding_window if kind == "sliding_attention" else None for kind in kinds]
+    """How far back each layer looks; None: all the way. Mistral's decoders name a window but no kinds of layers."""
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * num_layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
 def _wants_cache(decoder: PreTrainedModel, kwargs: dict[str, Any]) -> bool:

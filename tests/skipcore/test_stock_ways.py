@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
-from model_runs import batch_of, hooks
+from model_runs import batch_of, hooks, logits
 from shared_models import methods_for, noise_picture, trained_summary
+from tiny_families import tiny_model
 
 from skipcore import Dense, InputError, SkipVision, Vlm
 
@@ -119,3 +122,15 @@ def test_misuse_gets_a_sentence(tiny: Vlm, picture, misuse: str, says: str, monk
         else:
             model(**inputs)
     assert hooks(tiny) == hooks_before
+
+
+@pytest.mark.parametrize("window, longer", [(10_000, False), (24, True)])
+def test_a_prompt_beyond_a_sliding_window_is_refused_with_a_sentence(window: int, longer: bool, monkeypatch) -> None:
+    """Mistral's decoders mask every layer by one window; the session's causal prefill knows none."""
+    vlm = tiny_model("Mistral 3")
+    monkeypatch.setattr(vlm.model.get_decoder().config, "sliding_window", window)
+    inputs = vlm.prepare(noise_picture(0), "What?").inputs
+    with contextlib.ExitStack() as expected, SkipVision(0.2, 0.3)(vlm.model):
+        if longer:
+            expected.enter_context(pytest.raises(InputError, match="sliding window 24"))
+        logits(vlm, inputs)
