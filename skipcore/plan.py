@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from skipcore.errors import InputError
-from skipcore.tiles import Grid, PlacedPicture, Tiles
+from skipcore.tiles import Grid, Kind, PlacedPicture, Tiles
+from skipcore.tower_view import TowerView
 
 
 class Role(IntEnum):
@@ -31,10 +32,12 @@ class VisualTokens:
     Attributes:
         features: [N, d] projected visual tokens, tile after tile, row by row.
         grids: rows and columns of each tile (Σ rows · columns = N).
+        tower: what the method asked to see of the vision tower; None where it asked for nothing.
     """
 
     features: Tensor
     grids: tuple[Grid, ...]
+    tower: TowerView | None = None
 
 
 @dataclass(frozen=True)
@@ -292,6 +295,7 @@ def plan_batch(
     real: Tensor,
     pictures: Sequence[Sequence[PlacedPicture]],
     num_layers: int,
+    towers: Mapping[Kind, Sequence[TowerView]],
 ) -> list[TokenPlan]:
     """One plan for each sample of a batch.
 
@@ -300,12 +304,14 @@ def plan_batch(
         embeds: [batch, prompt, d] embeddings of the prompt, visual features in their places.
         real: [batch, prompt] bool, False where there is padding.
         pictures: of each sample, see `find_pictures`.
+        towers: of each picture and each video of the batch, where the method asked to see the tower.
     """
     plans = []
     for sample, own in enumerate(pictures):
         images = []
         for picture in own:
             features = embeds[sample].index_select(0, picture.positions.to(embeds.device))
-            images.append(plan_image(VisualTokens(features, tuple(tile.grid for tile in picture.tiles))))
+            tower = towers[picture.kind][picture.number] if picture.kind in towers else None
+            images.append(plan_image(VisualTokens(features, tuple(tile.grid for tile in picture.tiles), tower)))
         plans.append(plan_sample(real[sample], own, images, num_layers))
     return plans

@@ -16,8 +16,8 @@ from skipcore.families import Family, kinds_of
 from skipcore.layout import Layout, lay_out
 from skipcore.looking import LayerView
 from skipcore.plan import TokenPlan
-from skipcore.rows import LayerRows, move, rows_of_layers
-from skipcore.tiles import Kind, PlacedPicture, find_pictures
+from skipcore.rows import LayerRows, Memory, move, rows_of_layers
+from skipcore.tiles import Kind, PlacedPicture, Tiles, find_pictures
 
 if TYPE_CHECKING:
     from skipcore.methods.method import Method
@@ -31,11 +31,13 @@ class Prompts:
         real: [batch, prompt] bool, False where there is padding.
         visual: [batch, prompt] bool, True where a visual token stands.
         pictures: of each prompt, in order.
+        tiles: of every picture and every video of the batch.
     """
 
     real: Tensor
     visual: Tensor
     pictures: list[list[PlacedPicture]]
+    tiles: dict[Kind, list[Tiles]]
 
 
 def read_prompts(family: Family, config: PreTrainedConfig, inputs: Mapping[str, Any]) -> Prompts:
@@ -56,24 +58,22 @@ def read_prompts(family: Family, config: PreTrainedConfig, inputs: Mapping[str, 
     real = torch.ones_like(kinds, dtype=torch.bool) if mask is None else mask.bool().cpu()
     if not real.any(dim=1).all() or ((kinds != Kind.TEXT) & ~real).any():
         raise InputError("The attention_mask hides a whole prompt or visual tokens: only padding may be 0 in it.")
-    pictures = _pictures(family, config, kinds, inputs)
+    tiles = family.pictures(config, inputs) if kinds.any() else {}
+    pictures = _placed(kinds, tiles)
     visual = torch.zeros_like(real)
     for row, placed in zip(visual, pictures, strict=True):
         for picture in placed:
             row[picture.positions] = True
-    return Prompts(real, visual, pictures)
+    return Prompts(real, visual, pictures, tiles)
 
 
-def _pictures(
-    family: Family, config: PreTrainedConfig, kinds: Tensor, inputs: Mapping[str, Any]
-) -> list[list[PlacedPicture]]:
+def _placed(kinds: Tensor, tiles: Mapping[Kind, Sequence[Tiles]]) -> list[list[PlacedPicture]]:
     """Where every picture stands. `generate()` may repeat each prompt (beams), but never what was encoded."""
     if not kinds.any():
         return [[] for _ in kinds]
-    pictures = family.pictures(config, inputs)
-    known = sum(tile.num_places for each in pictures.values() for tiles in each for tile in tiles)
+    known = sum(tile.num_places for each in tiles.values() for own in each for tile in own)
     repeats = max(1, int((kinds != Kind.TEXT).sum()) // max(1, known))
-    found = find_pictures(kinds[::repeats], pictures)
+    found = find_pictures(kinds[::repeats], tiles)
     return [placed for placed in found for _ in range(repeats)]
 
 
@@ -91,7 +91,7 @@ class Prefill:
     def __init__(self, method: Method, plans: list[TokenPlan], device: torch.device) -> None:
         self.method = method
         self.plans = plans
-        self._moved: dict[tuple[int, torch.device], Any] = {}
+        self._memory: Memory = {}
         self._laid_out = lay_out(plans)
         self.layout = self.layout_on(device)
         self._rows = rows_of_layers(plans, method.text_attends_skipped)
@@ -103,11 +103,11 @@ class Prefill:
 
     def layout_on(self, device: torch.device) -> Layout:
         """The layout on a device."""
-        return move(self._laid_out, device, self._moved)
+        return move(self._laid_out, device, self._memory)
 
     def rows(self, layer: int, device: torch.device) -> LayerRows:
         """A layer's rows on a device."""
-        return move(self._rows[layer], device, self._moved)
+        return move(self._rows[layer], device, self._memory)
 
     def restore(self, hidden: Tensor, layer: int) -> Tensor:
         """[batch, places, d] as a layer leaves them → [batch, prompt, d]: every token reads the slot it went to."""
@@ -145,10 +145,11 @@ class Prefill:
         if family.masks is not None:
             kwargs["attention_mask"] = family.masks(model.config, layout, self.method.text_attends_skipped)
         self._windows = windows(decoder.config, len(self._rows))
-        if family.masks is None and embeds.shape[1] > (least := min((w for w in self._windows if w), default=10**9)):
+        window = min((own for own in self._windows if own is not None), default=None)
+        if family.masks is None and window is not None and embeds.shape[1] > window:
             raise InputError(
-                f"The prompt has {embeds.shape[1]:,} tokens, but the model's sliding window {least:,}: skipping needs a "
-                "prompt within the window. Ask about a smaller picture, or ask densely."
+                f"The prompt has {embeds.shape[1]:,} tokens, but the model's sliding window {window:,}: skipping needs "
+                "a prompt within the window. Ask about a smaller picture, or ask densely."
             )
         if not _wants_cache(decoder, kwargs):
             return kwargs | {"use_cache": False}
@@ -162,7 +163,7 @@ class Prefill:
         source = self.layout.slot_source
 
         def kept(rows: LayerRows, window: int | None) -> Kept:
-            rows = move(rows, source.device, self._moved)
+            rows = move(rows, source.device, self._memory)
             positions = source if rows.present is None else source.gather(1, rows.present)
             return Kept(
                 rows.kept,

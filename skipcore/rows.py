@@ -231,22 +231,22 @@ def _blind_text(roles: Sequence[Tensor], length: int) -> BlindText | None:
     )
 
 
-def move(value: Moved, device: torch.device, moved: dict[tuple[int, torch.device], Any]) -> Moved:
-    """The same tree of frozen dataclasses, tuples and tensors on a device.
+Memory = dict[tuple[int, torch.device], tuple[Any, Any]]
+"""What was moved where, by identity: originals, kept so that nothing else takes their identity, and what was moved."""
 
-    Args:
-        moved: what was moved before, and is shared from then on; it must live no longer than the originals.
-    """
+
+def move(value: Moved, device: torch.device, memory: Memory) -> Moved:
+    """The same tree of frozen dataclasses, tuples and tensors on a device; what is shared stays shared."""
     if isinstance(value, Tensor | tuple) or is_dataclass(value):
-        if (key := (id(value), device)) not in moved:
-            moved[key] = _moved(value, device, moved)
-        return moved[key]
+        if (key := (id(value), device)) not in memory:
+            memory[key] = value, _moved(value, device, memory)
+        return memory[key][1]
     return value
 
 
-def _moved(value: Any, device: torch.device, moved: dict[tuple[int, torch.device], Any]) -> Any:
+def _moved(value: Any, device: torch.device, memory: Memory) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, tuple):
-        return tuple(move(item, device, moved) for item in value)
-    return type(value)(**{field.name: move(getattr(value, field.name), device, moved) for field in fields(value)})
+        return tuple(move(item, device, memory) for item in value)
+    return type(value)(**{field.name: move(getattr(value, field.name), device, memory) for field in fields(value)})

@@ -30,6 +30,9 @@ from skipcore.plan import TokenPlan, plan_batch
 from skipcore.prefill import Prefill, Prompts, decode_arguments, read_prompts
 from skipcore.recorder import UpdateRecorder
 from skipcore.sublayers import SubLayers
+from skipcore.tiles import Kind
+from skipcore.tower import look_at_tower, remembered_tower
+from skipcore.tower_view import TowerView
 from skipcore.trace import Trace, trace_of
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class Session:
         self._inputs: dict[str, Any] = {}
         self._encoded: dict[str, Any] = {}  # sizes and grids that the encoders were given
         self._encodes = False
+        self._towers: dict[Kind, TowerView] = {}  # what was seen while they encoded
         self._prompts: Prompts | None = None
         self._plans: list[TokenPlan] = []
         self._running: Prefill | None = None  # while the decoder runs
@@ -92,7 +96,7 @@ class Session:
             handle.remove()
         self._handles.clear()
         self._attend_by(self._own_attention)
-        self._inputs, self._encoded, self._running = {}, {}, None
+        self._inputs, self._encoded, self._towers, self._running = {}, {}, {}, None
         self._sublayers.forget()
         for name in self._encoders:
             vars(self.model.base_model).pop(name, None)
@@ -146,7 +150,11 @@ class Session:
                 self._encoded[name] = value.to("meta") if name in PIXELS.values() else value
             self._encodes = True
             try:
-                return encode(*args, **kwargs)
+                with look_at_tower(self.model, self.method.tower_looks) as recorder:
+                    features = encode(*args, **kwargs)
+                if recorder is not None:
+                    self._towers[Kind.IMAGE if "image" in encode.__name__ else Kind.VIDEO] = recorder.rows()
+                return features
             finally:
                 self._encodes = False
 
@@ -175,7 +183,8 @@ class Session:
         given = encoded | {name: value for name, value in inputs.items() if value is not None}
         self._prompts = prompts = read_prompts(self._family, self.model.config, given)
         embeds = kwargs["inputs_embeds"]
-        self._plans = plan_batch(self.method.plan, embeds, prompts.real, prompts.pictures, self._num_layers)
+        towers = self._tower_views(prompts, given)
+        self._plans = plan_batch(self.method.plan, embeds, prompts.real, prompts.pictures, self._num_layers, towers)
         self._traces = self._cache_sizes = None
         self._sublayers.recorder = UpdateRecorder(self._num_layers) if self.record else None
         self._sublayers.count(True)
@@ -185,6 +194,26 @@ class Session:
         self._attend_by(SKIPPING_ATTENTION)
         self._running = Prefill(self.method, self._plans, embeds.device)
         return self._running.arguments(self._family, self.model, kwargs)
+
+    def _tower_views(self, prompts: Prompts, given: dict[str, Any]) -> dict[Kind, list[TowerView]]:
+        """What the method asked to see of the tower, picture by picture."""
+        seen, self._towers = self._towers, {}
+        if not self.method.tower_looks or not prompts.visual.any():
+            return {}
+        views = {}
+        for kind, tiles in prompts.tiles.items():
+            if not tiles:
+                continue
+            encoded = (given.get("mm_encoder_outputs") or {}).get(kind.name.lower())
+            rows = seen.get(kind) or remembered_tower(encoded)
+            if rows is None:
+                raise InputError(
+                    f"{self.method.label} looks at the vision tower, but the picture was encoded without it: pass the "
+                    "pixels, or features of `vlm.encode(prepared, method)`."
+                )
+            patches = self._family.patches(self.model.config, given, tiles, rows.num_rows)
+            views[kind] = [rows.at(own) for own in patches]
+        return views
 
     @property
     def _unchanged(self) -> bool:

@@ -36,7 +36,7 @@ class SubLayers:
         self._rows: LayerRows | None = None  # of the layer that runs, on its device; None where it runs as it is
         self._batch = 0
         self._stream: Tensor | None = None  # what entered the layer, gone rows included, where they are put back
-        self._places: dict[int, tuple[Tensor, Tensor]] = {}  # position embeddings of a layer's rows, by the whole ones
+        self._places: dict[tuple[int, int], tuple[Any, Tensor, tuple[Tensor, Tensor]]] = {}  # see `_at_places`
         self._before: Tensor | None = None  # what entered the layer, for its update
         self._observation: Observation | None = None
         self._updates: Tensor | None = None
@@ -72,6 +72,7 @@ class SubLayers:
     def count(self, counting: bool) -> None:
         """Begin to count the rows of a prefill, or stop."""
         self._counting = counting
+        self._places.clear()
         if counting:
             self.counts = []
 
@@ -138,11 +139,12 @@ class SubLayers:
 
     def _at_places(self, embeddings: tuple[Tensor, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [batch or 1, slots, head_dim] of the slots that are present; layers share them."""
-        key = hash((id(embeddings[0]), id(present)))
-        if key not in self._places:
+        key = id(embeddings[0]), id(present)
+        if key not in self._places:  # the originals are kept, so that no other tensor takes their identity
             batch = len(present)
-            self._places[key] = tuple(_at(each.expand(batch, -1, -1), present) for each in embeddings)  # type: ignore
-        return self._places[key]
+            cosine, sine = (_at(each.expand(batch, -1, -1), present) for each in embeddings)
+            self._places[key] = embeddings, present, (cosine, sine)
+        return self._places[key][2]
 
     def _views(
         self, prefill: Prefill, index: int, before: int, layer: nn.Module, states: Tensor, kwargs: dict

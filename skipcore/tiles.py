@@ -66,10 +66,14 @@ class PlacedPicture:
     Attributes:
         tiles: its rectangles, in the order of its tokens.
         positions: [N] where in the prompt its visual tokens stand.
+        kind: picture or video.
+        number: among all pictures, or all videos, of the batch.
     """
 
     tiles: Tiles
     positions: Tensor
+    kind: Kind = Kind.IMAGE
+    number: int = 0
 
 
 def find_pictures(kinds: Tensor, pictures: Mapping[Kind, Sequence[Tiles]]) -> list[list[PlacedPicture]]:
@@ -82,24 +86,24 @@ def find_pictures(kinds: Tensor, pictures: Mapping[Kind, Sequence[Tiles]]) -> li
     Raises:
         InputError: the pictures do not fill the places that the prompts hold for them.
     """
-    waiting = {kind: iter(pictures.get(kind, ())) for kind in (Kind.IMAGE, Kind.VIDEO)}
+    waiting = {kind: enumerate(pictures.get(kind, ())) for kind in (Kind.IMAGE, Kind.VIDEO)}
     found = [list(_in_prompt(row, waiting)) for row in kinds]
     if any(next(left, None) is not None for left in waiting.values()):
         raise _misfit()
     return found
 
 
-def _in_prompt(kinds: Tensor, waiting: Mapping[Kind, Iterator[Tiles]]) -> Iterator[PlacedPicture]:
+def _in_prompt(kinds: Tensor, waiting: Mapping[Kind, Iterator[tuple[int, Tiles]]]) -> Iterator[PlacedPicture]:
     places = {kind: (kinds == kind).nonzero().flatten() for kind in waiting}
     while left := [kind for kind in places if len(places[kind])]:
         kind = min(left, key=lambda kind: int(places[kind][0]))
-        tiles = next(waiting[kind], None)
-        if tiles is None:
+        if (following := next(waiting[kind], None)) is None:
             raise _misfit()
+        number, tiles = following
         shows = torch.cat([tile.shows for tile in tiles])
         if len(shows) > len(places[kind]):
             raise _misfit()
-        yield PlacedPicture(tiles, places[kind][: len(shows)][shows])
+        yield PlacedPicture(tiles, places[kind][: len(shows)][shows], kind, number)
         places[kind] = places[kind][len(shows) :]
 
 

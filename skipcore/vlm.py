@@ -21,8 +21,10 @@ from skipcore.families import PIXELS, Family, decoder_layers
 from skipcore.families.family import Box
 from skipcore.hardware import input_device
 from skipcore.inputs import ImageLike, check_question, open_picture
+from skipcore.methods.method import Method
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.tiles import Grid, Kind, Tiles
+from skipcore.tower import look_at_tower, remember_tower
 
 
 @dataclass(frozen=True)
@@ -150,13 +152,20 @@ class Vlm:
         return Prepared(inputs, pictures, shown)
 
     @torch.inference_mode()
-    def encode(self, prepared: Prepared) -> dict[str, BaseModelOutputWithPooling]:
-        """Run the vision tower and the projector once: features that any number of runs can share."""
-        return {
-            kind: self._encode(getattr(self.model, f"get_{kind}_features"), prepared.inputs)
-            for kind, name in PIXELS.items()
-            if name in prepared.inputs
-        }
+    def encode(self, prepared: Prepared, method: Method | None = None) -> dict[str, BaseModelOutputWithPooling]:
+        """Run the vision tower and the projector once: features that any number of runs can share.
+
+        Args:
+            method: one that looks at the tower (`method.tower_looks`) needs features of an encoding of its own.
+        """
+        features = {}
+        for kind, name in PIXELS.items():
+            if name in prepared.inputs:
+                with look_at_tower(self.model, method.tower_looks if method else frozenset()) as recorder:
+                    features[kind] = self._encode(getattr(self.model, f"get_{kind}_features"), prepared.inputs)
+                if recorder is not None:
+                    remember_tower(features[kind], recorder.rows())
+        return features
 
     def num_visual_tokens(self, prepared: Prepared) -> int:
         """How many visual tokens the prompt holds."""

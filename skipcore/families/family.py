@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from skipcore.families.patches import ModelInputs, Patches, one_image_a_tile
 from skipcore.layout import Layout
 from skipcore.tiles import Grid, Kind, Tile, Tiles
 
-ModelInputs = Mapping[str, Any]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in shares of the picture's width and height."""
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -60,6 +60,7 @@ class Family:
             attends to skipped tokens; None: plainly causal.
         adds_between_layers: whether something is added to all hidden states between layers, so that they must be there.
         follow: what else goes with the tokens: the decoder's keyword arguments that must be laid out anew.
+        patches: which rows of the vision tower feed each visual token, see `families.patches`.
         extra: the package beyond torchvision that its processor needs.
     """
 
@@ -74,6 +75,7 @@ class Family:
     masks: Callable[[PreTrainedConfig, Layout, bool], dict[str, Tensor]] | None = None
     adds_between_layers: bool = False
     follow: Callable[[dict[str, Any], Layout], dict[str, Any]] = follows_nothing
+    patches: Patches = one_image_a_tile
     extra: str | None = None
 
 

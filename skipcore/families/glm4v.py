@@ -5,6 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedConfig
 
 from skipcore.families.family import Family, ModelInputs, Pictures
+from skipcore.families.patches import cell_after_cell
 from skipcore.tiles import Kind, Tile
 
 
@@ -15,4 +16,4 @@ def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
     return {Kind.IMAGE: [(Tile((h // merge, w // merge)),) * t for each in grids for t, h, w in each.tolist()]}
 
 
-GLM4V = Family(name="GLM-4V", model_types=("glm4v", "glm4v_moe", "glm46v"), pictures=_pictures)
+GLM4V = Family(name="GLM-4V", model_types=("glm4v", "glm4v_moe", "glm46v"), pictures=_pictures, patches=cell_after_cell)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedConfig
 
 from skipcore.families.family import Box, Family, ModelInputs, Pictures, one_tile_each, square
+from skipcore.families.patches import image_after_image, one_image_a_tile
+from skipcore.tiles import Tiles
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
@@ -34,6 +38,11 @@ def _boxes(processor: Any, width: int, height: int, num_tiles: int) -> list[Box]
     return [(left, top, right, bottom)]
 
 
+def _patches(config: PreTrainedConfig, inputs: ModelInputs, pictures: Sequence[Tiles], rows: int) -> list[Tensor]:
+    of_pixtral = config.vision_config.model_type == "pixtral"
+    return (image_after_image if of_pixtral else one_image_a_tile)(config, inputs, pictures, rows)
+
+
 def _follow_up(processor: Any, answer: str, question: str) -> str:
     return f" {answer}{processor.tokenizer.eos_token}USER: {question} ASSISTANT:"
 
@@ -45,4 +54,5 @@ LLAVA = Family(
     boxes=_boxes,
     prompt=lambda processor, question, pictures: "USER: " + "<image>\n" * pictures + f"{question} ASSISTANT:",
     follow_up=_follow_up,
+    patches=_patches,
 )

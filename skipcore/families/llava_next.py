@@ -4,12 +4,14 @@ padding is cut off and whose rows end in a newline token."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedConfig
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape, unpad_image
 
 from skipcore.families.family import Family, ModelInputs, Pictures
+from skipcore.families.patches import anyres
 from skipcore.tiles import Grid, Kind, Tile, Tiles
 
 
@@ -50,5 +52,5 @@ def _videos(config: PreTrainedConfig, inputs: ModelInputs) -> list[Tiles]:
     return [(Tile((half, half)),) * (frames - 1) + (Tile((half, half), after=1),)] * pixels.shape[0]
 
 
-LLAVA_NEXT = Family(name="LLaVA-NeXT", model_types=("llava_next",), pictures=_pictures)
-LLAVA_ONEVISION = Family(name="LLaVA-OneVision", model_types=("llava_onevision",), pictures=_pictures)
+LLAVA_NEXT = Family(name="LLaVA-NeXT", model_types=("llava_next",), pictures=_pictures, patches=anyres)
+LLAVA_ONEVISION = replace(LLAVA_NEXT, name="LLaVA-OneVision", model_types=("llava_onevision",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedConfig
 
 from skipcore.families.family import Family, ModelInputs, Pictures, one_tile_each
+from skipcore.families.patches import image_after_image
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
@@ -13,4 +14,4 @@ def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
     return one_tile_each([] if sizes is None else [(height // side, width // side) for height, width in sizes.tolist()])
 
 
-MISTRAL3 = Family(name="Mistral 3", model_types=("mistral3",), pictures=_pictures)
+MISTRAL3 = Family(name="Mistral 3", model_types=("mistral3",), pictures=_pictures, patches=image_after_image)

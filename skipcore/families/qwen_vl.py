@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from skipcore.families.family import Family, ModelInputs, Pictures
+from skipcore.families.patches import cell_after_cell, cell_after_cell_in_windows
 from skipcore.layout import Layout
 from skipcore.tiles import Kind, Tile, Tiles
 
@@ -35,8 +36,14 @@ def _deepstack(kwargs: dict[str, Any], layout: Layout) -> dict[str, Any]:
     return {"visual_pos_masks": layout.is_visual, "deepstack_visual_embeds": moved}
 
 
-QWEN2_VL = Family(name="Qwen2-VL", model_types=("qwen2_vl",), pictures=_pictures, remembers=("rope_deltas",))
-QWEN2_5_VL = replace(QWEN2_VL, name="Qwen2.5-VL", model_types=("qwen2_5_vl",))
+QWEN2_VL = Family(
+    name="Qwen2-VL",
+    model_types=("qwen2_vl",),
+    pictures=_pictures,
+    remembers=("rope_deltas",),
+    patches=cell_after_cell,
+)
+QWEN2_5_VL = replace(QWEN2_VL, name="Qwen2.5-VL", model_types=("qwen2_5_vl",), patches=cell_after_cell_in_windows)
 QWEN3_VL = replace(
     QWEN2_VL,
     name="Qwen3-VL",

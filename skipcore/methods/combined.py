@@ -14,6 +14,7 @@ from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
 from skipcore.summary import AdaptiveSummary
+from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 
 
@@ -64,6 +65,11 @@ class Combined(Method):
     def looks(self) -> frozenset[Look]:  # type: ignore[override]
         """What `dropping` asks to see."""
         return self.dropping.looks
+
+    @property
+    def tower_looks(self) -> frozenset[TowerLook]:  # type: ignore[override]
+        """What `dropping` asks to see of the tower."""
+        return self.dropping.tower_looks
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """`skipping`'s plan for what `dropping` leaves."""

@@ -12,6 +12,7 @@ from skipcore.looking import LayerView, Look
 from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
 from skipcore.session import Session
 from skipcore.summary import AdaptiveSummary
+from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 
 
@@ -71,6 +72,8 @@ class Method:
         """Decide before the decoder what happens to each visual token of one picture; here: all enter it."""
         return ImagePlan.keep_all(len(image.features))
 
+    tower_looks: ClassVar[frozenset[TowerLook]] = frozenset()
+    """What the method asks to see of the vision tower; `plan` finds it in `VisualTokens.tower`."""
     looks: ClassVar[frozenset[Look]] = frozenset()
     """What the method asks to see when it decides within the decoder."""
 

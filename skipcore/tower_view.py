@@ -1,0 +1,54 @@
+"""What a method asks to see of the vision tower, and what it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import Enum
+
+from torch import Tensor
+
+
+class TowerLook(Enum):
+    """What a method asks to see of the tower."""
+
+    ATTENTION = "attention"
+    """How much the class token attends to each token, mean over the heads; without one, how much all attend to it."""
+    KEYS = "keys"
+    """Keys, mean over the heads."""
+    MIDDLE = "middle"
+    """Features after the middle block."""
+    DEEP = "deep"
+    """Features of the block that the projector reads."""
+
+
+@dataclass(frozen=True)
+class TowerView:
+    """One picture's visual tokens as the tower sees them, or (`TowerRows`) the rows of the tower itself. Attention and
+    keys are of the last block that the projector reads. A token that is made of several patches shows their mean.
+
+    Attributes:
+        attention: [N]; None unless asked for, like the others.
+        keys: [N, head_dim].
+        middle, deep: [N, width].
+    """
+
+    attention: Tensor | None = None
+    keys: Tensor | None = None
+    middle: Tensor | None = None
+    deep: Tensor | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """How many tokens, or rows of the tower."""
+        return next(len(each) for each in (self.attention, self.keys, self.middle, self.deep) if each is not None)
+
+    def at(self, patches: Tensor) -> TowerView:
+        """The tokens made of rows `patches` [N, k]."""
+
+        def pooled(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
+            index = patches.to(values.device)
+            return values.index_select(0, index.flatten()).unflatten(0, index.shape).mean(dim=1)
+
+        return TowerView(**{field.name: pooled(getattr(self, field.name)) for field in fields(self)})
