@@ -57,6 +57,7 @@ class BenchResult:
             "recording_time_ratio": round(recording.median, 4),
             "recording_time_ratio_interval": [round(recording.low, 4), round(recording.high, 4)],
             "session_rounds": session.rounds,
+            "recording_rounds": recording.rounds,
             "dense_prefill_ms": round(dense.prefill_ms, 3),
             "skip_prefill_ms": round(skip.prefill_ms, 3),
         }
@@ -121,5 +122,5 @@ _RATIOS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
     ("KV cache bytes", lambda record: f"{record['kv_bytes_ratio']:.4f}"),
     ("Dense session / no session", _with_interval("session_time_ratio")),
     ("Recording / not recording", _with_interval("recording_time_ratio")),
-    ("Rounds of sessions", lambda record: str(record["session_rounds"])),
+    ("Rounds of both", lambda record: f"{record['session_rounds']}, {record['recording_rounds']}"),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -56,28 +56,45 @@ class SessionCost:
 
 
 def measure_session_cost(vlm: Vlm, inputs: dict[str, Any], seconds: float) -> SessionCost:
-    """As many rounds as begin within `seconds`, at least two, after one that warms up.
-
-    A round runs each arm once, every other round in reverse: what drifts meets all arms alike, the ratio within a round
-    is free of what changes slowly, and the median ignores rounds that something else disturbed.
+    """Three quarters of the time go to the session, whose cost is the smaller one, the rest to the recording.
 
     Args:
         inputs: keyword arguments of the model for one prompt.
+        seconds: to measure in, in all.
     """
 
-    def timed(arm: int) -> float:
-        start = perf_counter()
-        session: AbstractContextManager = nullcontext() if arm == 0 else Dense()(vlm.model, record=arm == 2)
+    def run(session: AbstractContextManager) -> None:
         for _ in generate(vlm, inputs, session, max_new_tokens=1):
             pass
-        return perf_counter() - start
 
-    for arm in (0, 1, 2):
-        timed(arm)
-    times: list[list[float]] = [[], [], []]
+    def plain() -> None:
+        run(nullcontext())
+
+    def inside() -> None:
+        run(Dense()(vlm.model))
+
+    def recording() -> None:
+        run(Dense()(vlm.model, record=True))
+
+    return SessionCost(
+        session=time_in_pairs(inside, plain, 0.75 * seconds), recording=time_in_pairs(recording, inside, 0.25 * seconds)
+    )
+
+
+def time_in_pairs(run: Callable[[], None], against: Callable[[], None], seconds: float) -> PairedRatio:
+    """As many rounds as begin within `seconds`, at least two, after one that warms up.
+
+    A round runs both, every other round the other way round (A B, B A, A B, …): each follows itself as often as the
+    other, what drifts meets both alike, and the median ignores rounds that something else disturbed.
+    """
+    runs = run, against
+    for each in runs:
+        each()
+    times: tuple[list[float], list[float]] = [], []
     end = perf_counter() + seconds
     while len(times[0]) < 2 or perf_counter() < end:
-        for arm in (0, 1, 2) if len(times[0]) % 2 == 0 else (2, 1, 0):
-            times[arm].append(timed(arm))
-    plain, inside, recording = times
-    return SessionCost(PairedRatio.of(inside, plain), PairedRatio.of(recording, inside))
+        for arm in (0, 1) if len(times[0]) % 2 == 0 else (1, 0):
+            start = perf_counter()
+            runs[arm]()
+            times[arm].append(perf_counter() - start)
+    return PairedRatio.of(*times)

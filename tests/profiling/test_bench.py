@@ -10,7 +10,7 @@ import pytest
 from profiling import __main__ as command_line
 from profiling.bench import MODELS, BenchResult, record_of, run_bench
 from profiling.random_models import DecoderSize
-from profiling.session_cost import PairedRatio
+from profiling.session_cost import PairedRatio, time_in_pairs
 
 SMALL = DecoderSize(hidden_size=96, num_layers=2)
 
@@ -77,3 +77,10 @@ def test_a_paired_ratio_finds_one_per_cent_in_noise() -> None:
     assert ratio.low < 1.01 < ratio.high and ratio.high - ratio.low < 0.01
     assert ratio.p10 < ratio.low < ratio.median < ratio.high < ratio.p90 and ratio.rounds == 200
     assert PairedRatio.of([3.0, 3.0], [2.0, 2.0]) == PairedRatio(1.5, 1.5, 1.5, 1.5, 1.5, 2)
+
+
+def test_pairs_follow_themselves_as_often_as_each_other() -> None:
+    ran: list[str] = []
+    ratio = time_in_pairs(lambda: ran.append("A"), lambda: ran.append("B"), 0)
+    assert ran == ["A", "B", "A", "B", "B", "A"]  # the first two warm up
+    assert ratio.rounds == 2
