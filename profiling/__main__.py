@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from profiling.bench import run_bench
+from profiling.bench import ratios_of, record_of, run_bench
 from profiling.compare import compare
 from profiling.table import table_of
 from skipcore import Dense, InputError, Method, SkipVision, load
@@ -63,21 +63,17 @@ def _skip_method(options: argparse.Namespace, own: SkipVision) -> Method:
 def _bench(options: argparse.Namespace) -> int:
     if options.output and not Path(options.output).parent.is_dir():
         raise InputError(f"There is no folder {str(Path(options.output).parent)!r} to write the result to.")
-    result = run_bench(options.repeats)
-    line = result.line()
-    print(table_of(result.report))
-    print()
-    print(
-        f"Prefill time, skip / dense: {line['prefill_time_ratio']:.3f}   FLOPs, skip / dense: {line['flops_ratio']:.3f}"
-    )
-    print(f"Decode time per token, skip / dense: {line['tpot_ratio']:.3f}   KV bytes: {line['kv_bytes_ratio']:.4f}")
-    print(
-        f"Time of a session: {line['session_time_ratio']:.3f} of none   "
-        f"Time of a recording session: {line['recording_time_ratio']:.3f} of one that does not record"
-    )
-    print(json.dumps(line))
+    results = []
+    for result in run_bench(options.repeats):
+        print(table_of(result.report), end="\n\n", flush=True)
+        results.append(result)
+    record = record_of(results)
+    print(ratios_of(results), end="\n\n")
+    print(json.dumps(record))
     if options.output:
-        Path(options.output).write_text(json.dumps(line | {"report": result.report.to_dict()}, indent=2) + "\n")
+        for model, result in zip(record["models"], results, strict=True):
+            model["report"] = result.report.to_dict()
+        Path(options.output).write_text(json.dumps(record, indent=2) + "\n")
     return 0
 
 
@@ -110,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print the report as JSON")
     one.set_defaults(run=_compare)
 
-    bench = commands.add_parser("bench", help="dense against Skip-Vision on a random LLaVA")
-    bench.add_argument("--repeats", type=int, default=10)
+    bench = commands.add_parser("bench", help="dense against Skip-Vision on random models of three families")
+    bench.add_argument("--repeats", type=int, default=10, help="timed runs per arm (default 10)")
     bench.add_argument("--output", help="also write the result to this JSON file")
     bench.set_defaults(run=_bench)
     return parser

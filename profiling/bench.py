@@ -1,14 +1,13 @@
-"""The benchmark: dense against Skip-Vision on a random LLaVA, where every machine can run it.
+"""The benchmark: dense against Skip-Vision on random models of three families, where every machine can run it.
 
-Random weights are enough for times, bytes and FLOPs, which depend on shapes only. The model has the proportions of
+Random weights are enough for times, bytes and FLOPs, which depend on shapes only. The decoders have the proportions of
 LLaMA-3 8B, the paper's decoder, at d = 384 with 8 layers; 576 visual tokens become 100 retained + 156 skipped.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,82 +15,112 @@ import torch
 from PIL import Image
 
 from profiling.compare import compare
-from profiling.phases import fair_order
+from profiling.random_models import DEFAULT_SIZE, DecoderSize, random_llava, random_qwen2_5_vl, random_smolvlm
 from profiling.report import Report
+from profiling.session_cost import SessionCost, measure_session_cost
+from profiling.table import columns
 from skipcore import AdaptiveSummary, Dense, SkipVision, Vlm
-from skipcore.answer import generate
-from skipcore.random_llava import random_llava
 
 QUESTION = "What is in the picture?"
-
-
-@dataclass(frozen=True)
-class SessionCost:
-    """What a session itself costs, as ratios of median prefill times of one run.
-
-    Attributes:
-        session: a `Dense()` session / no session at all.
-        recording: a `Dense()` session that records / one that does not.
-    """
-
-    session: float
-    recording: float
+MODELS: tuple[tuple[Callable[[DecoderSize], Vlm], tuple[int, int]], ...] = (
+    (random_llava, (336, 336)),
+    (random_qwen2_5_vl, (672, 672)),
+    (random_smolvlm, (2048, 1024)),
+)
+"""What builds each model, and width and height in pixels of the picture that makes 576 visual tokens there."""
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What the benchmark measured."""
+    """What the benchmark measured on one model."""
 
     report: Report
     session_cost: SessionCost
 
-    def line(self) -> dict[str, Any]:
-        """One flat record: ratios skip / dense of one run, with device and versions."""
+    def record(self) -> dict[str, Any]:
+        """One flat record: ratios skip / dense of one run."""
         dense, skip, *_ = self.report.arms
         assert dense.tpot_ms is not None and skip.tpot_ms is not None  # the bench decodes more than one token
+        session, recording = self.session_cost.session, self.session_cost.recording
         return {
-            "benchmark": "prefill",
             "model": self.report.model,
             "method": skip.name,
+            "visual_tokens": sum(rows * columns for rows, columns in self.report.image_grid),
             "prefill_time_ratio": round(skip.prefill_ms / dense.prefill_ms, 4),
             "flops_ratio": round(skip.flops_prefill / dense.flops_prefill, 4),
             "tpot_ratio": round(skip.tpot_ms / dense.tpot_ms, 4),
             "kv_bytes_ratio": round(skip.kv_bytes / dense.kv_bytes, 6),
             "kv_bytes_ratio_predicted": round(skip.kv_bytes_predicted / dense.kv_bytes_predicted, 6),
-            "session_time_ratio": round(self.session_cost.session, 4),
-            "recording_time_ratio": round(self.session_cost.recording, 4),
+            "session_time_ratio": round(session.median, 4),
+            "session_time_ratio_interval": [round(session.low, 4), round(session.high, 4)],
+            "session_time_ratio_p10_p90": [round(session.p10, 4), round(session.p90, 4)],
+            "recording_time_ratio": round(recording.median, 4),
+            "recording_time_ratio_interval": [round(recording.low, 4), round(recording.high, 4)],
+            "session_rounds": session.rounds,
+            "recording_rounds": recording.rounds,
             "dense_prefill_ms": round(dense.prefill_ms, 3),
             "skip_prefill_ms": round(skip.prefill_ms, 3),
-            "repeats": self.report.repeats,
-            "device": self.report.device,
-            "versions": self.report.versions,
         }
 
 
-def run_bench(repeats: int = 10, max_new_tokens: int = 32, hidden_size: int = 384, num_layers: int = 8) -> BenchResult:
-    """Compare dense, Skip-Vision and the authors' setting of it on one random LLaVA in one run."""
-    vlm = random_llava(hidden_size=hidden_size, num_layers=num_layers)
-    if torch.cuda.is_available():
-        vlm.model.to("cuda", torch.bfloat16)
-    pixels = np.random.RandomState(0).randint(0, 256, (336, 336, 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels)
-    summary = AdaptiveSummary(hidden_size).to(vlm.device).requires_grad_(False)
-    methods = [Dense(), SkipVision(summary=summary), SkipVision.paper("llava")]
-    report = compare(vlm, picture, QUESTION, methods, max_new_tokens, repeats, fixed_length=True)
-    return BenchResult(report, _session_cost(vlm, picture, repeats))
+def run_bench(
+    repeats: int = 10, max_new_tokens: int = 32, size: DecoderSize = DEFAULT_SIZE, session_seconds: float = 40
+) -> Iterator[BenchResult]:
+    """Compare dense, Skip-Vision and the authors' setting of it on each model in turn.
+
+    Args:
+        repeats: timed runs per arm.
+        max_new_tokens: length of every answer.
+        size: of the decoders.
+        session_seconds: for measuring what a session costs, on each model.
+    """
+    for build, (width, height) in MODELS:
+        vlm = build(size)
+        if torch.cuda.is_available():
+            vlm.model.to("cuda", torch.bfloat16)
+        picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (height, width, 3), dtype=np.uint8))
+        summary = AdaptiveSummary(size.hidden_size).to(vlm.device).requires_grad_(False)
+        methods = [Dense(), SkipVision(summary=summary), SkipVision.paper("llava")]
+        report = compare(vlm, picture, QUESTION, methods, max_new_tokens, repeats, fixed_length=True)
+        prepared = vlm.prepare(picture, QUESTION)
+        inputs = prepared.with_features(vlm.encode(prepared))
+        yield BenchResult(report, measure_session_cost(vlm, inputs, session_seconds))
 
 
-def _session_cost(vlm: Vlm, picture: Image.Image, repeats: int) -> SessionCost:
-    """Prefill without a session, in one, and in one that records; interleaved."""
-    prepared = vlm.prepare(picture, QUESTION)
-    inputs = prepared.with_features(vlm.encode(prepared))
+def record_of(results: list[BenchResult]) -> dict[str, Any]:
+    """The record of one run of the benchmark."""
+    report = results[0].report
+    return {
+        "benchmark": "prefill",
+        "repeats": report.repeats,
+        "device": report.device,
+        "versions": report.versions,
+        "models": [result.record() for result in results],
+    }
 
-    def session(arm: int) -> AbstractContextManager:
-        return nullcontext() if arm == 0 else Dense()(vlm.model, record=arm == 2)
 
-    times: list[list[float]] = [[], [], []]
-    for _, arm in fair_order(3, repeats + 1):
-        (token,) = generate(vlm, inputs, session(arm), max_new_tokens=1)
-        times[arm].append(token.seconds)
-    plain, inside, recording = (median(seconds[1:]) for seconds in times)  # the first round warms up
-    return SessionCost(session=inside / plain, recording=recording / inside)
+def ratios_of(results: list[BenchResult]) -> str:
+    """The ratios as plain text, one column a model."""
+    records = [result.record() for result in results]
+    rows = [["Skip-Vision / dense", *(record["model"] for record in records)]]
+    rows += [[title, *(show(record) for record in records)] for title, show in _RATIOS]
+    return "\n".join(columns(rows))
+
+
+def _with_interval(name: str) -> Callable[[dict[str, Any]], str]:
+    def show(record: dict[str, Any]) -> str:
+        low, high = record[f"{name}_interval"]
+        return f"{record[name]:.4f} (95 %: {low:.4f} to {high:.4f})"
+
+    return show
+
+
+_RATIOS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+    ("Prefill time", lambda record: f"{record['prefill_time_ratio']:.3f}"),
+    ("Prefill FLOPs", lambda record: f"{record['flops_ratio']:.3f}"),
+    ("Decode time per token", lambda record: f"{record['tpot_ratio']:.3f}"),
+    ("KV cache bytes", lambda record: f"{record['kv_bytes_ratio']:.4f}"),
+    ("Dense session / no session", _with_interval("session_time_ratio")),
+    ("Recording / not recording", _with_interval("recording_time_ratio")),
+    ("Rounds of both", lambda record: f"{record['session_rounds']}, {record['recording_rounds']}"),
+]

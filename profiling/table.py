@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from profiling.report import Arm, Report
 
 
@@ -9,9 +11,6 @@ def table_of(report: Report) -> str:
     """The report as plain text, one column an arm."""
     rows: list[list[str]] = [["", *(arm.name for arm in report.arms)]]
     rows += [[title, *(show(arm) for arm in report.arms)] for title, show in _ROWS]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    rule = "-" * max(len(line) for line in lines)
     device = report.device
     return "\n".join(
         [
@@ -21,15 +20,20 @@ def table_of(report: Report) -> str:
             f"{report.repeats} timed run(s) per arm after {report.warmup_runs} warm-up, interleaved",
             f"Question: {report.question}",
             "",
-            lines[0],
-            rule,
-            *lines[1:],
+            *columns(rows),
             "",
             *(_savings_line(report, name) for name in report.savings),
             *(agreement_line(report, name) for name in report.agreement),
             *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
         ]
     )
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of aligned cells, with a rule below the first."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [lines[0], "-" * max(len(line) for line in lines), *lines[1:]]
 
 
 def _savings_line(report: Report, name: str) -> str:

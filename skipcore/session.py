@@ -24,7 +24,7 @@ from transformers import DynamicCache, PreTrainedModel
 from skipcore.attention import NAME as SKIPPING_ATTENTION
 from skipcore.cache import KeptLayer, storage_bytes, stored_tokens
 from skipcore.errors import InputError
-from skipcore.families import PIXELS, decoder_layers, family_of, kinds_of
+from skipcore.families import decoder_layers, family_of, kinds_of
 from skipcore.hardware import input_device
 from skipcore.plan import TokenPlan, plan_batch
 from skipcore.prefill import Prefill, Prompts, decode_arguments, read_prompts
@@ -70,6 +70,7 @@ class Session:
         self._encoded: dict[str, Any] = {}  # sizes and grids that the encoders were given
         self._encodes = False
         self._towers: dict[Kind, TowerView] = {}  # what was seen while they encoded
+        self._unread: tuple[dict[str, Any], Tensor] | None = None  # the last prefill's inputs, where nobody read them
         self._prompts: Prompts | None = None
         self._plans: list[TokenPlan] = []
         self._running: Prefill | None = None  # while the decoder runs
@@ -118,17 +119,17 @@ class Session:
 
     def _install(self) -> None:
         container, decoder = self.model.base_model, self._decoder
-        arguments = list(inspect.signature(container.forward).parameters)
 
         def see_inputs(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            self._inputs = dict(zip(arguments, args, strict=False)) | kwargs
+            self._inputs = _by_name(module.forward, args, kwargs)
 
         self._handles += [
             container.register_forward_pre_hook(see_inputs, with_kwargs=True),
             decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
             decoder.register_forward_hook(self._after_decoder, with_kwargs=True),
-            *self._sublayers.install(),
         ]
+        if self.record or not self.method.keeps_all:
+            self._handles += self._sublayers.install()
         for name in self._encoders:
             setattr(container, name, self._noting(getattr(container, name)))
 
@@ -139,15 +140,12 @@ class Session:
 
     def _noting(self, encode: Callable) -> Callable:
         """`generate()` encodes before the prefill and hands on features alone: note the sizes that came with them."""
-        arguments = list(inspect.signature(encode).parameters)
 
         @functools.wraps(encode)
         def noted(*args: Any, **kwargs: Any) -> Any:
             if self._encodes:  # Qwen3-VL encodes a video as a picture
                 return encode(*args, **kwargs)
-            given = dict(zip(arguments, args, strict=False)) | kwargs
-            for name, value in given.items():
-                self._encoded[name] = value.to("meta") if name in PIXELS.values() else value
+            self._encoded |= _without_contents(_by_name(encode, args, kwargs))
             self._encodes = True
             try:
                 with look_at_tower(self.model, self.method.tower_looks) as recorder:
@@ -181,14 +179,15 @@ class Session:
     def _begin(self, kwargs: dict, inputs: dict[str, Any]) -> dict:
         encoded, self._encoded = self._encoded, {}
         given = encoded | {name: value for name, value in inputs.items() if value is not None}
-        self._prompts = prompts = read_prompts(self._family, self.model.config, given)
         embeds = kwargs["inputs_embeds"]
-        towers = self._tower_views(prompts, given)
-        self._plans = plan_batch(self.method.plan, embeds, prompts.real, prompts.pictures, self._num_layers, towers)
-        self._traces = self._cache_sizes = None
+        self._prompts = self._traces = self._cache_sizes = None
         self._sublayers.recorder = UpdateRecorder(self._num_layers) if self.record else None
         self._sublayers.count(True)
-        if self._unchanged and not (prompts.visual.any() and self.method.decision_layers(self._num_layers)):
+        if self.method.keeps_all:  # the baseline must cost nothing: read the prompts when a trace is asked for
+            self._unread = _without_contents(given), embeds.to("meta")
+        else:
+            self._read(given, embeds)
+        if self.method.keeps_all or (self._unchanged and not self._decides):
             self._attend_by(self._own_attention)
             return kwargs
         self._attend_by(SKIPPING_ATTENTION)
@@ -214,6 +213,19 @@ class Session:
             patches = self._family.patches(self.model.config, given, tiles, rows.num_rows)
             views[kind] = [rows.at(own) for own in patches]
         return views
+
+    def _read(self, given: dict[str, Any], embeds: Tensor) -> None:
+        """Find the pictures and plan what happens to their tokens."""
+        prompts = read_prompts(self._family, self.model.config, given)
+        towers = self._tower_views(prompts, given)
+        self._plans = plan_batch(self.method.plan, embeds, prompts.real, prompts.pictures, self._num_layers, towers)
+        self._prompts, self._unread = prompts, None
+
+    @property
+    def _decides(self) -> bool:
+        """Whether the method has something to decide within the decoder."""
+        assert self._prompts is not None
+        return bool(self._prompts.visual.any()) and bool(self.method.decision_layers(self._num_layers))
 
     @property
     def _unchanged(self) -> bool:
@@ -258,6 +270,8 @@ class Session:
             InputError: nothing was prefilled yet.
         """
         if self._traces is None:
+            if self._unread is not None:
+                self._read(*self._unread)
             if self._prompts is None:
                 raise InputError("There is no trace yet: run the model inside the session first.")
             updates = None if self._sublayers.recorder is None else self._sublayers.recorder.updates()
@@ -277,10 +291,23 @@ class Session:
             # A padded batch's storage holds padding too; a sample is charged for its own tokens.
             tokens = torch.minimum(stored, plan.in_cache.sum(dim=1))
             size = of_batch * tokens // (stored * len(self._plans))
-        counts = torch.tensor(self._sublayers.counts) if len(self._plans) == 1 else None
+        counted = len(self._plans) == 1 and bool(self._sublayers.counts)
+        counts = torch.tensor(self._sublayers.counts) if counted else None
         return trace_of(plan, prompts.visual[sample], updates, counts, tokens, size)
 
     @property
     def trace(self) -> Trace:
         """The trace of the batch's first sample; see `traces`."""
         return self.traces[0]
+
+
+def _by_name(function: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a function is called with, by the names of its parameters."""
+    return dict(zip(inspect.signature(function).parameters, args, strict=False)) | kwargs if args else kwargs
+
+
+def _without_contents(inputs: dict[str, Any]) -> dict[str, Any]:
+    """What tells where the pictures of a prompt stand, to be kept: pixels and embeddings by their shapes alone."""
+    tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+    kept = {name: value.to("meta") if value.is_floating_point() else value for name, value in tensors.items()}
+    return kept | {name: inputs[name] for name in ("mm_encoder_outputs",) if name in inputs}

@@ -31,7 +31,8 @@ class Trace:
         in_cache: [layers, slots] bool: the slot's key and value stay in the KV cache after prefill.
         ffn_update: [layers, slots] ‖FFN output‖ / ‖residual‖, NaN where no FFN ran; None unless recorded.
         counts: [layers, 3] rows that entered the layer, that attended, and that ran the FFN, counted off the tensors
-            that reached them in the running model; None for a batch of several samples, whose rows run together.
+            that reached them in the running model; None for a batch of several samples, whose rows run together, and
+            where nothing was hooked, as in a dense run that does not record.
         kv_tokens: [layers] tokens in the KV cache after prefill; None where the run used no cache.
         kv_bytes: [layers] bytes their keys and values occupy; None where the run used no cache.
     """

@@ -14,8 +14,8 @@ from packaging.version import Version
 from PIL import Image
 from shared_models import METHOD_NAMES, SCENES, WIDTH, methods_for, noise_picture
 
+from profiling.random_models import DecoderSize, random_llava
 from skipcore import Method, Vlm, load
-from skipcore.random_llava import random_llava
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,15 +40,7 @@ def seeded() -> None:
 @pytest.fixture(scope="session")
 def tiny() -> Vlm:
     """64 visual tokens, 3 layers, grouped-query attention, weights large enough for every path to matter."""
-    vlm = random_llava(
-        hidden_size=WIDTH,
-        num_layers=3,
-        num_heads=4,
-        num_key_value_heads=2,
-        image_size=64,
-        patch_size=8,
-        vision_width=32,
-    )
+    vlm = random_llava(DecoderSize(WIDTH, 3, 4, 2), image_size=64, patch_size=8, vision_width=32)
     generator = torch.Generator().manual_seed(1)
     for parameter in vlm.model.parameters():
         if parameter.ndim > 1:

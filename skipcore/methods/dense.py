@@ -13,3 +13,4 @@ class Dense(Method):
     """Every visual token runs every layer and stays in the KV cache: the baseline."""
 
     name: ClassVar[str] = "Dense"
+    keeps_all: ClassVar[bool] = True

@@ -54,6 +54,9 @@ class Method:
     """
 
     name: ClassVar[str]
+    keeps_all: ClassVar[bool] = False
+    """Whether `plan` keeps every token of every picture: a session then lets the layers run unhooked, and plans when it
+    is asked for a trace."""
 
     # What a session asks a method besides its plan; a subclass may make fields of them.
     text_attends_skipped: bool = True

@@ -6,9 +6,9 @@ import torch
 
 from profiling import compare
 from profiling.cost import predict_prefill_flops
+from profiling.random_models import DecoderSize, random_llava
 from skipcore import Dense, Method, SkipVision, Vlm
 from skipcore.flops import FlopCount
-from skipcore.random_llava import random_llava
 
 
 def test_predictions_equal_the_counts(vlm: Vlm, picture, method: Method) -> None:
@@ -20,7 +20,7 @@ def test_predictions_equal_the_counts(vlm: Vlm, picture, method: Method) -> None
 
 def test_by_hand(picture) -> None:
     """d = 8, 2 layers, 2 heads, 1 key-value head, FFN 16, 16 visual tokens, vocabulary 259."""
-    vlm = random_llava(8, 2, 2, 1, intermediate_size=16, image_size=32, patch_size=8, vision_width=16)
+    vlm = random_llava(DecoderSize(8, 2, 2, 1, intermediate_size=16), image_size=32, patch_size=8, vision_width=16)
     method = SkipVision(4, 3)
     report = compare(vlm, picture, "hm?", [Dense(), method], max_new_tokens=1)
     text = report.prompt_tokens - 16

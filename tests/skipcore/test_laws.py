@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from model_runs import batch_of, hooks, logits
@@ -95,6 +98,26 @@ def test_leaving_a_session_leaves_nothing(vlm: Vlm, picture, method: Method) -> 
     assert vlm.model.get_decoder().config._attn_implementation == attention
     assert torch.equal(logits(vlm, inputs), before)
     assert all(torch.equal(weight, weights[name]) for name, weight in vlm.model.state_dict().items())
+
+
+def test_a_dense_session_leaves_the_layers_unhooked(tiny: Vlm) -> None:
+    layers, before = tiny.model.get_decoder().layers, hooks(tiny)
+    with Dense()(tiny.model):
+        assert hooks(tiny) > before
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in layers.modules())
+
+
+def test_a_dense_session_keeps_neither_pictures_nor_cache(tiny: Vlm, picture) -> None:
+    """It plans when asked for a trace, from what it kept of the inputs."""
+    inputs = dict(tiny.prepare(picture, QUESTION).inputs)
+    with Dense()(tiny.model) as session, torch.inference_mode():
+        output = tiny.model(**inputs, past_key_values=DynamicCache(config=tiny.model.config), use_cache=True)
+    gone = [weakref.ref(each) for each in (inputs.pop("pixel_values"), output.past_key_values)]
+    del output
+    gc.collect()
+    assert [each() for each in gone] == [None, None]
+    assert session.trace.picture_tokens == (64,)
+    assert (session.trace.kv_tokens == inputs["input_ids"].shape[1]).all()
 
 
 @pytest.mark.parametrize("where", ["in the body", "in a layer", "in the method"])

@@ -1,0 +1,100 @@
+"""What a session itself costs: a dense run without one, in one, and in one that records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from skipcore import Dense, Vlm
+from skipcore.answer import generate
+
+
+@dataclass(frozen=True)
+class PairedRatio:
+    """A ratio of two times that were taken next to each other, round by round.
+
+    Attributes:
+        median: over the rounds.
+        low, high: 95 % interval of that median, by bootstrap over the rounds.
+        p10, p90: of single rounds, which tells how noisy the machine was.
+        rounds: how many.
+    """
+
+    median: float
+    low: float
+    high: float
+    p10: float
+    p90: float
+    rounds: int
+
+    @classmethod
+    def of(cls, times: Sequence[float], against: Sequence[float], resamples: int = 2000, seed: int = 0) -> PairedRatio:
+        """From the times of both arms, one of each to a round."""
+        ratios = np.asarray(times) / np.asarray(against)
+        drawn = np.random.default_rng(seed).choice(ratios, (resamples, len(ratios)))
+        low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+        p10, median, p90 = np.percentile(ratios, [10, 50, 90])
+        return cls(float(median), float(low), float(high), float(p10), float(p90), len(ratios))
+
+
+@dataclass(frozen=True)
+class SessionCost:
+    """Ratios of the time from before a session is made to after it is left again, a prefill in between.
+
+    Attributes:
+        session: a `Dense()` session / no session at all.
+        recording: a `Dense()` session that records / one that does not.
+    """
+
+    session: PairedRatio
+    recording: PairedRatio
+
+
+def measure_session_cost(vlm: Vlm, inputs: dict[str, Any], seconds: float) -> SessionCost:
+    """Three quarters of the time go to the session, whose cost is the smaller one, the rest to the recording.
+
+    Args:
+        inputs: keyword arguments of the model for one prompt.
+        seconds: to measure in, in all.
+    """
+
+    def run(session: AbstractContextManager) -> None:
+        for _ in generate(vlm, inputs, session, max_new_tokens=1):
+            pass
+
+    def plain() -> None:
+        run(nullcontext())
+
+    def inside() -> None:
+        run(Dense()(vlm.model))
+
+    def recording() -> None:
+        run(Dense()(vlm.model, record=True))
+
+    return SessionCost(
+        session=time_in_pairs(inside, plain, 0.75 * seconds), recording=time_in_pairs(recording, inside, 0.25 * seconds)
+    )
+
+
+def time_in_pairs(run: Callable[[], None], against: Callable[[], None], seconds: float) -> PairedRatio:
+    """As many rounds as begin within `seconds`, at least two, after one that warms up.
+
+    A round runs both, every other round the other way round (A B, B A, A B, …): each follows itself as often as the
+    other, what drifts meets both alike, and the median ignores rounds that something else disturbed.
+    """
+    runs = run, against
+    for each in runs:
+        each()
+    times: tuple[list[float], list[float]] = [], []
+    end = perf_counter() + seconds
+    while len(times[0]) < 2 or perf_counter() < end:
+        for arm in (0, 1) if len(times[0]) % 2 == 0 else (1, 0):
+            start = perf_counter()
+            runs[arm]()
+            times[arm].append(perf_counter() - start)
+    return PairedRatio.of(*times)
