@@ -1,6 +1,7 @@
 """The heart of the profiler: one question under several methods, fairly.
 
-The picture is encoded once and all arms share its features and the weights. Each arm first has a run of its own that
+The picture is encoded once and all arms share its features and the weights; a method that looks at the vision tower,
+or changes the picture, has an encoding of its own, whose time it bears. Each arm first has a run of its own that
 records the trace and counts FLOPs; it warms the arm up too. The timed runs that follow record nothing else and are
 interleaved. Answers and token times come from an arm's first timed run, figures from the median of all.
 """
@@ -85,8 +86,15 @@ def stream(
     stop = stop or threading.Event()
     with vlm.lock, _same_attention(vlm):
         features, vision_ms = time_vision(vlm, prepared, repeats)
-        inputs = prepared.with_features(features)
-        runs = [_ArmRuns(vlm, method, name, inputs) for method, name in zip(methods, _names(methods), strict=True)]
+        shared = prepared.with_features(features), vision_ms
+        runs = []
+        for method, name in zip(methods, _names(methods), strict=True):
+            own = shared
+            if not method.shares_features:
+                shown = vlm.prepare(image, question, max_new_tokens, method=method)
+                features, times = time_vision(vlm, shown, repeats, method)
+                own = shown.with_features(features), times
+            runs.append(_ArmRuns(vlm, method, name, *own))
         yield Started(
             tuple(arm.name for arm in runs),
             tuple(prepared.pictures),
@@ -106,7 +114,7 @@ def stream(
             if stop.is_set():
                 return
         agreement = _agreement(vlm, runs)
-        yield _report(vlm, question, prepared, runs, agreement, vision_ms, max_new_tokens, repeats)
+        yield _report(vlm, question, prepared, runs, agreement, max_new_tokens, repeats)
 
 
 @contextmanager
@@ -129,6 +137,7 @@ class _ArmRuns:
     method: Method
     name: str
     inputs: dict[str, Any]
+    vision_ms: list[float]
     flops: int = 0
     timings: list[AnswerTiming] = field(default_factory=list)
     current: list[AnswerToken] = field(default_factory=list)
@@ -205,11 +214,10 @@ def _report(
     prepared: Prepared,
     runs: Sequence[_ArmRuns],
     agreement: dict[str, AnswerAgreement],
-    vision_ms: Sequence[float],
     max_new_tokens: int,
     repeats: int,
 ) -> Report:
-    arms = tuple(_arm(vlm, arm, vision_ms) for arm in runs)
+    arms = tuple(_arm(vlm, arm) for arm in runs)
     reasons = {
         "peak_memory_bytes": [arm.meter.memory_unavailable for arm in runs],
         "energy_j": [arm.meter.energy_unavailable for arm in runs],
@@ -232,7 +240,8 @@ def _report(
     )
 
 
-def _arm(vlm: Vlm, runs: _ArmRuns, vision_ms: Sequence[float]) -> Arm:
+def _arm(vlm: Vlm, runs: _ArmRuns) -> Arm:
+    vision_ms = runs.vision_ms
     prefill = [timing.prefill_ms for timing in runs.timings]
     # Every run of the answer is paired with a run of the vision tower.
     ttft = [vision + first for vision, first in zip(vision_ms, prefill, strict=True)]

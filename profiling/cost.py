@@ -53,7 +53,7 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
         trace: of the prompt; only its counts of tokens are used.
     """
     decoder = vlm.model.get_decoder()
-    shape = DecoderShape.of(decoder.config)
+    shape = DecoderShape.of(vlm.model)
     full_masks = vlm.family.masks is not None
     projections = attention = ffn = 0
     for index, layer in enumerate(decoder_layers(vlm.model)):

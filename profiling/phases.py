@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from skipcore import AnswerToken, Vlm
+from skipcore import AnswerToken, Method, Vlm
 from skipcore.vlm import Prepared
 
 
@@ -40,18 +40,23 @@ class AnswerTiming:
         return sum(decode) / len(decode) if decode else None
 
 
-def time_vision(vlm: Vlm, prepared: Prepared, repeats: int) -> tuple[dict[str, Any], list[float]]:
+def time_vision(
+    vlm: Vlm, prepared: Prepared, repeats: int, method: Method | None = None
+) -> tuple[dict[str, Any], list[float]]:
     """Encode the picture once to warm up and `repeats` times on the clock.
 
+    Args:
+        method: one that needs features of its own; None: features that arms share.
+
     Returns:
-        The features that all arms share, and the times in milliseconds.
+        The features, and the times in milliseconds.
     """
-    features = vlm.encode(prepared)
+    features = vlm.encode(prepared, method)
     times = []
     for _ in range(repeats):
         synchronise(vlm.device)
         start = perf_counter()
-        vlm.encode(prepared)
+        vlm.encode(prepared, method)
         synchronise(vlm.device)
         times.append((perf_counter() - start) * 1000)
     return features, times

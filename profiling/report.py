@@ -40,7 +40,7 @@ class Arm:
         settings: of the method, as JSON values.
         answer: of the first timed run.
         new_tokens: generated tokens of that run, the end-of-answer token included.
-        vision_ms: vision tower and projector, run once and shared by all arms.
+        vision_ms: vision tower and projector; arms whose method needs no encoding of its own share it.
         prefill_ms: from the projected visual tokens to the first token, the method's own work included.
         ttft_ms: time to first token = vision + prefill.
         tpot_ms: time per output token after the first, (latency − TTFT) / (new tokens − 1), as vLLM defines it; None

@@ -88,12 +88,13 @@ def answer(
     Raises:
         InputError: bad picture, question or setting.
     """
-    prepared = vlm.prepare(image, question, check_max_new_tokens(max_new_tokens))
+    method = method or Dense()
+    prepared = vlm.prepare(image, question, check_max_new_tokens(max_new_tokens), method=method)
     with vlm.lock:
-        inputs = prepared.with_features(vlm.encode(prepared))
+        inputs = prepared.with_features(vlm.encode(prepared, method))
         if vlm.device.type == "cuda":
             torch.cuda.synchronize(vlm.device)  # so that the first token's step is the prefill alone
-        session = (method or Dense())(vlm.model)
+        session = method(vlm.model)
         with closing(generate(vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop)) as tokens:
             yield from tokens
 

@@ -66,7 +66,8 @@ class Chat:
         Raises:
             InputError: bad picture, question or setting, or the conversation has become too long for the model.
         """
-        prepared = self.vlm.prepare(self._image, question, check_max_new_tokens(max_new_tokens), self.turns)
+        longest = check_max_new_tokens(max_new_tokens)
+        prepared = self.vlm.prepare(self._image, question, longest, self.turns, self.method)
         ids: list[int] = prepared.inputs["input_ids"][0].tolist()
         with self.vlm.lock:
             inputs = self._continue(ids, prepared) or self._start(prepared)
@@ -87,7 +88,7 @@ class Chat:
     def _start(self, prepared: Prepared) -> dict[str, Any]:
         """Everything anew; pictures are encoded the first time only."""
         if self._features is None:
-            self._features = self.vlm.encode(prepared)
+            self._features = self.vlm.encode(prepared, self.method)
         self._cache, self.reused = DynamicCache(config=self.vlm.model.config), 0
         return prepared.with_features(self._features)
 

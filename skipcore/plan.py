@@ -120,6 +120,7 @@ class TokenPlan:
         summaries: the summary tokens with the slots they pool.
         pictures: the tiles of each picture.
         num_tokens: tokens of the prompt, padding not counted.
+        gathered: [slots] what a method carries from one decision to the next; None for most.
     """
 
     slot_source: Tensor
@@ -134,6 +135,7 @@ class TokenPlan:
     summaries: tuple[SummaryGroup, ...]
     pictures: tuple[Tiles, ...]
     num_tokens: int
+    gathered: Tensor | None = None
 
     @property
     def unchanged(self) -> bool:

@@ -119,6 +119,7 @@ class Vlm:
         question: str,
         max_new_tokens: int = 0,
         history: Sequence[tuple[str, str]] = (),
+        method: Method | None = None,
     ) -> Prepared:
         """Check pictures and a question and turn them into the model's inputs.
 
@@ -127,6 +128,7 @@ class Vlm:
             question: stands after the pictures.
             max_new_tokens: tokens that the answer may take.
             history: questions asked before about the same pictures, each with its answer.
+            method: one that shows the model something else than the picture (`method.picture`).
 
         Raises:
             InputError: the picture or the question is bad, or too long for the model with `max_new_tokens` to come.
@@ -135,7 +137,8 @@ class Vlm:
         several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
         pictures = [open_picture(each) for each in several]
         text = self._prompt([*history, (question, "")], len(pictures))
-        batch = self.processor(images=pictures or None, text=[text], return_tensors="pt")
+        shown_pictures = [method.picture(each) for each in pictures] if method else pictures
+        batch = self.processor(images=shown_pictures or None, text=[text], return_tensors="pt")
         length = batch["input_ids"].shape[1]
         if length + max_new_tokens > self.context_length:
             raise InputError(

@@ -5,12 +5,15 @@ from skipcore.methods.combined import Combined
 from skipcore.methods.dart import DART
 from skipcore.methods.dense import Dense
 from skipcore.methods.div_prune import DivPrune
+from skipcore.methods.downsampled import Downsampled
 from skipcore.methods.fastv import FastV
 from skipcore.methods.method import Method
 from skipcore.methods.pyramid_drop import PyramidDrop
 from skipcore.methods.shortv import ShortV
 from skipcore.methods.skip_vision import SkipVision
+from skipcore.methods.spider import SPIDER
 from skipcore.methods.v2drop import V2Drop
+from skipcore.methods.vision_zip import VisionZip
 from skipcore.methods.vtw import VTW
 
 METHODS: dict[str, type[Method]] = {
@@ -20,13 +23,16 @@ METHODS: dict[str, type[Method]] = {
         SkipVision,
         FastV,
         PyramidDrop,
+        VisionZip,
         DivPrune,
         DART,
         V2Drop,
         ShortV,
         VTW,
+        SPIDER,
         RandomTokens,
         UniformGrid,
+        Downsampled,
     )
 }
 """By class name. `Combined` puts one of them before Skip-Vision."""
@@ -34,10 +40,12 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "DART",
     "METHODS",
+    "SPIDER",
     "VTW",
     "Combined",
     "Dense",
     "DivPrune",
+    "Downsampled",
     "FastV",
     "Method",
     "PyramidDrop",
@@ -46,4 +54,5 @@ __all__ = [
     "SkipVision",
     "UniformGrid",
     "V2Drop",
+    "VisionZip",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
+from PIL import Image
 
 from skipcore.errors import InputError
 from skipcore.looking import LayerView, Look
@@ -70,6 +71,15 @@ class Combined(Method):
     def tower_looks(self) -> frozenset[TowerLook]:  # type: ignore[override]
         """What `dropping` asks to see of the tower."""
         return self.dropping.tower_looks
+
+    def picture(self, picture: Image.Image) -> Image.Image:
+        """As `dropping` shows it."""
+        return self.dropping.picture(picture)
+
+    @property
+    def shares_features(self) -> bool:
+        """As `dropping` has it."""
+        return self.dropping.shares_features
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """`skipping`'s plan for what `dropping` leaves."""

@@ -6,12 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, cast
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from PIL import Image
+from transformers import PreTrainedModel
 
 from skipcore.looking import LayerView, Look
 from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
 from skipcore.session import Session
 from skipcore.summary import AdaptiveSummary
+from skipcore.tower import Tower
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 
@@ -22,6 +24,7 @@ class DecoderShape:
 
     Attributes:
         layers, width, heads, key_value_heads, head_width, vocabulary: of the decoder.
+        tower_width, tower_head_width: of the vision tower, and of one of its heads.
     """
 
     layers: int
@@ -30,10 +33,13 @@ class DecoderShape:
     key_value_heads: int
     head_width: int
     vocabulary: int
+    tower_width: int
+    tower_head_width: int
 
     @classmethod
-    def of(cls, config: PreTrainedConfig) -> DecoderShape:
-        """Read off a decoder's config."""
+    def of(cls, model: PreTrainedModel) -> DecoderShape:
+        """Read off a model."""
+        config, attention = model.get_decoder().config, Tower(model).attention(0)
         head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return cls(
             config.num_hidden_layers,
@@ -42,6 +48,8 @@ class DecoderShape:
             config.num_key_value_heads,
             head_width,
             config.vocab_size,
+            cast(int, attention.num_heads) * cast(int, attention.head_dim),
+            cast(int, attention.head_dim),
         )
 
 
@@ -71,6 +79,10 @@ class Method:
         """The name with the settings that tell it from others of its kind."""
         return self.name
 
+    def picture(self, picture: Image.Image) -> Image.Image:
+        """What the model is shown of a picture, before anything else sees it; here: the picture."""
+        return picture
+
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Decide before the decoder what happens to each visual token of one picture; here: all enter it."""
         return ImagePlan.keep_all(len(image.features))
@@ -87,6 +99,11 @@ class Method:
     def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
         """Revise one sample's plan at the door of a layer, for this layer and those to come."""
         return plan
+
+    @property
+    def shares_features(self) -> bool:
+        """Whether the features that the model encodes without the method serve it, too."""
+        return not self.tower_looks and type(self).picture is Method.picture
 
     def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
         """FLOPs of the matrix products by which tokens of one prompt are chosen and merged, as torch counts them."""

@@ -8,15 +8,18 @@ from tiny_families import WIDTH
 from skipcore import SkipVision
 from skipcore.methods import (
     DART,
+    SPIDER,
     VTW,
     Combined,
     DivPrune,
+    Downsampled,
     FastV,
     PyramidDrop,
     RandomTokens,
     ShortV,
     UniformGrid,
     V2Drop,
+    VisionZip,
 )
 from skipcore.methods.skip_vision import UNTRAINED
 
@@ -42,6 +45,15 @@ PEERS = {
     "DivPrune": DivPrune(0.3),
     "Random": RandomTokens(0.3),
     "Uniform grid": UniformGrid(0.3),
+}
+
+SEEING_PEERS = {
+    "Downsampled picture": Downsampled(0.3),
+    "VisionZip": VisionZip(0.2, 0.1),
+    "SPIDER": SPIDER(0.4, clusters=3, threshold=0),
+    "SPIDER, calibrated": SPIDER(
+        0.4, clusters=3, threshold=0.6, ffn_kl=(0.5, 0.1, 0.4), attention_kl=(0.2, 0.3, 0.3), last_layer=2
+    ),
 }
 
 COMBINED = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from family_methods import COMBINED, METHODS, PEERS
+from family_methods import COMBINED, METHODS, PEERS, SEEING_PEERS
 from family_reference import assert_equals_reference
 from model_runs import hooks, logits
 from shared_models import noise_picture
@@ -22,7 +22,7 @@ def vlm(request: pytest.FixtureRequest) -> Vlm:
     return tiny_model(request.param)
 
 
-EVERY_METHOD = {**METHODS, **PEERS, **COMBINED}
+EVERY_METHOD = {**METHODS, **PEERS, **SEEING_PEERS, **COMBINED}
 
 
 @pytest.fixture(params=EVERY_METHOD)
@@ -125,8 +125,8 @@ def test_generate_equals_our_own_loop(vlm: Vlm, method: Method, do_sample: bool)
 
 
 def test_answers_are_those_of_generate(vlm: Vlm, method: Method) -> None:
-    prepared = vlm.prepare(noise_picture(0), QUESTION)
-    features = prepared.with_features(vlm.encode(prepared))
+    prepared = vlm.prepare(noise_picture(0), QUESTION, method=method)
+    features = prepared.with_features(vlm.encode(prepared, method))
     ours = [token.id for token in generate(vlm, features, method(vlm.model), 6, ignore_eos=True)]
     with method(vlm.model):
         generated = vlm.model.generate(**prepared.inputs, max_new_tokens=6, do_sample=False, eos_token_id=-1)

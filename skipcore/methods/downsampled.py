@@ -1,0 +1,68 @@
+"""The baseline that beats many a method (VTC-Bench, ACL 2026): the same question about a smaller picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from skipcore.methods.method import Method
+from skipcore.methods.retain import evenly
+from skipcore.methods.settings import Count, checked_count, resolve, show
+from skipcore.plan import ImagePlan, VisualTokens
+
+
+@dataclass(frozen=True)
+class Downsampled(Method):
+    """The picture is scaled down to the wanted share of its pixels and up again, so that it shows no more than the
+    small one would; neighbouring visual tokens are averaged to as few as the small one would make.
+
+    The vision tower still runs at full size: what is saved is the decoder's. Outside `answer`, `Chat` and `compare`
+    (in `generate()` in a session, say) the picture has become pixels before the method sees it: then tokens are
+    averaged alone.
+
+    Attributes:
+        num_kept: visual tokens of each picture, to the nearest grid (a share of the pixels is the same share).
+    """
+
+    name: ClassVar[str] = "Downsampled picture"
+
+    num_kept: Count = 0.25
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
+
+    @property
+    def label(self) -> str:
+        """Such as "Downsampled picture 25%"."""
+        return f"{self.name} {show(self.num_kept)}"
+
+    def picture(self, picture: Image.Image) -> Image.Image:
+        """Scale down and up again. A count of tokens says nothing of pixels: the picture stays as it is then."""
+        if not isinstance(self.num_kept, float):
+            return picture
+        width, height = (max(1, round(side * self.num_kept**0.5)) for side in picture.size)
+        return picture.resize((width, height), Image.Resampling.BICUBIC).resize(picture.size, Image.Resampling.BICUBIC)
+
+    def plan(self, image: VisualTokens) -> ImagePlan:
+        """Average the tokens of each cell of a coarser grid; a cell has the position of the token in its middle."""
+        n = len(image.features)
+        quotas = evenly(resolve(self.num_kept, n), [rows * columns for rows, columns in image.grids])
+        cell_of: list[Tensor] = []
+        middles: list[Tensor] = []
+        first = 0
+        for (rows, columns), quota in zip(image.grids, quotas, strict=True):
+            down = min(rows, max(1, round((quota * rows / columns) ** 0.5)))
+            across = min(columns, max(1, quota // down))
+            row, column = torch.arange(rows) * down // rows, torch.arange(columns) * across // columns
+            cell_of.append((row[:, None] * across + column).flatten() + sum(len(own) for own in middles))
+            in_row, in_column = (
+                ((torch.arange(few) + 0.5) * many / few).long() for few, many in ((down, rows), (across, columns))
+            )
+            middles.append((first + in_row[:, None] * columns + in_column).flatten())
+            first += rows * columns
+        kept = torch.cat(middles)  # in reading order of each tile, and so in rising order
+        return ImagePlan(kept, kept[:0], torch.cat(cell_of), summaries=False, in_place=True)

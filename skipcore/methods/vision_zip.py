@@ -1,0 +1,91 @@
+"""VisionZip: dominant tokens by the tower's attention, contextual ones for what is left (CVPR 2025, 2412.04467)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch.nn.functional import normalize
+
+from skipcore.methods.method import DecoderShape, Method
+from skipcore.methods.settings import Count, checked_count, resolve, show
+from skipcore.plan import ImagePlan, VisualTokens
+from skipcore.tower_view import TowerLook
+from skipcore.trace import Trace
+
+
+@dataclass(frozen=True)
+class VisionZip(Method):
+    """Kept are the tokens that the class token attends to most in the last block that the projector reads (without a
+    class token: those that all patches attend to most), and evenly spaced targets among the others, each merged with
+    the leftovers that resemble it most: cosine of the keys, mean over the heads.
+
+    Unlike the authors' code: tokens merge after the projector, so that any family will do, and a target and the mean of
+    its leftovers are averaged (theirs are summed, which doubles their norm); tokens stay in reading order with the
+    positions they had (theirs are laid out dominant ones first and counted anew); the class token itself is no visual
+    token; the tower runs its own attention kernel, and no full attention matrix is built.
+
+    Attributes:
+        num_dominant, num_contextual: of each picture (authors: 191 + 30, 108 + 20 or 54 + 10 of 576).
+    """
+
+    name: ClassVar[str] = "VisionZip"
+    tower_looks: ClassVar[frozenset[TowerLook]] = frozenset({TowerLook.ATTENTION, TowerLook.KEYS})
+
+    num_dominant: Count = 191
+    num_contextual: Count = 30
+
+    def __post_init__(self) -> None:
+        for name in ("num_dominant", "num_contextual"):
+            object.__setattr__(self, name, checked_count(name, getattr(self, name)))
+
+    @property
+    def label(self) -> str:
+        """Such as "VisionZip 191+30"."""
+        return f"{self.name} {show(self.num_dominant)}+{show(self.num_contextual)}"
+
+    def plan(self, image: VisualTokens) -> ImagePlan:
+        """Keep the dominant ones, merge the others to the targets."""
+        assert image.tower is not None and image.tower.attention is not None and image.tower.keys is not None
+        n = len(image.features)
+        dominant, contextual = self._counts(n)
+        if dominant + contextual >= n:
+            return ImagePlan.keep_all(n)
+        is_dominant = torch.zeros(n, dtype=torch.bool)
+        is_dominant[image.tower.attention.float().cpu().argsort(descending=True, stable=True)[:dominant]] = True
+        rest = (~is_dominant).nonzero().flatten()
+        if not contextual:
+            return ImagePlan.keep(is_dominant.nonzero().flatten(), n)
+        is_target = torch.zeros(len(rest), dtype=torch.bool)
+        is_target[:: max(1, len(rest) // contextual)] = True
+        is_target &= is_target.cumsum(0) <= contextual
+        targets, leftovers = rest[is_target], rest[~is_target]
+        unit = normalize(image.tower.keys.float(), dim=-1)
+        nearest = (unit[leftovers.to(unit.device)] @ unit[targets.to(unit.device)].T).argmax(dim=1).cpu()
+        return _merged(n, is_dominant.nonzero().flatten(), targets, leftovers, nearest)
+
+    def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
+        """2 · leftovers · targets · width of a key."""
+        flops = 0
+        for n in trace.picture_tokens:
+            dominant, contextual = self._counts(n)
+            flops += 2 * (n - dominant - contextual) * contextual * decoder.tower_head_width
+        return flops
+
+    def _counts(self, n: int) -> tuple[int, int]:
+        dominant = resolve(self.num_dominant, n)
+        return dominant, min(resolve(self.num_contextual, n), n - dominant)
+
+
+def _merged(
+    n: int, dominant: torch.Tensor, targets: torch.Tensor, leftovers: torch.Tensor, nearest: torch.Tensor
+) -> ImagePlan:
+    """Leftover i goes to target `nearest[i]`; all leftovers of a target together weigh what the target weighs."""
+    kept = torch.cat([dominant, targets]).sort().values
+    place = torch.full((n,), -1)
+    place[kept] = torch.arange(len(kept))
+    weight = torch.ones(n)
+    weight[leftovers] = 1 / nearest.bincount(minlength=len(targets))[nearest]
+    place[leftovers] = place[targets[nearest]]
+    return ImagePlan(kept, kept[:0], place, summaries=False, in_place=True, weight=weight)
