@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
@@ -46,8 +47,9 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     With n slots entering a layer, r of them running the FFN, H heads of width h, a decoder of width d: projections
     2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh. Where text must not see skipped tokens, attention is 4(p² + qv)Hh
     instead: p slots up to the last visual one, q rows of text after the picture, v slots visible to text (see
-    `num_queries`). Where only a slots attend, the query and output projections take a instead of n, and attention
-    4Hh·Σ rows · columns over the chunks of rows (see `attended_columns`). Logits take 2d·|vocabulary|.
+    `num_queries`). Slots that are tied are projected once. Where only a slots attend, the query and output projections
+    take a instead of n, and attention 4Hh·Σ rows · columns over the chunks of rows (see `attended_columns`). Logits
+    take 2d·|vocabulary|.
 
     Args:
         trace: of the prompt; only its counts of tokens are used.
@@ -55,13 +57,17 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     decoder = vlm.model.get_decoder()
     shape = DecoderShape.of(vlm.model)
     full_masks = vlm.family.masks is not None
+    tied = bool((trace.tied_to != torch.arange(len(trace.tied_to))).any())
     projections = attention = ffn = 0
     for index, layer in enumerate(decoder_layers(vlm.model)):
         entered = int(trace.entered[index].sum())
         attending = int(trace.ran_attention[index].sum())
         own = layer.get_submodule("self_attn")
         of_queries = sum(_linear_weights(projection) for projection in projections_of_queries(own))
-        projections += 2 * entered * (_linear_weights(own) - of_queries) + 2 * attending * of_queries
+        if tied:
+            projections += 2 * len(trace.tied_to.unique()) * _linear_weights(own)
+        else:
+            projections += 2 * entered * (_linear_weights(own) - of_queries) + 2 * attending * of_queries
         blind = not (method.text_attends_skipped or full_masks)
         attention += 4 * _scores(trace, index, blind, full_masks) * shape.heads * shape.head_width
         ffn += 2 * int(trace.ran_ffn[index].sum()) * _ffn_weights(layer.get_submodule("mlp"), decoder.config)

@@ -56,6 +56,8 @@ class ImagePlan:
         layers: the layers in which skipped tokens bypass the FFN; None: all.
         attention_layers: the layers in which they bypass the attention: they give keys and values, but do not attend.
         skip_kv: whether the keys and values of skipped tokens leave the cache after prefill.
+        ties: [N] the token whose rows each token shares: they are projected and fed forward once, and attend in all
+            their places; None: every token has rows of its own.
     """
 
     retained: Tensor
@@ -69,6 +71,7 @@ class ImagePlan:
     attention_layers: tuple[int, ...] = ()
     skip_kv: bool = True
     weight: Tensor | None = None
+    ties: Tensor | None = None
 
     @staticmethod
     def keep_all(num_tokens: int) -> ImagePlan:
@@ -120,6 +123,7 @@ class TokenPlan:
         summaries: the summary tokens with the slots they pool.
         pictures: the tiles of each picture.
         num_tokens: tokens of the prompt, padding not counted.
+        tied_to: [slots] the slot whose rows each slot shares; None where every slot has its own.
         gathered: [slots] what a method carries from one decision to the next; None for most.
     """
 
@@ -135,6 +139,7 @@ class TokenPlan:
     summaries: tuple[SummaryGroup, ...]
     pictures: tuple[Tiles, ...]
     num_tokens: int
+    tied_to: Tensor | None = None
     gathered: Tensor | None = None
 
     @property
@@ -181,6 +186,7 @@ def plan_sample(
         InputError: a plan names a layer that the decoder does not have.
     """
     slots = _Slots()
+    leaders: list[tuple[Tensor, Tensor]] = []
     summaries: list[SummaryGroup] = []
     skipped: list[tuple[ImagePlan, Tensor]] = []
     token_slot = torch.full((len(real),), -1, dtype=torch.long)
@@ -209,6 +215,8 @@ def plan_sample(
         skipped.append((image, skipped_slots))
         went_to = torch.cat([kept_slots, skipped_slots, torch.tensor([-1])])
         token_slot[picture.positions] = went_to[image.destination]  # −1, dropped, reads the last one
+        if image.ties is not None:
+            leaders.append((token_slot[picture.positions], token_slot[picture.positions[image.ties]]))
         if image.weight is not None:
             given_weight[picture.positions] = image.weight
         reached = last + 1
@@ -224,7 +232,13 @@ def plan_sample(
         runs_attention[_layers(image.attention_layers, num_layers)[:, None], away] = False
         if image.skip_kv:
             in_cache[:, away] = False
+    tied_to = torch.arange(slots.length) if leaders else None
+    for own, leading in leaders:
+        assert tied_to is not None
+        tied_to[own] = leading
+        runs_ffn[:, own[own != leading]] = False
     return TokenPlan(
+        tied_to=tied_to,
         slot_source=torch.cat(slots.source),
         slot_role=torch.cat(slots.role),
         slot_picture=torch.cat(slots.picture),

@@ -62,6 +62,25 @@ class Queries:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """Places that share their rows: projected and fed forward once.
+
+    Attributes:
+        unique: [U] flattened [batch · length] rows that stand for all.
+        inverse: [batch · length] which of them stands for each place (0 in padding).
+        real: [R] rows, padding left out.
+        of_real: [R] which of the unique stands for each of them.
+        share: [R, 1] 1 / how many it stands for.
+    """
+
+    unique: Tensor
+    inverse: Tensor
+    real: Tensor
+    of_real: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
 class LayerRows:
     """One layer's index tensors. *Slots* are those of the whole layout, *places* those of the layer's own sequence;
     *rows* are places in the flattened [batch · length].
@@ -76,6 +95,7 @@ class LayerRows:
         ffn: [rows] that run the FFN; None where all do.
         queries: the rows that attend; None where all do.
         blind_text: which rows attend without seeing skipped tokens; None where text sees all.
+        ties: places that share their rows; None where each has its own.
         kept: [batch, stored] places that stay in the KV cache, padded on the left; None where all stay.
         stored_real: [batch, stored] False where a stored key is padding; None where none is.
     """
@@ -89,6 +109,7 @@ class LayerRows:
     ffn: Tensor | None
     queries: Queries | None
     blind_text: BlindText | None
+    ties: Ties | None
     kept: Tensor | None
     stored_real: Tensor | None
 
@@ -140,6 +161,7 @@ def _build(plans: Sequence[TokenPlan], masks: Sequence[Sequence[Tensor]], text_a
         ffn=_rows(local(runs_ffn), length),
         queries=_queries(local(runs_attention), length),
         blind_text=blind_text,
+        ties=_ties(plans, place, length),
         kept=_left_padded(local(in_cache)),
         stored_real=_stored_real(in_cache),
     )
@@ -181,6 +203,21 @@ def _queries(masks: Sequence[Tensor], length: int) -> Queries | None:
         rows=torch.cat([chosen + sample * length for sample, chosen in enumerate(places)]),
         in_queries=torch.cat(numbers),
     )
+
+
+def _ties(plans: Sequence[TokenPlan], place: Sequence[Tensor], length: int) -> Ties | None:
+    """Of slots that share their rows; all of them enter every layer."""
+    if all(plan.tied_to is None for plan in plans):
+        return None
+    leaders, real = [], []
+    for sample, (plan, places) in enumerate(zip(plans, place, strict=True)):
+        tied_to = torch.arange(len(places)) if plan.tied_to is None else plan.tied_to
+        leaders.append(places[tied_to] + sample * length)
+        real.append(places + sample * length)
+    unique, of_real, counts = torch.cat(leaders).unique(return_inverse=True, return_counts=True)
+    inverse = torch.zeros(len(plans) * length, dtype=torch.long)
+    inverse[torch.cat(real)] = of_real
+    return Ties(unique, inverse, torch.cat(real), of_real, (1 / counts[of_real])[:, None])
 
 
 def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:

@@ -31,7 +31,7 @@ from skipcore.prefill import Prefill, Prompts, decode_arguments, read_prompts
 from skipcore.recorder import UpdateRecorder
 from skipcore.sublayers import SubLayers
 from skipcore.tiles import Kind
-from skipcore.tower import look_at_tower, remembered_tower
+from skipcore.tower import remembered_tower
 from skipcore.tower_view import TowerView
 from skipcore.trace import Trace, trace_of
 
@@ -129,7 +129,7 @@ class Session:
             decoder.register_forward_hook(self._after_decoder, with_kwargs=True),
         ]
         if self.record or not self.method.keeps_all:
-            self._handles += self._sublayers.install()
+            self._handles += self._sublayers.install(self.method.ties_rows)
         for name in self._encoders:
             setattr(container, name, self._noting(getattr(container, name)))
 
@@ -148,7 +148,7 @@ class Session:
             self._encoded |= _without_contents(_by_name(encode, args, kwargs))
             self._encodes = True
             try:
-                with look_at_tower(self.model, self.method.tower_looks) as recorder:
+                with self.method.at_tower(self.model) as recorder:
                     features = encode(*args, **kwargs)
                 if recorder is not None:
                     self._towers[Kind.IMAGE if "image" in encode.__name__ else Kind.VIDEO] = recorder.rows()

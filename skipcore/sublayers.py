@@ -13,7 +13,7 @@ from skipcore.families import Family
 from skipcore.looking import LayerView, Look, Observation
 from skipcore.prefill import Prefill
 from skipcore.recorder import UpdateRecorder
-from skipcore.rows import LayerRows, move
+from skipcore.rows import LayerRows, Ties, move
 
 
 class SubLayers:
@@ -44,8 +44,12 @@ class SubLayers:
         self.counts: list[list[int]] = []
         self.recorder: UpdateRecorder | None = None
 
-    def install(self) -> list[RemovableHandle]:
-        """Hook every layer."""
+    def install(self, ties_rows: bool) -> list[RemovableHandle]:
+        """Hook every layer.
+
+        Args:
+            ties_rows: whether tokens may share their rows.
+        """
         handles = []
         for index, layer in enumerate(self._layers):
             attention, ffn = layer.get_submodule("self_attn"), layer.get_submodule("mlp")
@@ -61,6 +65,11 @@ class SubLayers:
                 handles += [
                     projection.register_forward_pre_hook(self._before_projection),
                     projection.register_forward_hook(self._after_projection),
+                ]
+            for projection in linears(attention) if ties_rows else ():
+                handles += [
+                    projection.register_forward_pre_hook(self._before_tied),
+                    projection.register_forward_hook(self._after_tied),
                 ]
         return handles
 
@@ -208,12 +217,14 @@ class SubLayers:
         return None if rows is None else (_gather(args[0], rows),)
 
     def _after_ffn(self, ffn: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
-        rows = None if self._rows is None else self._rows.ffn
+        layer = self._rows
         if self.recorder is not None:
-            self.recorder.after_ffn(update, self._rows)
+            self.recorder.after_ffn(update, layer)
         if self._counting:
             self.counts[-1].append(args[0].shape[0] * args[0].shape[1])
-        return None if self._rows is None or rows is None else _scatter(update, rows, self._rows)
+        if layer is None or layer.ffn is None:
+            return None
+        return _scatter(update, layer.ffn, layer) if layer.ties is None else _expand(update, layer.ties, layer)
 
     def _before_projection(self, projection: nn.Module, args: tuple) -> tuple | None:
         queries = None if self._rows is None else self._rows.queries
@@ -227,11 +238,33 @@ class SubLayers:
             self.counts[-1][1] = args[0].shape[1]
         return _scatter(output, queries.rows, self._rows)
 
+    def _before_tied(self, projection: nn.Module, args: tuple) -> tuple | None:
+        """Tied rows are alike before queries, keys and values; what they attended to is averaged."""
+        ties = None if self._rows is None else self._rows.ties
+        if ties is None:
+            return None
+        rows = args[0].flatten(0, 1).index_select(0, ties.real) * ties.share.to(args[0].dtype)
+        return (rows.new_zeros(len(ties.unique), rows.shape[-1]).index_add(0, ties.of_real, rows)[None],)
+
+    def _after_tied(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        layer = self._rows
+        return None if layer is None or layer.ties is None else _expand(output, layer.ties, layer)
+
 
 def projections_of_queries(attention: nn.Module) -> list[nn.Module]:
     """The projections of an attention that only its queries need; none where it has them in one with others."""
     names = ("q_proj", "o_proj")
     return [attention.get_submodule(name) for name in names] if all(hasattr(attention, name) for name in names) else []
+
+
+def linears(module: nn.Module) -> list[nn.Module]:
+    """The linear layers in a module."""
+    return [linear for linear in module.modules() if isinstance(linear, nn.Linear)]
+
+
+def _expand(states: Tensor, ties: Ties, layer: LayerRows) -> Tensor:
+    """[1, U, d] → [batch, length, d], every place reading the row that stands for it."""
+    return states[0].index_select(0, ties.inverse).unflatten(0, (len(layer.role), layer.length))
 
 
 def _at(states: Tensor, places: Tensor) -> Tensor:

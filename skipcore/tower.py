@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from skipcore.families.patches import has_class_token
 from skipcore.tower_view import TowerLook, TowerView
+
+if TYPE_CHECKING:
+    from skipcore.tower_merge import TowerMerging
 
 NAME = "skipcore_tower"
 CHUNK = 64
@@ -55,8 +58,9 @@ def _attention_of(block: nn.Module) -> nn.Module | None:
 class TowerRecorder:
     """Takes note of the tower while it runs."""
 
-    def __init__(self, class_token: bool, looks: frozenset[TowerLook]) -> None:
+    def __init__(self, class_token: bool, looks: frozenset[TowerLook], merging: TowerMerging | None = None) -> None:
         self.looks = looks
+        self._merging = merging
         self._class_token = class_token
         self._found: dict[TowerLook, list[Tensor]] = {look: [] for look in looks}
 
@@ -75,7 +79,8 @@ class TowerRecorder:
 
     def rows(self) -> TowerView:
         """All rows of the tower, images one after the other."""
-        return TowerView(**{look.value: torch.cat(found) for look, found in self._found.items() if found})
+        rows = {look.value: torch.cat(found) for look, found in self._found.items() if found}
+        return TowerView(**rows, groups=None if self._merging is None else self._merging.groups)
 
 
 def attention_of_class(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
@@ -102,12 +107,18 @@ def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, scaling: flo
 
 
 @contextmanager
-def look_at_tower(model: PreTrainedModel, looks: frozenset[TowerLook]) -> Iterator[TowerRecorder | None]:
-    """Record what is asked for while the tower runs in the body; None where nothing is."""
+def look_at_tower(
+    model: PreTrainedModel, looks: frozenset[TowerLook], merging: TowerMerging | None = None
+) -> Iterator[TowerRecorder | None]:
+    """Record what is asked for while the tower runs in the body; None where nothing is.
+
+    Args:
+        merging: takes part in every block up to the last one that the projector reads.
+    """
     if not looks:
         yield None
         return
-    tower, recorder = Tower(model), TowerRecorder(has_class_token(model.config), looks)
+    tower, recorder = Tower(model), TowerRecorder(has_class_token(model.config), looks, merging)
     blocks = {TowerLook.MIDDLE: len(tower.blocks) // 2 - 1, TowerLook.DEEP: tower.last}
     handles = [
         tower.blocks[max(number, 0)].register_forward_hook(
@@ -116,17 +127,24 @@ def look_at_tower(model: PreTrainedModel, looks: frozenset[TowerLook]) -> Iterat
         for look, number in blocks.items()
         if look in looks
     ]
-    attention = tower.attention(tower.last)
-    config: Any = attention.config
+    watched: dict[nn.Module, TowerRecorder | TowerMerging] = {}
+    if looks & {TowerLook.ATTENTION, TowerLook.KEYS}:
+        watched[tower.attention(tower.last)] = recorder
+    if merging is not None:
+        handles += merging.install()
+        watched = {tower.attention(number): merging for number in range(tower.last + 1)}
+    config: Any = tower.attention(tower.last).config
     own = config._attn_implementation
     try:
-        if looks & {TowerLook.ATTENTION, TowerLook.KEYS}:
+        if watched:
             config._attn_implementation = NAME
-            attention.skip_recorder = recorder  # type: ignore[assignment]
+        for attention, observer in watched.items():
+            attention.skip_observer = observer  # type: ignore[assignment]
         yield recorder
     finally:
         config._attn_implementation = own
-        vars(attention).pop("skip_recorder", None)
+        for attention in watched:
+            vars(attention).pop("skip_observer", None)
         for handle in handles:
             handle.remove()
 
@@ -144,10 +162,10 @@ def remembered_tower(features: Any) -> TowerView | None:
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """sdpa attention as transformers calls it, shown to the recorder where there is one."""
-    recorder: TowerRecorder | None = vars(module).get("skip_recorder")
-    if recorder is not None:
-        recorder.see_attention(query.detach(), key.detach(), attention_mask, kwargs["scaling"])
+    """sdpa attention as transformers calls it, shown to whoever watches the module."""
+    observer: TowerRecorder | TowerMerging | None = vars(module).get("skip_observer")
+    if observer is not None:
+        observer.see_attention(query.detach(), key.detach(), attention_mask, kwargs["scaling"])
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 

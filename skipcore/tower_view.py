@@ -19,6 +19,8 @@ class TowerLook(Enum):
     """Features after the middle block."""
     DEEP = "deep"
     """Features of the block that the projector reads."""
+    GROUPS = "groups"
+    """Which patches have become one: of a tower in which they merge."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,19 @@ class TowerView:
         attention: [N]; None unless asked for, like the others.
         keys: [N, head_dim].
         middle, deep: [N, width].
+        groups: [N, k] the groups of a token's k patches, or [rows] of the tower's rows.
     """
 
     attention: Tensor | None = None
     keys: Tensor | None = None
     middle: Tensor | None = None
     deep: Tensor | None = None
+    groups: Tensor | None = None
 
     @property
     def num_rows(self) -> int:
         """How many tokens, or rows of the tower."""
-        return next(len(each) for each in (self.attention, self.keys, self.middle, self.deep) if each is not None)
+        return next(len(each) for each in vars(self).values() if each is not None)
 
     def at(self, patches: Tensor) -> TowerView:
         """The tokens made of rows `patches` [N, k]."""
@@ -49,6 +53,7 @@ class TowerView:
             if values is None:
                 return None
             index = patches.to(values.device)
-            return values.index_select(0, index.flatten()).unflatten(0, index.shape).mean(dim=1)
+            of_patches = values.index_select(0, index.flatten()).unflatten(0, index.shape)
+            return of_patches.mean(dim=1) if values.is_floating_point() else of_patches
 
         return TowerView(**{field.name: pooled(getattr(self, field.name)) for field in fields(self)})

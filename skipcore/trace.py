@@ -25,6 +25,7 @@ class Trace:
         slot_picture: [slots] the picture it belongs to; −1 for text.
         slot_place: [slots] the token of the prompt in whose place the slot stands.
         slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries.
+        tied_to: [slots] the slot whose rows each slot shares; such slots attend in places of their own.
         entered: [layers, slots] bool: the slot was there in the layer, and gave a key and a value.
         ran_ffn: [layers, slots] bool.
         ran_attention: [layers, slots] bool: the slot attended.
@@ -45,6 +46,7 @@ class Trace:
     slot_picture: Tensor
     slot_place: Tensor
     slot_token: Tensor
+    tied_to: Tensor
     entered: Tensor
     ran_ffn: Tensor
     ran_attention: Tensor
@@ -62,8 +64,8 @@ class Trace:
 
     @property
     def merged(self) -> Tensor:
-        """[N] bool: the token was merged into another one."""
-        moved = self.slot_token[self.token_slot] != torch.arange(len(self.token_slot))
+        """[N] bool: the token was merged into another one, or tied to it."""
+        moved = self.slot_token[self.tied_to[self.token_slot]] != torch.arange(len(self.token_slot))
         return moved & (self.token_slot >= 0)
 
     def of_tokens(self, of_slots: Tensor, otherwise: float | bool) -> Tensor:
@@ -108,6 +110,7 @@ def trace_of(
         slot_picture=plan.slot_picture,
         slot_place=plan.slot_source,
         slot_token=torch.where(plan.is_visual, number[plan.slot_source], -1),
+        tied_to=torch.arange(len(plan.slot_role)) if plan.tied_to is None else plan.tied_to,
         entered=plan.enters,
         ran_ffn=plan.runs_ffn,
         ran_attention=plan.runs_attention,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from skipcore.inputs import ImageLike, check_question, open_picture
 from skipcore.methods.method import Method
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.tiles import Grid, Kind, Tiles
-from skipcore.tower import look_at_tower, remember_tower
+from skipcore.tower import remember_tower
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Vlm:
         features = {}
         for kind, name in PIXELS.items():
             if name in prepared.inputs:
-                with look_at_tower(self.model, method.tower_looks if method else frozenset()) as recorder:
+                with method.at_tower(self.model) if method else nullcontext() as recorder:
                     features[kind] = self._encode(getattr(self.model, f"get_{kind}_features"), prepared.inputs)
                 if recorder is not None:
                     remember_tower(features[kind], recorder.rows())

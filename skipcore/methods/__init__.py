@@ -6,6 +6,7 @@ from skipcore.methods.dart import DART
 from skipcore.methods.dense import Dense
 from skipcore.methods.div_prune import DivPrune
 from skipcore.methods.downsampled import Downsampled
+from skipcore.methods.dymu import DyMU
 from skipcore.methods.fastv import FastV
 from skipcore.methods.method import Method
 from skipcore.methods.pyramid_drop import PyramidDrop
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
         ShortV,
         VTW,
         SPIDER,
+        DyMU,
         RandomTokens,
         UniformGrid,
         Downsampled,
@@ -46,6 +48,7 @@ __all__ = [
     "Dense",
     "DivPrune",
     "Downsampled",
+    "DyMU",
     "FastV",
     "Method",
     "PyramidDrop",

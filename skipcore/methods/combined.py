@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from PIL import Image
+from transformers import PreTrainedModel
 
 from skipcore.errors import InputError
 from skipcore.looking import LayerView, Look
@@ -15,6 +17,7 @@ from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
 from skipcore.summary import AdaptiveSummary
+from skipcore.tower import TowerRecorder
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 
@@ -72,6 +75,10 @@ class Combined(Method):
         """What `dropping` asks to see of the tower."""
         return self.dropping.tower_looks
 
+    def at_tower(self, model: PreTrainedModel) -> AbstractContextManager[TowerRecorder | None]:
+        """As `dropping` has it."""
+        return self.dropping.at_tower(model)
+
     def picture(self, picture: Image.Image) -> Image.Image:
         """As `dropping` shows it."""
         return self.dropping.picture(picture)
@@ -84,8 +91,8 @@ class Combined(Method):
     def plan(self, image: VisualTokens) -> ImagePlan:
         """`skipping`'s plan for what `dropping` leaves."""
         first = self.dropping.plan(image)
-        if len(first.skipped):
-            raise InputError(f"{self.dropping.label} skips tokens itself: combine a method that drops them.")
+        if len(first.skipped) or first.ties is not None:
+            raise InputError(f"{self.dropping.label} skips or ties tokens itself: combine a method that drops them.")
         second = self.skipping.plan(replace(image, features=first.merged(image.features)))
         went_to = torch.cat([second.destination, torch.tensor([-1])])
         return replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, cast
 
@@ -13,7 +14,7 @@ from skipcore.looking import LayerView, Look
 from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
 from skipcore.session import Session
 from skipcore.summary import AdaptiveSummary
-from skipcore.tower import Tower
+from skipcore.tower import Tower, TowerRecorder, look_at_tower
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 
@@ -87,6 +88,8 @@ class Method:
         """Decide before the decoder what happens to each visual token of one picture; here: all enter it."""
         return ImagePlan.keep_all(len(image.features))
 
+    ties_rows: ClassVar[bool] = False
+    """Whether tokens may share their rows (`ImagePlan.ties`): every projection is hooked then."""
     tower_looks: ClassVar[frozenset[TowerLook]] = frozenset()
     """What the method asks to see of the vision tower; `plan` finds it in `VisualTokens.tower`."""
     looks: ClassVar[frozenset[Look]] = frozenset()
@@ -99,6 +102,10 @@ class Method:
     def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
         """Revise one sample's plan at the door of a layer, for this layer and those to come."""
         return plan
+
+    def at_tower(self, model: PreTrainedModel) -> AbstractContextManager[TowerRecorder | None]:
+        """Around an encoding: what looks at the vision tower, and takes part in it."""
+        return look_at_tower(model, self.tower_looks)
 
     @property
     def shares_features(self) -> bool:

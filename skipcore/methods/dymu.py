@@ -1,0 +1,116 @@
+"""DyMU: tokens merge in the tower by thresholds and unmerge virtually in the decoder (NeurIPS 2025, 2504.17040)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from transformers import PreTrainedModel
+
+from skipcore.errors import InputError
+from skipcore.families.patches import has_class_token
+from skipcore.inputs import ImageLike
+from skipcore.methods.method import Method
+from skipcore.methods.settings import checked_list
+from skipcore.plan import ImagePlan, VisualTokens
+from skipcore.tower import Tower, TowerRecorder, look_at_tower
+from skipcore.tower_merge import TowerMerging
+from skipcore.tower_view import TowerLook
+
+if TYPE_CHECKING:
+    from skipcore.vlm import Vlm
+
+LOOKS = frozenset({TowerLook.GROUPS})
+
+
+@dataclass(frozen=True)
+class DyMU(Method):
+    """In every block of the vision tower, between attention and FFN, every other token merges with the one among the
+    rest whose keys resemble its own most (cosine, mean over the heads), where that is more than the block's threshold:
+    how many tokens are left depends on the picture (DToMe). In the decoder, merged tokens are projected and fed forward
+    once, but attend in all the places they had, and what they attended to is averaged (virtual unmerging, fast form:
+    expanded queries, keys and values, ordinary attention).
+
+    The KV cache holds the tokens of all places: it does not shrink. Unlike the authors' code, attention in the tower
+    runs over all places, too (theirs over merged tokens weighted by size, which is the same by value); in a tower with
+    rotary positions or windows tokens merge by their rotated keys, and within their window. Where a visual token is
+    made of several patches, two are one only if all their patches merged, pair by pair.
+
+    Attributes:
+        thresholds: one for each block of the tower up to the last one that the projector reads; see `find`. With none,
+            nothing merges.
+    """
+
+    name: ClassVar[str] = "DyMU"
+    ties_rows: ClassVar[bool] = True
+    thresholds: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        values = checked_list("thresholds", self.thresholds)
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            raise InputError(f"thresholds must be numbers, not {values!r}.")
+        object.__setattr__(self, "thresholds", tuple(float(value) for value in values))  # type: ignore[arg-type]
+
+    @property
+    def tower_looks(self) -> frozenset[TowerLook]:  # type: ignore[override]
+        """Which patches merged."""
+        return LOOKS if self.thresholds else frozenset()
+
+    def at_tower(self, model: PreTrainedModel) -> AbstractContextManager[TowerRecorder | None]:
+        """Let patches merge."""
+        if not self.thresholds:
+            return super().at_tower(model)
+        tower = Tower(model)
+        if len(self.thresholds) != tower.last + 1:
+            raise InputError(
+                f"DyMU needs {tower.last + 1} thresholds for this model, not {len(self.thresholds)}: find them with "
+                "DyMU.find(vlm, pictures)."
+            )
+        merging = TowerMerging(tower, self.thresholds, 0.0, has_class_token(model.config))
+        return look_at_tower(model, LOOKS, merging)
+
+    @classmethod
+    def find(cls, vlm: Vlm, pictures: Sequence[ImageLike], num_kept: float = 0.25) -> DyMU:
+        """Find thresholds that leave a share of the patches, on average over some pictures: as many merge in each
+        block, and a block's threshold is the score of the last that does; then the mean over the pictures (the authors
+        pool the scores of a batch of pictures first).
+
+        Args:
+            vlm: from `load`; locked while this runs.
+            pictures: many like those that will be asked about (authors: 250,000); no answers are needed.
+            num_kept: at least half of the tokens stay in each block.
+
+        Raises:
+            InputError: no pictures, bad ones, or a share out of bounds.
+        """
+        if not pictures:
+            raise InputError("DyMU.find needs at least one picture.")
+        if not isinstance(num_kept, float) or not 0 < num_kept < 1:
+            raise InputError(f"num_kept must be a share of the patches between 0.0 and 1.0, not {num_kept!r}.")
+        tower, found = Tower(vlm.model), []
+        for picture in pictures:
+            prepared = vlm.prepare(picture, "?")
+            rate = (1 - num_kept) / (tower.last + 1)
+            merging = TowerMerging(tower, None, rate, has_class_token(vlm.model.config))
+            with vlm.lock, look_at_tower(vlm.model, LOOKS, merging):
+                vlm.encode(prepared)
+            found.append(merging.found)
+        return cls([sum(block) / len(found) for block in zip(*found, strict=True)])
+
+    def plan(self, image: VisualTokens) -> ImagePlan:
+        """Tie the tokens that are one."""
+        n = len(image.features)
+        plan = ImagePlan.keep_all(n)
+        if image.tower is None or image.tower.groups is None:
+            return plan
+        _, inverse = image.tower.groups.cpu().unique(dim=0, return_inverse=True)
+        first = torch.full((int(inverse.max()) + 1,), n).scatter_reduce(0, inverse, torch.arange(n), "amin")
+        leader = first[inverse]
+        # Where a family blends neighbours (LLaVA-OneVision's large rectangles) tokens of one group may differ yet.
+        leading = image.features[leader.to(image.features.device)]
+        differs = (image.features - leading).norm(dim=-1) > 1e-3 * leading.norm(dim=-1)
+        leader[differs.cpu()] = differs.cpu().nonzero().flatten()
+        return plan if bool((leader == torch.arange(n)).all()) else replace(plan, ties=leader)
