@@ -10,6 +10,7 @@ from skipcore.answer import AnswerToken, Sampling, answer, ask
 from skipcore.calibrate import calibrate
 from skipcore.calibration import Calibration, load_calibration
 from skipcore.chat import Chat
+from skipcore.contribution import layer_contributions
 from skipcore.errors import InputError
 from skipcore.loading import load
 from skipcore.methods import METHODS, Dense, Method, SkipVision
@@ -38,6 +39,7 @@ __all__ = [
     "answer",
     "ask",
     "calibrate",
+    "layer_contributions",
     "load",
     "load_calibration",
     "load_method",

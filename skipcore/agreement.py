@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from skipcore.answer import generate
+from skipcore.errors import InputError
+from skipcore.inputs import ImageLike
+from skipcore.methods import Dense
 from skipcore.methods.method import Method
 from skipcore.vlm import Vlm
 
@@ -59,3 +64,41 @@ def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Se
             rest = vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits[0]
             logits = torch.cat([logits, rest])
     return logits.float().log_softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class DenseAnswer:
+    """One question about one picture, and how the dense model answered.
+
+    Attributes:
+        inputs: keyword arguments of the model.
+        answer: token ids.
+        dense: [answer, vocabulary] log-probabilities along it.
+    """
+
+    inputs: dict[str, Any]
+    answer: list[int]
+    dense: Tensor
+
+    def agreement(self, vlm: Vlm, method: Method) -> Agreement:
+        """How far a method agrees along the answer. The caller holds `vlm.lock`."""
+        return Agreement.between(self.dense, log_probs_along(vlm, self.inputs, method, self.answer))
+
+
+def answer_densely(vlm: Vlm, picture: ImageLike, question: str, answer_tokens: int) -> DenseAnswer:
+    """Ask the dense model. The caller holds `vlm.lock`."""
+    prepared = vlm.prepare(picture, question, answer_tokens)
+    inputs = prepared.with_features(vlm.encode(prepared))
+    with closing(generate(vlm, inputs, Dense()(vlm.model), answer_tokens)) as tokens:
+        answer = [token.id for token in tokens]
+    return DenseAnswer(inputs, answer, log_probs_along(vlm, inputs, Dense(), answer))
+
+
+def one_for_each(pictures: Sequence[ImageLike], questions: str | Sequence[str]) -> list[str]:
+    """A question for each picture: the same one for all, or as many as there are pictures."""
+    texts = [questions] * len(pictures) if isinstance(questions, str) else list(questions)
+    if len(texts) != len(pictures):
+        raise InputError(
+            f"There are {len(pictures)} pictures but {len(texts)} questions: pass one question, or as many."
+        )
+    return texts

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from skipcore.agreement import Agreement, log_probs_along
-from skipcore.answer import check_max_new_tokens, generate
+from skipcore.agreement import Agreement, DenseAnswer, answer_densely, log_probs_along, one_for_each
+from skipcore.answer import check_max_new_tokens
 from skipcore.calibration import Calibration, Choice
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers
@@ -42,15 +39,6 @@ SubLayer = tuple[str, int]
 """("ffn", layer) or ("attention", layer)."""
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, the measurements done, and how many there will be at most."""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One question about one picture, and how the dense model answered."""
-
-    inputs: dict[str, Any]
-    answer: list[int]
-    dense: Tensor
 
 
 def calibrate(
@@ -93,31 +81,21 @@ def calibrate(
     check_max_new_tokens(answer_tokens)
     if not pictures or not budgets:
         raise InputError("calibrate needs at least one picture and one budget.")
-    texts = [questions] * len(pictures) if isinstance(questions, str) else list(questions)
-    if len(texts) != len(pictures):
-        raise InputError(
-            f"There are {len(pictures)} pictures but {len(texts)} questions: pass one question, or as many."
-        )
+    texts = one_for_each(pictures, questions)
     with vlm.lock:
-        asked = [_ask(vlm, picture, text, answer_tokens) for picture, text in zip(pictures, texts, strict=True)]
+        asked = [
+            answer_densely(vlm, picture, text, answer_tokens) for picture, text in zip(pictures, texts, strict=True)
+        ]
         bench = _Bench(
             vlm, base, asked, Measurements(record, fingerprint(vlm.name, base, [one.inputs for one in asked]))
         )
         return bench.calibration(target, list(dict.fromkeys(budgets)), progress)
 
 
-def _ask(vlm: Vlm, picture: ImageLike, question: str, answer_tokens: int) -> _Asked:
-    prepared = vlm.prepare(picture, question, answer_tokens)
-    inputs = prepared.with_features(vlm.encode(prepared))
-    with closing(generate(vlm, inputs, Dense()(vlm.model), answer_tokens)) as tokens:
-        answer = [token.id for token in tokens]
-    return _Asked(inputs, answer, log_probs_along(vlm, inputs, Dense(), answer))
-
-
 class _Bench:
     """Measures choices of sub-layers on what was asked."""
 
-    def __init__(self, vlm: Vlm, base: SkipVision, asked: Sequence[_Asked], measurements: Measurements) -> None:
+    def __init__(self, vlm: Vlm, base: SkipVision, asked: Sequence[DenseAnswer], measurements: Measurements) -> None:
         self.vlm = vlm
         self.base = base
         self.asked = asked

@@ -1,0 +1,51 @@
+"""Layer contribution: what freezing all visual tokens in one layer changes (ShortV, ICCV 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from skipcore.agreement import Agreement, answer_densely, one_for_each
+from skipcore.answer import check_max_new_tokens
+from skipcore.errors import InputError
+from skipcore.families import decoder_layers
+from skipcore.inputs import ImageLike
+from skipcore.methods.shortv import ShortV
+from skipcore.vlm import Vlm
+
+
+def layer_contributions(
+    vlm: Vlm,
+    pictures: Sequence[ImageLike],
+    questions: str | Sequence[str],
+    *,
+    answer_tokens: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[float, ...]:
+    """For each layer the mean KL(dense ‖ frozen) of the next-token distributions, in nats, along the dense model's own
+    answers (the authors: KL(frozen ‖ dense) at the prompt's last position). `ShortV(order=…)` takes the layers by
+    rising contribution: `ShortV(0.6, sorted(range(len(found)), key=found.__getitem__))`.
+
+    Args:
+        vlm: from `load`; locked while this runs.
+        pictures: a handful like those that will be asked about (authors: 40).
+        questions: one for all pictures, or one for each.
+        answer_tokens: so many tokens of each answer are compared.
+        progress: called with the layers done and their number.
+
+    Raises:
+        InputError: bad pictures or settings.
+    """
+    check_max_new_tokens(answer_tokens)
+    if not pictures:
+        raise InputError("layer_contributions needs at least one picture.")
+    texts, num_layers, found = one_for_each(pictures, questions), len(decoder_layers(vlm.model)), []
+    with vlm.lock:
+        asked = [
+            answer_densely(vlm, picture, text, answer_tokens) for picture, text in zip(pictures, texts, strict=True)
+        ]
+        for layer in range(num_layers):
+            frozen = ShortV(1, (layer,))
+            found.append(Agreement.mean([one.agreement(vlm, frozen) for one in asked]).kl)
+            if progress is not None:
+                progress(layer + 1, num_layers)
+    return tuple(found)
