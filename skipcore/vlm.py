@@ -137,7 +137,37 @@ class Vlm:
         question = self._without_special_tokens(check_question(question))
         several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
         pictures = [open_picture(each) for each in several]
-        text = self._prompt([*history, (question, "")], len(pictures))
+        return self._read(pictures, self._prompt([*history, (question, "")], len(pictures)), max_new_tokens, method)
+
+    def prepare_messages(
+        self, messages: Sequence[dict[str, Any]], max_new_tokens: int = 0, method: Method | None = None
+    ) -> Prepared:
+        """Check chat messages, with pictures and texts in any order, and turn them into the model's inputs.
+
+        A model without a chat template reads the pictures first and then all texts as one question.
+
+        Args:
+            messages: as transformers has them, `{"role": …, "content": [{"type": "image", "image": picture} or
+                {"type": "text", "text": text}, …]}`; the last one is to be answered.
+            max_new_tokens: tokens that the answer may take.
+            method: one that shows the model something else than the pictures.
+
+        Raises:
+            InputError: a part is bad or neither picture nor text, or the whole is too long for the model.
+        """
+        parts = [part for message in messages for part in message["content"]]
+        if strange := {part["type"] for part in parts} - {"image", "text"}:
+            raise InputError(f"Messages hold pictures and texts, but this one holds {' and '.join(sorted(strange))}.")
+        pictures = [open_picture(part["image"]) for part in parts if part["type"] == "image"]
+        texts = [self._without_special_tokens(part["text"]) for part in parts if part["type"] == "text"]
+        if getattr(self.processor, "chat_template", None) is None:
+            prompt = self.family.prompt(self.processor, check_question("\n".join(texts)), len(pictures))
+        else:
+            prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
+        return self._read(pictures, prompt, max_new_tokens, method)
+
+    def _read(self, pictures: list[Image.Image], text: str, max_new_tokens: int, method: Method | None) -> Prepared:
+        """A prompt that marks the places of its pictures, as the model's inputs."""
         shown_pictures = [method.picture(each) for each in pictures] if method else pictures
         batch = self.processor(images=shown_pictures or None, text=[text], return_tensors="pt")
         length = batch["input_ids"].shape[1]

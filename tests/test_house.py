@@ -43,3 +43,8 @@ def test_only_training_needs_its_data() -> None:
         if imported(file) & {"easy_vqa", "accelerate"}
     }
     assert users <= {("skipcore", "training")}
+
+
+def test_only_its_adapter_needs_lmms_eval() -> None:
+    users = [file for room in FORBIDDEN for file in (ROOT / room).rglob("*.py") if "lmms_eval" in imported(file)]
+    assert users == [ROOT / "profiling" / "lmms_eval_model.py"]
