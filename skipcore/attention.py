@@ -18,6 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from skipcore.plan import Role
 from skipcore.rows import BlindText, LayerRows, Queries
+from skipcore.virtual_unmerge import exact_attention
 
 if TYPE_CHECKING:
     from skipcore.looking import Observation
@@ -34,6 +35,7 @@ def attention(
     skip_rows: LayerRows | None = None,
     skip_observation: Observation | None = None,
     skip_decode_masks: Sequence[Tensor | None] | None = None,
+    skip_rotation: tuple[Tensor, Tensor] | None = None,
     **kwargs,
 ) -> tuple[Tensor, Tensor | None]:
     """sdpa attention as transformers calls it, in which text may be blind to skipped tokens, or rows not attend.
@@ -44,6 +46,7 @@ def attention(
     Args:
         skip_rows: of the layer that prefills.
         skip_observation: takes note of queries and keys for a method that decides by them.
+        skip_rotation: cosines and sines of the positions, for the exact form of virtual unmerging.
         skip_decode_masks: a mask for each layer, since layers may have stored different tokens.
     """
     kwargs.pop("skip_prefill", None)
@@ -52,6 +55,10 @@ def attention(
     if skip_rows is not None:
         if skip_observation is not None:
             skip_observation.see(query, key, attention_mask, skip_rows, kwargs.get("scaling"))
+        if skip_rotation is not None and skip_rows.ties is not None:
+            scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+            ties = skip_rows.ties
+            return exact_attention(query, key, value, attention_mask, skip_rotation, skip_rows, ties, scaling), None
         if skip_rows.queries is not None:
             return _some_rows(module, query, key, value, attention_mask, skip_rows, skip_rows.queries, kwargs), None
         if skip_rows.blind_text is not None and attention_mask is None:

@@ -14,7 +14,7 @@ from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
 from skipcore.inputs import ImageLike
 from skipcore.methods.method import Method
-from skipcore.methods.settings import checked_list
+from skipcore.methods.settings import check_choice, checked_list
 from skipcore.plan import ImagePlan, VisualTokens
 from skipcore.tower import Tower, TowerRecorder, look_at_tower
 from skipcore.tower_merge import TowerMerging
@@ -42,17 +42,26 @@ class DyMU(Method):
     Attributes:
         thresholds: one for each block of the tower up to the last one that the projector reads; see `find`. With none,
             nothing merges.
+        exact: in the decoder, build the attention's logits from merged queries and keys (the authors' exact form)
+            rather than expand them: the same by value, and slower.
     """
 
     name: ClassVar[str] = "DyMU"
     ties_rows: ClassVar[bool] = True
     thresholds: Sequence[float] = ()
+    exact: bool = False
 
     def __post_init__(self) -> None:
         values = checked_list("thresholds", self.thresholds)
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             raise InputError(f"thresholds must be numbers, not {values!r}.")
+        check_choice("exact", self.exact, (False, True))
         object.__setattr__(self, "thresholds", tuple(float(value) for value in values))  # type: ignore[arg-type]
+
+    @property
+    def exact_unmerging(self) -> bool:  # type: ignore[override]
+        """As `exact` says."""
+        return self.exact
 
     @property
     def tower_looks(self) -> frozenset[TowerLook]:  # type: ignore[override]
