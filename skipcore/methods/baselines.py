@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import torch
 
-from skipcore.methods.method import Method
+from skipcore.methods.dropping import DropBefore
 from skipcore.methods.retain import evenly, random
-from skipcore.methods.settings import Count, checked_count, checked_whole, resolve, show
+from skipcore.methods.settings import checked_whole, resolve
 from skipcore.plan import ImagePlan, VisualTokens
 
 
 @dataclass(frozen=True)
-class RandomTokens(Method):
+class RandomTokens(DropBefore):
     """Visual tokens drawn without replacement are kept, the others dropped before the decoder. Positions stay.
 
     Attributes:
@@ -24,17 +24,11 @@ class RandomTokens(Method):
 
     name: ClassVar[str] = "Random"
 
-    num_kept: Count = 0.25
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
+        super().__post_init__()
         object.__setattr__(self, "seed", checked_whole("seed", self.seed))
-
-    @property
-    def label(self) -> str:
-        """Such as "Random 25%"."""
-        return f"{self.name} {show(self.num_kept)}"
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Keep what is drawn."""
@@ -43,7 +37,7 @@ class RandomTokens(Method):
 
 
 @dataclass(frozen=True)
-class UniformGrid(Method):
+class UniformGrid(DropBefore):
     """Visual tokens on an even grid over each tile are kept, the others dropped before the decoder. Positions stay.
 
     Attributes:
@@ -51,16 +45,6 @@ class UniformGrid(Method):
     """
 
     name: ClassVar[str] = "Uniform grid"
-
-    num_kept: Count = 0.25
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
-
-    @property
-    def label(self) -> str:
-        """Such as "Uniform grid 25%"."""
-        return f"{self.name} {show(self.num_kept)}"
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Keep the grid: rows as many as columns for their lengths, and in each row an equal share of the tokens."""

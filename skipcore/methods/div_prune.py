@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from skipcore.methods.method import DecoderShape, Method
-from skipcore.methods.settings import Count, checked_count, resolve, show
+from skipcore.methods.dropping import DropBefore
+from skipcore.methods.method import DecoderShape
+from skipcore.methods.settings import resolve
 from skipcore.plan import ImagePlan, VisualTokens
 from skipcore.trace import Trace
 
@@ -18,7 +19,7 @@ _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class DivPrune(Method):
+class DivPrune(DropBefore):
     """Greedy max–min diversity of the projected visual tokens under the distance 1 − cosine: first the token farthest
     from its nearest neighbour, then always the one farthest from all chosen ones. The others are dropped before the
     decoder.
@@ -30,16 +31,6 @@ class DivPrune(Method):
     """
 
     name: ClassVar[str] = "DivPrune"
-
-    num_kept: Count = 0.25
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
-
-    @property
-    def label(self) -> str:
-        """Such as "DivPrune 25%"."""
-        return f"{self.name} {show(self.num_kept)}"
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Keep the most diverse."""

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from skipcore.methods.method import Method
+from skipcore.methods.dropping import DropBefore
 from skipcore.methods.retain import evenly
-from skipcore.methods.settings import Count, checked_count, resolve, show
+from skipcore.methods.settings import resolve
 from skipcore.plan import ImagePlan, VisualTokens
 
 
 @dataclass(frozen=True)
-class Downsampled(Method):
+class Downsampled(DropBefore):
     """The picture is scaled down to the wanted share of its pixels and up again, so that it shows no more than the
     small one would; neighbouring visual tokens are averaged to as few as the small one would make.
 
@@ -29,16 +29,6 @@ class Downsampled(Method):
     """
 
     name: ClassVar[str] = "Downsampled picture"
-
-    num_kept: Count = 0.25
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
-
-    @property
-    def label(self) -> str:
-        """Such as "Downsampled picture 25%"."""
-        return f"{self.name} {show(self.num_kept)}"
 
     def picture(self, picture: Image.Image) -> Image.Image:
         """Scale down and up again. A count of tokens says nothing of pixels: the picture stays as it is then."""

@@ -38,6 +38,21 @@ def keep_best(plan: TokenPlan, view: LayerView, layer: int, scores: Tensor, num_
 
 
 @dataclass(frozen=True)
+class DropBefore(Method):
+    """What methods have in common that leave fewer visual tokens of each picture before the decoder."""
+
+    num_kept: Count = 0.25
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
+
+    @property
+    def label(self) -> str:
+        """Such as "DivPrune 25%"."""
+        return f"{self.name} {show(self.num_kept)}"
+
+
+@dataclass(frozen=True)
 class DropOnce(Method):
     """What methods have in common that drop visual tokens at one layer, by what they see of the one before."""
 
