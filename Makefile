@@ -15,11 +15,11 @@ app: $(APP_READY)  ## start the page and print its address
 	$(BIN)/python -m app
 
 test: $(DEV_READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-matrix: $(DEV_READY) $(LOWEST_PATH)  ## the tests of library and profiler on the lowest and the tested transformers
-	PYTHONPATH=$(CURDIR)/$(LOWEST_PATH) $(BIN)/python -m pytest --transformers=$(LOWEST) tests/skipcore tests/profiling
-	$(BIN)/python -m pytest --transformers=$(TESTED) tests/skipcore tests/profiling
+	PYTHONPATH=$(CURDIR)/$(LOWEST_PATH) $(BIN)/python -m pytest --numprocesses auto --dist loadfile --transformers=$(LOWEST) tests/skipcore tests/profiling
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --transformers=$(TESTED) tests/skipcore tests/profiling
 
 check: $(DEV_READY)  ## lint, format and types
 	$(BIN)/ruff check .
