@@ -49,10 +49,14 @@ class Downsampled(DropBefore):
             across = min(columns, max(1, quota // down))
             row, column = torch.arange(rows) * down // rows, torch.arange(columns) * across // columns
             cell_of.append((row[:, None] * across + column).flatten() + sum(len(own) for own in middles))
-            in_row, in_column = (
-                ((torch.arange(few) + 0.5) * many / few).long() for few, many in ((down, rows), (across, columns))
-            )
+            in_row, in_column = _middles(row), _middles(column)
             middles.append((first + in_row[:, None] * columns + in_column).flatten())
             first += rows * columns
         kept = torch.cat(middles)  # in reading order of each tile, and so in rising order
         return ImagePlan(kept, kept[:0], torch.cat(cell_of), summaries=False, in_place=True)
+
+
+def _middles(cell_of: Tensor) -> Tensor:
+    """For each cell of a line the place in its middle."""
+    sizes = cell_of.bincount()
+    return sizes.cumsum(0) - sizes + sizes // 2

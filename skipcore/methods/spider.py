@@ -93,6 +93,7 @@ class SPIDER(Method):
         assert tower is not None and tower.attention is not None and tower.middle is not None and tower.deep is not None
         by_attention = tower.attention.float().argsort(descending=True, stable=True)
         anchors, others = by_attention.split([self._anchors(count), n - self._anchors(count)])
+        others = others.sort().values  # k-means begins evenly over the picture
         deep, middle = (normalize(each.float(), dim=-1) for each in (tower.deep, tower.middle))
         cluster = k_means(deep[others], min(self.clusters, len(others)))
         near_anchor = torch.zeros(len(others), device=deep.device)

@@ -50,7 +50,7 @@ PEERS = {
 SEEING_PEERS = {
     "Downsampled picture": Downsampled(0.3),
     "VisionZip": VisionZip(0.2, 0.1),
-    "SPIDER": SPIDER(0.4, clusters=3, threshold=0),
+    "SPIDER": SPIDER(0.4, clusters=3, threshold=0, last_layer=2),
     "SPIDER, calibrated": SPIDER(
         0.4, clusters=3, threshold=0.6, ffn_kl=(0.5, 0.1, 0.4), attention_kl=(0.2, 0.3, 0.3), last_layer=2
     ),

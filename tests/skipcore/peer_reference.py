@@ -1,5 +1,6 @@
 """A slow, plain reference of the peers: the stock decoder at full length with eager attention. What is dropped is
-hidden by full masks, scores are read off full attention matrices, and what is frozen is written back after its layer.
+hidden by full masks, scores are read off full attention matrices, merged values stand in the place of the token that
+stays, what is frozen is written back after its layer, and the outputs of skipped sub-layers are zeroed.
 
 Shares no code with the methods.
 """
@@ -12,10 +13,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tower_reference import Weights, seen_of, staying
 from transformers import DynamicCache
 
 from skipcore import Method, Vlm
-from skipcore.methods import DART, VTW, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, UniformGrid, V2Drop
+from skipcore.methods import (
+    DART,
+    SPIDER,
+    VTW,
+    DivPrune,
+    Downsampled,
+    FastV,
+    PyramidDrop,
+    RandomTokens,
+    ShortV,
+    UniformGrid,
+    V2Drop,
+    VisionZip,
+)
 from skipcore.prefill import read_prompts
 from skipcore.tiles import Grid
 
@@ -31,6 +46,11 @@ def run(vlm: Vlm, inputs: dict[str, Any], method: Method, prompt: int) -> tuple[
     places = [picture.positions.tolist() for picture in pictures]
     grids = [[tile.grid for tile in picture.tiles] for picture in pictures]
     reference = _Reference(vlm, method, places, grids, prompt)
+    if isinstance(method, Downsampled | VisionZip | SPIDER):
+        for own, own_grids, seen in zip(places, grids, seen_of(vlm, inputs), strict=True):
+            for token, members in staying(method, seen, own_grids).items():
+                reference.merged[own[token]] = {own[member]: weight for member, weight in members.items()}
+        reference.left = set(reference.merged)
     with reference.installed(), torch.inference_mode():
         states = vlm.model.base_model(**inputs, past_key_values=reference.cache, use_cache=True).last_hidden_state[0]
     return states, reference.there
@@ -41,6 +61,9 @@ class _Reference:
         self.vlm, self.method, self.places, self.grids, self.prompt = vlm, method, places, grids, prompt
         self.visual = [place for own in places for place in own]
         self.left = set(self.visual)
+        self.merged: Weights = {}
+        self.gathered = dict.fromkeys(self.visual, 0.0)
+        self.skipping: set[int] = set()
         self.there: list[set[int]] = []
         self.inputs: list[Tensor] = []
         self.weights = self.updates = torch.empty(0)
@@ -56,6 +79,8 @@ class _Reference:
                 layer.register_forward_pre_hook(self._before(index), with_kwargs=True),
                 layer.register_forward_hook(self._after(index)),
                 layer.self_attn.register_forward_hook(self._weights),
+                layer.self_attn.o_proj.register_forward_hook(self._zero(index, "attention")),
+                layer.mlp.register_forward_hook(self._zero(index, "ffn")),
             ]
         try:
             yield
@@ -64,12 +89,27 @@ class _Reference:
                 handle.remove()
             decoder.config._attn_implementation = own
 
-    def _embeds(self, decoder: Any, args: tuple, kwargs: dict) -> None:
+    def _embeds(self, decoder: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         embeds = kwargs["inputs_embeds"][0]
         if isinstance(self.method, RandomTokens | UniformGrid | DivPrune):
             self.left = {
                 place for own in self.places for place in self._chosen_before(own, embeds[own]) if place in self.left
             }
+        changed = {"inputs_embeds": self._with_merged(embeds)[None]}
+        if (deepstack := kwargs.get("deepstack_visual_embeds")) is not None:
+            of_prompt = torch.zeros_like(embeds)
+            changed["deepstack_visual_embeds"] = []
+            for features in deepstack:
+                of_prompt[self.visual] = features
+                changed["deepstack_visual_embeds"].append(self._with_merged(of_prompt)[self.visual])
+        return args, kwargs | changed
+
+    def _with_merged(self, values: Tensor) -> Tensor:
+        """[tokens, d] with the weighted means in the places of the tokens that stay."""
+        merged = values.clone()
+        for place, members in self.merged.items():
+            merged[place] = sum(weight * values[member] for member, weight in members.items())
+        return merged
 
     def _chosen_before(self, own: list[int], features: Tensor) -> list[int]:
         count = round(self.method.num_kept * len(own))
@@ -118,6 +158,37 @@ class _Reference:
 
         return hook
 
+    def _zero(self, index: int, sublayer: str) -> Any:
+        def hook(module: Any, args: tuple, output: Tensor) -> Tensor:
+            if not self.skipping or sublayer != self._target(index)[0]:
+                return output
+            output = output.clone()
+            output[:, sorted(self.skipping)] = 0
+            return output
+
+        return hook
+
+    def _target(self, index: int) -> tuple[str, float]:
+        """SPIDER: the sub-layer that a layer's tokens skip, and what it contributes, the largest being 1."""
+        ffn, attention = self.method.ffn_kl, self.method.attention_kl
+        if ffn is None:
+            return "attention", 0.0
+        largest = max(min(ffn[layer], attention[layer]) for layer in range(len(ffn)))
+        if ffn[index] < attention[index]:
+            return "ffn", ffn[index] / largest
+        return "attention", attention[index] / largest
+
+    def _gather(self, index: int, states: Tensor) -> None:
+        text = states[[place for place in range(self.prompt) if place not in self.visual]].mean(dim=0)
+        for place in sorted(self.left):
+            logits = self.vlm.model.get_output_embeddings()(self.vlm.model.get_decoder().norm(states[place]))
+            chances = logits.double().softmax(dim=-1)
+            entropy = float(torch.special.entr(chances).sum())
+            cosine = float(states[place] @ text / (states[place].norm() * text.norm()))
+            self.gathered[place] += 3 * max(0.0, 1 - entropy - cosine) + self._target(index)[1]
+            if self.gathered[place] > self.method.threshold:
+                self.skipping.add(place)
+
     def _decide(self, index: int, layer: Any, states: Tensor, kwargs: dict) -> None:
         method = self.method
         if isinstance(method, VTW) and index == method.layer:
@@ -130,6 +201,8 @@ class _Reference:
             self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept[method.layers.index(index)])
         if isinstance(method, V2Drop) and index in method.layers:
             self._keep(self.updates, method.num_kept[method.layers.index(index)])
+        if isinstance(method, SPIDER) and index < method.last_layer:
+            self._gather(index, states[0])
         if isinstance(method, DART) and index == method.layer:
             keys = self.cache.layers[index - 1].keys[0]
             self._dart(method, states[0], keys.abs().sum(dim=(0, 2)).tolist())

@@ -7,9 +7,9 @@ import torch
 from model_runs import hooks, logits
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
+from tower_reference import attention_of_rows, full_matrices
 
 from skipcore import Vlm
-from skipcore.families.patches import has_class_token
 from skipcore.prefill import read_prompts
 from skipcore.tower import Tower, look_at_tower
 from skipcore.tower_view import TowerLook
@@ -70,7 +70,7 @@ def test_a_patch_moves_the_tokens_it_feeds_and_no_other(vlm: Vlm, size: tuple[in
         assert torch.equal(moved, fed) or (shrunk and bool((moved | ~fed).all())), row
 
 
-def test_attention_is_that_of_the_full_matrix(vlm: Vlm, monkeypatch) -> None:
+def test_attention_is_that_of_the_full_matrix(vlm: Vlm) -> None:
     """Scores and keys against eager attention's own matrices; looking changes no feature, and leaves no trace."""
     prepared = vlm.prepare([noise_picture(0), noise_picture(1, 40, 60)], "?")
     tower = Tower(vlm.model)
@@ -85,24 +85,9 @@ def test_attention_is_that_of_the_full_matrix(vlm: Vlm, monkeypatch) -> None:
     for one, other in zip(features(plain), features(seen), strict=True):
         assert torch.equal(one, other)
 
-    matrices: list[torch.Tensor] = []
-    module = __import__(type(attention).__module__, fromlist=["eager_attention_forward"])
-    eager = module.eager_attention_forward
-
-    def noting(layer: torch.nn.Module, *args, **kwargs):
-        output, weights = eager(layer, *args, **kwargs)
-        if layer is attention:
-            matrices.append(weights)
-        return output, weights
-
-    monkeypatch.setattr(module, "eager_attention_forward", noting)
-    monkeypatch.setattr(attention.config, "_attn_implementation", "eager")
-    vlm.encode(prepared)
-    expected = []
-    for weights in matrices:
-        mean = weights.mean(dim=1)
-        expected.append((mean[:, 0] if has_class_token(vlm.model.config) else mean.mean(dim=1)).flatten())
-    torch.testing.assert_close(rows.attention, torch.cat(expected), rtol=0, atol=1e-6)
+    with full_matrices(vlm) as matrices:
+        vlm.encode(prepared)
+    torch.testing.assert_close(rows.attention, attention_of_rows(vlm, matrices), rtol=0, atol=1e-6)
     assert rows.keys is not None and rows.middle is not None and rows.deep is not None
     assert len(rows.keys) == len(rows.middle) == len(rows.deep) == rows.num_rows
 
