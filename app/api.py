@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
+from app.budgets import OFFERED, SKIP_VISION
 from app.comparing import Refusal, Settings, run
 from profiling import Report
 from skipcore import Vlm
 
 RetainRule = Literal["saliency", "raster", "uniform", "random"]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(OFFERED)]
 
 
 def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
@@ -28,8 +33,12 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
         text_attends_skipped: bool = False,
         max_new_tokens: int = 32,
         repeats: int = 1,
+        method: MethodName = SKIP_VISION,
+        budget: float | None = None,
+        then_skip_vision: bool = False,
     ) -> dict[str, Any]:
-        """Ask one question about a picture, dense and with Skip-Vision on the same weights, and measure both.
+        """Ask one question about a picture, dense and with Skip-Vision or another method on the same weights, and
+        measure both.
 
         Args:
             image: a picture file.
@@ -40,11 +49,26 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
             text_attends_skipped: whether text sees the skipped tokens while the prompt is read.
             max_new_tokens: longest answer, 1 to 256.
             repeats: timed runs per method, 1 to 20; times are medians.
+            method: what is compared with dense; the settings above are of "SkipVision".
+            budget: of any other method, a share from 0 to 1: of the visual tokens that it keeps (those of the last
+                layers, where it drops in stages), of the layers that freeze them ("ShortV"), or of those that see them
+                ("VTW"). Default: what the method's authors chose, or near it.
+            then_skip_vision: let Skip-Vision, with its settings, follow any other method.
 
         Returns:
             The report: both answers, times, FLOPs and KV bytes (measured and predicted), and what was saved.
         """
-        settings = Settings(num_retained, num_skipped, retain, text_attends_skipped, max_new_tokens, repeats)
+        settings = Settings(
+            num_retained,
+            num_skipped,
+            retain,
+            text_attends_skipped,
+            max_new_tokens,
+            repeats,
+            method,
+            budget,
+            then_skip_vision,
+        )
         try:
             with closing(run(vlm, image, question, settings, threading.Event())) as events:
                 *_, report = events

@@ -12,9 +12,11 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
+from app.budgets import OFFERED, SKIP_VISION, with_budget
 from profiling import Report, stream
 from profiling.events import Event
-from skipcore import Dense, InputError, SkipVision, Vlm
+from skipcore import Dense, InputError, Method, Vlm
+from skipcore.methods import Combined
 from skipcore.methods.retain import RETAIN_RULES
 
 MAX_NEW_TOKENS = 256
@@ -31,7 +33,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a visitor can choose about a comparison."""
+    """What a visitor can choose about a comparison; the first four are of Skip-Vision, the last three of all others."""
 
     num_retained: int | float
     num_skipped: int | float
@@ -39,10 +41,18 @@ class Settings:
     text_attends_skipped: bool
     max_new_tokens: int
     repeats: int
+    method: str = SKIP_VISION
+    budget: float | None = None
+    then_skip_vision: bool = False
 
-    def method(self, vlm: Vlm) -> SkipVision:
-        """Skip-Vision with these settings, and with the summary that the model was trained with if it carries one."""
-        return replace(
+    def compared(self, vlm: Vlm) -> Method:
+        """The method that is compared with dense. Skip-Vision has the summary that the model was trained with if it
+        carries one.
+
+        Raises:
+            InputError: a setting is impossible.
+        """
+        skipping = replace(
             vlm.skipping,
             num_retained=self.num_retained,
             num_skipped=self.num_skipped,
@@ -50,6 +60,10 @@ class Settings:
             text_attends_skipped=self.text_attends_skipped,
             skip_kv=vlm.skipping.skip_kv or not self.text_attends_skipped,
         )
+        if self.method == SKIP_VISION:
+            return skipping
+        first = with_budget(self.method, self.budget, vlm.model.get_decoder().config.num_hidden_layers)
+        return Combined(first, skipping) if self.then_skip_vision else first
 
     def check(self) -> None:
         """What the library does not check: types that only JSON can get wrong, and that a run stays short enough
@@ -64,14 +78,21 @@ class Settings:
         ):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise InputError(f"{name} must be a whole number from 1 to {most}.")
-        if not isinstance(self.text_attends_skipped, bool):
-            raise InputError("text_attends_skipped must be true or false.")
+        for name in ("text_attends_skipped", "then_skip_vision"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false.")
         if not isinstance(self.retain, str) or self.retain not in RETAIN_RULES:
             raise InputError(f"retain must be one of {', '.join(RETAIN_RULES)}.")
+        if not isinstance(self.method, str) or self.method not in OFFERED:
+            raise InputError(f"method must be one of {', '.join(OFFERED)}.")
+        if self.method == SKIP_VISION and (self.budget is not None or self.then_skip_vision):
+            raise InputError(
+                "budget and then_skip_vision are for other methods: Skip-Vision takes num_retained and num_skipped."
+            )
 
 
 def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event) -> Generator[Event | Report]:
-    """`profiling.stream` of dense and Skip-Vision. Closing this closes the run and frees the device.
+    """`profiling.stream` of dense and one method. Closing this closes the run and frees the device.
 
     Args:
         picture: as Gradio's browser and client send an uploaded file: a dictionary with its "path".
@@ -81,7 +102,7 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     """
     try:
         settings.check()
-        methods = [Dense(), settings.method(vlm)]
+        methods = [Dense(), settings.compared(vlm)]
         events = stream(
             vlm,
             uploaded_file(picture),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.token_states import State, token_states
 from profiling import Arm, Report
 from skipcore import Role, Trace
 
@@ -11,28 +12,30 @@ Medians = dict[str, np.ndarray]
 
 
 def medians_of(report: Report, arm: Arm) -> Medians | None:
-    """Median FFN update of an arm in each layer, for "retained", "skipped", "merged" and "text" tokens.
+    """Median FFN update of an arm in each layer, for "retained", "skipped", "merged", "dropped" and "text" tokens.
 
-    The roles are those of the report's last arm, so that the dense arm tells how much the tokens that Skip-Vision
-    lets skip would have been changed. NaN where no FFN ran; None where nothing was recorded.
+    Which tokens these are, the report's last arm says, so that the dense arm tells how much the tokens that a method
+    skips or drops would have been changed. NaN where no FFN ran; None where nothing was recorded.
     """
     trace = arm.trace
     if trace.ffn_update is None:
         return None
-    update = trace.ffn_update.float().numpy()
-    slots = trace.token_slot.numpy()
-    medians = {name: _median(update[:, slots[tokens]]) for name, tokens in _groups(report.arms[-1].trace).items()}
-    medians["text"] = _median(update[:, trace.slot_role.numpy() == Role.TEXT])
+    update = trace.of_tokens(trace.ffn_update.float(), np.nan).numpy()
+    medians = {name: _median(update[:, tokens]) for name, tokens in _groups(report.arms[-1].trace).items()}
+    medians["text"] = _median(trace.ffn_update[:, trace.slot_role == Role.TEXT].float().numpy())
     return medians
 
 
 def _groups(trace: Trace) -> dict[str, np.ndarray]:
     """Names of the groups that have members, with their original tokens as booleans [N]."""
-    role, merged = trace.role.numpy(), trace.merged.numpy()
+    states, role = token_states(trace), trace.role.numpy()
+    dropped = states.state[-1] == State.GONE
+    stays = ~dropped & ~states.merged
     groups = {
-        "retained": (role == Role.RETAINED) & ~merged,
-        "skipped": (role == Role.SKIPPED) & ~merged,
-        "merged": merged,
+        "retained": stays & (role == Role.RETAINED),
+        "skipped": stays & (role == Role.SKIPPED),
+        "merged": states.merged & ~dropped,
+        "dropped": dropped,
     }
     return {name: tokens for name, tokens in groups.items() if tokens.any()}
 

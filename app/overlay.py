@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance
+from PIL import Image, ImageDraw
 
-from app import palette
+from app import cells, palette
+from app.marks import marks
 from app.token_grids import TokenGrid
-from skipcore import Role, Trace
+from app.token_states import State, TokenStates, token_states
+from skipcore import Trace
 
 LONGEST_SIDE = 672
+Scale = tuple[float, float]
+_HATCHES = {State.WHOLE: (), State.NO_FFN: (False,), State.NO_ATTENTION: (True,), State.FROZEN: (False, True)}
+"""Lines that rise (False) or fall (True)."""
 
 
 class View(StrEnum):
     """What the overlay tells about each token."""
 
-    ROLE = "role"
+    STATE = "state"
     UPDATE = "update"
     MERGES = "merges"
 
@@ -28,7 +33,7 @@ def token_pictures(
     trace: Trace,
     view: View,
     layer: int,
-    scale: tuple[float, float] = (0.01, 1.0),
+    scale: Scale = (0.01, 1.0),
 ) -> list[Image.Image]:
     """Every token grid of a run on its picture.
 
@@ -36,25 +41,25 @@ def token_pictures(
         grids: of all pictures, see `token_grids`.
         trace: of one arm.
         view: what to tell.
-        layer: which layer's FFN is told about, from 0.
+        layer: which layer is told about, from 0.
         scale: the FFN updates that get the first and the last colour of the ramp.
     """
-    shown = []
+    shown, states = [], token_states(trace)
     for grid in grids:
         picture, tokens = grid.picture, grid.tokens
         rows, columns = tokens.shape
         cell = max(4, LONGEST_SIDE // max(rows, columns))
         canvas = picture.convert("RGB").resize((columns * cell, rows * cell), Image.Resampling.LANCZOS)
-        if view is View.ROLE:
-            shown.append(_roles(canvas, cell, tokens, trace, layer))
+        if view is View.STATE:
+            shown.append(_states(canvas, cell, tokens, states, layer))
         elif view is View.UPDATE:
-            shown.append(_updates(canvas, cell, tokens, trace, layer, scale))
+            shown.append(_updates(canvas, cell, tokens, trace, states, layer, scale))
         else:
-            shown.append(_merges(canvas, cell, tokens, trace))
+            shown.append(_merges(canvas, cell, tokens, trace, states, layer))
     return shown
 
 
-def common_scale(traces: Sequence[Trace]) -> tuple[float, float]:
+def common_scale(traces: Sequence[Trace]) -> Scale:
     """One colour scale for all arms and layers: 2nd to 98th percentile, so that no outlier dims the rest."""
     values = [trace.ffn_update.float().numpy().ravel() for trace in traces if trace.ffn_update is not None]
     positive = np.concatenate([array[array > 0] for array in values]) if values else np.empty(0)  # NaN is not > 0
@@ -64,51 +69,64 @@ def common_scale(traces: Sequence[Trace]) -> tuple[float, float]:
     return float(low), float(max(high, 1.01 * low))
 
 
-def share_of_scale(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+def share_of_scale(values: np.ndarray, scale: Scale) -> np.ndarray:
     """Where values stand between the ends of the scale, 0 to 1, on a logarithm: text is changed many times more than
     pictures, and both shall be told apart. NaN stays NaN."""
     low, high = scale
     return (np.log(np.maximum(values, low) / low) / np.log(high / low)).clip(0, 1)
 
 
-def _roles(canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace, layer: int) -> Image.Image:
-    """Retained tokens keep the picture and get a blue outline; skipped ones orange, hatched where their FFN does not
-    run and the other way where they do not attend; merged ones fade."""
-    role, merged = trace.role.numpy()[tokens], trace.merged.numpy()[tokens]
-    ran = trace.ran_ffn[layer, trace.token_slot].numpy()[tokens]
-    skipped = (role == Role.SKIPPED) & ~merged
-    canvas = _fade(canvas, _pixels(merged, cell), 0.78)
-    canvas = _tint(canvas, _pixels(skipped, cell), palette.SKIPPED, 0.22)
-    attended = trace.ran_attention[layer, trace.token_slot].numpy()[tokens]
-    canvas = _hatch(canvas, _pixels(skipped & ~ran, cell), cell, palette.SKIPPED)
-    canvas = _hatch(canvas, _pixels(skipped & ~attended, cell), cell, palette.SKIPPED, falling=True)
-    outline_all(canvas, cell, skipped, palette.SKIPPED)
-    outline_all(canvas, cell, (role == Role.RETAINED) & ~merged, palette.RETAINED)
+def _states(canvas: Image.Image, cell: int, tokens: np.ndarray, states: TokenStates, layer: int) -> Image.Image:
+    """Every token by its mark: the picture stays clear where the whole layer runs (blue outline), and is hatched for
+    each sub-layer that does not (orange; frozen ones both ways in purple); a square says halted, a dotted outline that
+    key and value leave the cache. Merged tokens fade, dropped ones are crossed out in the dark."""
+    for mark in marks(states, layer):
+        chosen = mark.tokens[tokens]
+        if mark.merged:
+            canvas = cells.fade(canvas, cell, chosen, 0.78)
+        elif mark.state is State.GONE:
+            canvas = cells.cross_out(canvas, cell, chosen, palette.DROPPED)
+        else:
+            colour = palette.STATES[mark.state]
+            if mark.state is not State.WHOLE:
+                canvas = cells.tint(canvas, cell, chosen, colour, 0.22)
+            for falls in _HATCHES[mark.state]:
+                canvas = cells.hatch(canvas, cell, chosen, colour, falls=falls)
+            canvas = cells.outline(canvas, cell, chosen, colour, broken=mark.leaves_cache)
+            if mark.halted:
+                canvas = cells.stop(canvas, cell, chosen, colour)
     return canvas
 
 
 def _updates(
-    canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace, layer: int, scale: tuple[float, float]
+    canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int, scale: Scale
 ) -> Image.Image:
-    """Cells coloured by ‖FFN output‖ / ‖residual‖; hatched grey where no FFN ran."""
+    """Cells coloured by ‖FFN output‖ / ‖residual‖; hatched grey where no FFN ran; crossed out where the token is
+    gone."""
     update = trace.token_update(layer)
     values = np.full(tokens.shape, np.nan) if update is None else update.numpy()[tokens].astype(float)
-    none = np.isnan(values)
+    gone = states.state[layer][tokens] == State.GONE
+    none = np.isnan(values) & ~gone
     colours = ramp_colours(np.nan_to_num(share_of_scale(values, scale)))
     grey = np.asarray(canvas.convert("L").convert("RGB"), dtype=float)
     colour = np.kron(colours, np.ones((cell, cell, 1)))
-    mixed = np.where(_pixels(none, cell)[..., None], 0.45 * grey + 0.55 * 128, 0.15 * grey + 0.85 * colour)
-    return _hatch(Image.fromarray(mixed.astype(np.uint8)), _pixels(none, cell), cell, "#5A5E64")
+    mixed = np.where(cells.pixels(none, cell)[..., None], 0.45 * grey + 0.55 * 128, 0.15 * grey + 0.85 * colour)
+    coloured = Image.composite(
+        canvas, Image.fromarray(mixed.astype(np.uint8)), Image.fromarray(cells.pixels(gone, cell))
+    )
+    return cells.cross_out(cells.hatch(coloured, cell, none, "#5A5E64"), cell, gone, palette.DROPPED)
 
 
-def _merges(canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace) -> Image.Image:
+def _merges(
+    canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int
+) -> Image.Image:
     """A line from each merged token to the token it was merged into."""
     place = {int(token): where for where, token in np.ndenumerate(tokens)}
-    merged = trace.merged.numpy()[tokens]
+    merged, gone = states.merged[tokens], states.state[layer][tokens] == State.GONE
     taker = trace.slot_token[trace.token_slot].numpy()[tokens]
     is_taker = np.isin(tokens, taker[merged])
     if merged.any():
-        canvas = _fade(canvas, _pixels(~is_taker, cell), 0.6)
+        canvas = cells.fade(canvas, cell, ~is_taker, 0.6)
     draw = ImageDraw.Draw(canvas, "RGBA")
     line = (*palette.rgb(palette.SKIPPED), 150)
 
@@ -122,9 +140,9 @@ def _merges(canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace) ->
             x, y = centre(int(token))
             radius = max(1, cell // 10)
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=palette.SKIPPED)
-    outline_all(canvas, cell, is_taker, palette.SKIPPED)
-    outline_all(canvas, cell, (trace.role.numpy()[tokens] == Role.RETAINED) & ~merged, palette.RETAINED)
-    return canvas
+    canvas = cells.outline(canvas, cell, is_taker, palette.SKIPPED)
+    canvas = cells.outline(canvas, cell, ~is_taker & ~merged, palette.RETAINED)
+    return cells.cross_out(canvas, cell, gone, palette.DROPPED)
 
 
 def ramp_colours(shares: np.ndarray) -> np.ndarray:
@@ -132,40 +150,3 @@ def ramp_colours(shares: np.ndarray) -> np.ndarray:
     stops = np.array([palette.rgb(colour) for colour in palette.RAMP], dtype=float)
     position = shares.clip(0, 1) * (len(stops) - 1)
     return np.stack([np.interp(position, np.arange(len(stops)), stops[:, band]) for band in range(3)], axis=-1)
-
-
-def outline_all(canvas: Image.Image, cell: int, chosen: np.ndarray, colour: str) -> None:
-    """Outline the chosen cells [rows, columns] of the grid, inside their borders, in place. A light line within sets
-    the outline off from dark pictures."""
-    draw = ImageDraw.Draw(canvas, "RGBA")
-    width = max(1, cell // 11)
-    for row, column in np.argwhere(chosen).tolist():
-        x, y, end = column * cell + 1, row * cell + 1, cell - 3
-        draw.rectangle([x, y, x + end, y + end], outline=colour, width=width)
-        draw.rectangle([x + width, y + width, x + end - width, y + end - width], outline=(255, 255, 255, 90))
-
-
-def _pixels(chosen: np.ndarray, cell: int) -> np.ndarray:
-    """Cells [rows, columns] as pixels [rows · cell, columns · cell]."""
-    return chosen.repeat(cell, axis=0).repeat(cell, axis=1)
-
-
-def _fade(canvas: Image.Image, where: np.ndarray, strength: float) -> Image.Image:
-    """Take colour and contrast away where `where` is True."""
-    grey = Image.blend(ImageEnhance.Color(canvas).enhance(0.15), Image.new("RGB", canvas.size, "#9A9DA2"), strength)
-    return Image.composite(grey, canvas, Image.fromarray(where))
-
-
-def _tint(canvas: Image.Image, where: np.ndarray, colour: str, strength: float) -> Image.Image:
-    return Image.composite(
-        Image.blend(canvas, Image.new("RGB", canvas.size, colour), strength), canvas, Image.fromarray(where)
-    )
-
-
-def _hatch(canvas: Image.Image, where: np.ndarray, cell: int, colour: str, falling: bool = False) -> Image.Image:
-    """Diagonal lines where `where` is True, three to a cell."""
-    height, width = where.shape
-    period = max(4, cell // 3)
-    slope = -1 if falling else 1
-    diagonal = (np.add.outer(np.arange(height), slope * np.arange(width)) % period) < max(1, period // 5)
-    return Image.composite(Image.new("RGB", canvas.size, colour), canvas, Image.fromarray(diagonal & where))

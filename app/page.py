@@ -25,7 +25,7 @@ from skipcore import Vlm
 
 TITLE = "Skip-Vision, side by side"
 HEADER = f"""<header><h1>{TITLE}</h1>
-<p>Ask a question about a picture. A dense model and the same model with Skip-Vision answer it,
+<p>Ask a question about a picture. A dense model and the same model with Skip-Vision, or another method, answer it,
 with every token, layer, byte and millisecond accounted for.</p></header>"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.token_states import State
 from skipcore import Role
 
 RETAINED = "#0072B2"
@@ -9,6 +10,10 @@ SKIPPED = "#E69F00"
 SUMMARY = "#56B4E9"
 TEXT = "#8C9096"
 MERGED = "#B4B8BD"
+FROZEN = "#CC79A7"
+DROPPED = "#D55E00"
+NIGHT = "#17191C"
+"""What is dropped lies in the dark."""
 SKIP_VISION = "#009E73"
 # Dense: black on light. theme.css turns exactly this colour to near-white inside figures of a dark page.
 INK = "#101014"
@@ -23,13 +28,20 @@ ROLES: dict[Role, str] = {
     Role.SKIPPED: SKIPPED,
     Role.SUMMARY: SUMMARY,
 }
+STATES: dict[State, str] = {
+    State.WHOLE: RETAINED,
+    State.NO_FFN: SKIPPED,
+    State.NO_ATTENTION: SKIPPED,
+    State.FROZEN: FROZEN,
+    State.GONE: DROPPED,
+}
 
 # Viridis: even in lightness, safe for the colour-blind. For magnitudes, on the picture and in the heat map.
 RAMP = ("#440154", "#482878", "#3E4A89", "#31688E", "#26828E", "#1F9E89", "#35B779", "#6DCD59", "#B4DE2C", "#FDE725")
 
 
 def arm_colour(number: int) -> str:
-    """The colour of a report's arm: dense first, then Skip-Vision, then whatever else was compared."""
+    """The colour of a report's arm: dense first, then the method, then whatever else was compared."""
     return (INK, SKIP_VISION, *OTHER_ARMS)[number % (2 + len(OTHER_ARMS))]
 
 

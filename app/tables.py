@@ -11,6 +11,7 @@ from app import wording
 from app.figures.latency import PHASES
 from app.medians import medians_of
 from app.quality import SplitScores
+from app.rows import rows_of
 from app.world import KIND_NAMES
 from profiling import Report
 
@@ -26,7 +27,7 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def medians_table(report: Report) -> str:
-    """Median FFN update by layer, arm and role."""
+    """Median FFN update by layer, arm and role; a dash where all of them are gone."""
     columns: dict[str, np.ndarray] = {}
     for arm in report.arms:
         for name, values in (medians_of(report, arm) or {}).items():
@@ -35,9 +36,23 @@ def medians_table(report: Report) -> str:
         return "<p>The FFN update is not available: it was not recorded.</p>"
     layers = len(next(iter(columns.values())))
     rows = [
-        [f"Layer {layer + 1}", *("no FFN" if np.isnan(v[layer]) else f"{v[layer]:.3f}" for v in columns.values())]
+        [f"Layer {layer + 1}", *(_median(name, values[layer]) for name, values in columns.items())]
         for layer in range(layers)
     ]
+    return html_table(["", *columns], rows)
+
+
+def _median(name: str, value: float) -> str:
+    if np.isnan(value):
+        return "–" if name.endswith("dropped") else "no FFN"
+    return f"{value:.3f}"
+
+
+def rows_table(report: Report) -> str:
+    """Rows that enter each layer, attend, run the FFN and stay in the KV cache, by arm."""
+    columns = {f"{arm.name}: {does}": counts for arm in report.arms for does, counts in rows_of(arm.trace).items()}
+    by_layer = zip(*columns.values(), strict=True)
+    rows = [[f"Layer {number}", *(f"{count:,}" for count in counts)] for number, counts in enumerate(by_layer, start=1)]
     return html_table(["", *columns], rows)
 
 

@@ -2,7 +2,17 @@
 
 from app.figures.calibration import divergence_map
 from app.figures.latency import phases, timeline
-from app.figures.layers import kv_by_layer, update_map, update_medians
+from app.figures.layers import kv_by_layer, rows_by_layer
 from app.figures.quality import accuracy_by_flops
+from app.figures.updates import update_map, update_medians
 
-__all__ = ["accuracy_by_flops", "divergence_map", "kv_by_layer", "phases", "timeline", "update_map", "update_medians"]
+__all__ = [
+    "accuracy_by_flops",
+    "divergence_map",
+    "kv_by_layer",
+    "phases",
+    "rows_by_layer",
+    "timeline",
+    "update_map",
+    "update_medians",
+]

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from app import palette
-from app.figures.style import style, title
+from app.figures.style import style, title, wrapped
 from profiling import Arm, Report, Spread
 
 PHASES = {"vision_ms": "vision", "prefill_ms": "prefill", "tpot_ms": "decode / token"}
@@ -15,7 +15,7 @@ PHASES = {"vision_ms": "vision", "prefill_ms": "prefill", "tpot_ms": "decode / t
 def timeline(report: Report) -> go.Figure:
     """Each arm's answer from picture to last token, as stacked phases."""
     figure = go.Figure()
-    names = [arm.name.replace(" ", "<br>", 1) for arm in report.arms]
+    names = [wrapped(arm.name) for arm in report.arms]
     totals = [arm.vision_ms + arm.prefill_ms + _decode_ms(arm) for arm in report.arms]
     phases = [
         ("vision", 0.28, [arm.vision_ms for arm in report.arms]),

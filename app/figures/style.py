@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -41,5 +42,10 @@ def style(figure: go.Figure, height: int, top: int = 28) -> go.Figure:
 def title(figure: go.Figure, text: str, x: float, y: float) -> None:
     """The name of one of several plots, over its left corner (in shares of the figure)."""
     figure.add_annotation(
-        text=text, x=x, y=y, xref="paper", yref="paper", xanchor="left", yanchor="bottom", showarrow=False
+        text=text, x=x, y=y, xref="paper", yref="paper", xanchor="left", yanchor="bottom", align="left", showarrow=False
     )
+
+
+def wrapped(name: str) -> str:
+    """The name of an arm in lines that fit beside or above a small plot."""
+    return "<br>".join(wrap(name, 20, break_on_hyphens=False))

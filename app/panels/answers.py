@@ -68,7 +68,7 @@ class AnswersPanel:
                 for number, name in enumerate(WAITING)
             ]
         self.headline = gr.HTML(
-            '<p class="hint">What Skip-Vision saves appears here: prefill time, KV cache, FLOPs, '
+            '<p class="hint">What is saved appears here: prefill time, KV cache, FLOPs, '
             "and how much of the FLOP saving became time.</p>",
             elem_id="headline",
         )
@@ -123,7 +123,7 @@ def answer_card(answer: LiveAnswer, number: int, its_verdict: str = "") -> str:
         ("time to first token", "–" if answer.ttft_ms is None else wording.milliseconds(answer.ttft_ms)),
         ("decode", wording.pace(answer.tokens_per_s) if answer.done or answer.tokens_per_s else "–"),
         ("KV cache", "–" if answer.kv_bytes is None else wording.size(answer.kv_bytes)),
-        ("tokens in the cache", "–" if answer.kv_tokens is None else f"{answer.kv_tokens:,.0f}"),
+        ("tokens in the cache", "–" if answer.kv_tokens is None else f"{answer.kv_tokens:,.0f} a layer"),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in measures)
     text = escape(answer.text.strip()) or ("<i>(an empty answer)</i>" if answer.done else "&nbsp;")

@@ -10,6 +10,7 @@ import gradio as gr
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.examples import Example
 from app.panels import Changes
+from app.panels.method import MethodPanel
 from app.panels.scene import ScenePanel
 from app.wording import skipped_tokens_sentence, skipping_sentence
 from app.world import world_lists, world_sentence
@@ -26,7 +27,7 @@ class AskPanel:
     """The left side of the page.
 
     Attributes:
-        inputs: what a run needs: picture, question, then `Settings` in the order of its fields.
+        inputs: what a run needs: picture, question, and what `settings` takes.
         outputs: what `running` and `idle` change.
     """
 
@@ -55,6 +56,7 @@ class AskPanel:
             max_lines=4,
             elem_id="question",
         )
+        self.method = MethodPanel()
         with gr.Row():
             self.ask_button = gr.Button("Ask", variant="primary", scale=3, min_width=120, elem_id="ask")
             self.stop_button = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
@@ -69,6 +71,7 @@ class AskPanel:
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             self._lay_out_settings(own, 100 if self._in_shares else num_visual_tokens)
         self.scene.wire(self.picture, self.question)
+        self.method.wire(self.skip_vision)
         if examples:
             self.gallery.click(
                 lambda number: (examples[number].image, examples[number].question),
@@ -88,6 +91,7 @@ class AskPanel:
             self.text_attends_skipped,
             self.max_new_tokens,
             self.repeats,
+            *self.method.inputs,
         ]
 
     def _lay_out_examples(self, examples: list[Example]) -> None:
@@ -105,37 +109,38 @@ class AskPanel:
         self.picture.keep_in_cache |= thumbnail.keep_in_cache
 
     def _lay_out_settings(self, own: SkipVision, most: int) -> None:
-        self.retained = gr.Slider(
-            0,
-            most,
-            _count(own.num_retained, most),
-            step=1,
-            precision=0,
-            label=LABELS["num_retained"] + ", per cent" * self._in_shares,
-            info="Run the whole decoder block.",
-            elem_id="retained",
-            buttons=[],
-        )
-        self.skipped = gr.Slider(
-            0,
-            most,
-            _count(own.num_skipped, most),
-            step=1,
-            precision=0,
-            label=LABELS["num_skipped"] + ", per cent" * self._in_shares,
-            info=skipped_tokens_sentence(own) + " All others are merged into them.",
-            elem_id="skipped",
-            buttons=[],
-        )
-        self.retain = gr.Dropdown(
-            [(RULE_NAMES.get(name, name), name) for name in RETAIN_RULES],
-            value=own.retain,
-            label="Retain",
-            elem_id="retain",
-        )
-        self.text_attends_skipped = gr.Checkbox(
-            own.text_attends_skipped, label="Text sees skipped tokens while reading the prompt"
-        )
+        with gr.Column() as self.skip_vision:
+            self.retained = gr.Slider(
+                0,
+                most,
+                _count(own.num_retained, most),
+                step=1,
+                precision=0,
+                label=LABELS["num_retained"] + ", per cent" * self._in_shares,
+                info="Run the whole decoder block.",
+                elem_id="retained",
+                buttons=[],
+            )
+            self.skipped = gr.Slider(
+                0,
+                most,
+                _count(own.num_skipped, most),
+                step=1,
+                precision=0,
+                label=LABELS["num_skipped"] + ", per cent" * self._in_shares,
+                info=skipped_tokens_sentence(own) + " All others are merged into them.",
+                elem_id="skipped",
+                buttons=[],
+            )
+            self.retain = gr.Dropdown(
+                [(RULE_NAMES.get(name, name), name) for name in RETAIN_RULES],
+                value=own.retain,
+                label="Retain",
+                elem_id="retain",
+            )
+            self.text_attends_skipped = gr.Checkbox(
+                own.text_attends_skipped, label="Text sees skipped tokens while reading the prompt"
+            )
         self.max_new_tokens = gr.Slider(
             1, MAX_NEW_TOKENS, USUAL_NEW_TOKENS, step=1, precision=0, label=LABELS["max_new_tokens"], buttons=[]
         )
@@ -152,9 +157,9 @@ class AskPanel:
 
     def settings(self, retained: float, skipped: float, *others: Any) -> Settings:
         """What the controls say, from their values in the order of `inputs`."""
-        if self._in_shares:
-            return Settings(retained / 100, skipped / 100, *others)
-        return Settings(retained, skipped, *others)
+        last = len(self.method.inputs)
+        counts = (retained / 100, skipped / 100) if self._in_shares else (retained, skipped)
+        return Settings(*counts, *others[:-last], **self.method.read(*others[-last:]))
 
     def running(self, sentence: str) -> Changes:
         """While a run goes on: Stop instead of Ask."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import gradio as gr
 
 from app import figures, tables, wording
@@ -37,7 +39,7 @@ class LatencyPanel:
         return {
             self.result: gr.update(visible=True),
             self.timeline: figures.timeline(report),
-            self.finding: f'<p class="finding">{latency_sentence(report)}</p>',
+            self.finding: f'<p class="finding">{escape(latency_sentence(report))}</p>',
             self.phases_key: keys(*arm_keys(report), ("p90", "90th percentile"), ("whisker", "fastest to slowest run")),
             self.phases: figures.phases(report),
             self.text: tables.latency_table(report),
@@ -49,7 +51,7 @@ def latency_sentence(report: Report) -> str:
     first, last = report.arms[0], report.arms[-1]
     sentence = (
         f"The picture is encoded once for both ({wording.milliseconds(first.vision_ms)}). Prefill takes "
-        f"{wording.milliseconds(first.prefill_ms)} dense and {wording.milliseconds(last.prefill_ms)} with Skip-Vision."
+        f"{wording.milliseconds(first.prefill_ms)} dense and {wording.milliseconds(last.prefill_ms)} with {last.name}."
     )
     if report.repeats == 1:
         return sentence + " One run shows no spread: raise “Timed runs of each” for that."

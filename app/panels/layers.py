@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import gradio as gr
 import plotly.graph_objects as go
 
 from app import figures, tables, wording
+from app.figures.updates import ROLE_NAMES
 from app.keys import arm_keys, keys, ramp
 from app.medians import medians_of
 from app.overlay import common_scale
 from app.panels import Changes
 from profiling import Report
 
-INTRO = "How much the FFN changes each token in each layer, and what each layer keeps in the KV cache."
-UPDATE_KEY = keys(
-    ("text-token", "text"),
-    ("retained-token", "retained"),
-    ("summary-token", "summary"),
-    ("skipped-token", "skipped"),
-    ("none", "no FFN ran"),
-)
-MEDIANS_KEY = keys(
-    ("retained-line", "retained"), ("skipped-line", "skipped"), ("merged-line", "merged"), ("text-line", "text")
-)
+INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."
 
 
 class LayersPanel:
@@ -34,14 +27,20 @@ class LayersPanel:
             gr.HTML("<h3>FFN update of every token</h3>")
             self.update_key = gr.HTML()
             self.update_map = plot("update-map")
+            with gr.Column():
+                gr.HTML("<h3>Median FFN update by role</h3>")
+                self.medians_key = gr.HTML()
+                self.medians = plot("medians")
+                self.finding = gr.HTML()
+                with gr.Accordion("As text", open=False):
+                    self.medians_text = gr.HTML()
             with gr.Row(elem_id="layers-pair"):
                 with gr.Column(min_width=320):
-                    gr.HTML("<h3>Median FFN update by role</h3>")
-                    gr.HTML(MEDIANS_KEY)
-                    self.medians = plot("medians")
-                    self.finding = gr.HTML()
+                    gr.HTML("<h3>Tokens of each layer</h3>")
+                    self.rows_key = gr.HTML()
+                    self.rows = plot("rows")
                     with gr.Accordion("As text", open=False):
-                        self.medians_text = gr.HTML()
+                        self.rows_text = gr.HTML(elem_id="rows-text")
                 with gr.Column(min_width=320):
                     gr.HTML("<h3>KV cache by layer</h3>")
                     self.kv_key = gr.HTML()
@@ -53,9 +52,13 @@ class LayersPanel:
             self.result,
             self.update_key,
             self.update_map,
+            self.medians_key,
             self.medians,
             self.finding,
             self.medians_text,
+            self.rows_key,
+            self.rows,
+            self.rows_text,
             self.kv_key,
             self.kv,
             self.kv_finding,
@@ -66,16 +69,40 @@ class LayersPanel:
         """The charts of a report."""
         return {
             self.result: gr.update(visible=True),
-            self.update_key: UPDATE_KEY + ramp(common_scale([arm.trace for arm in report.arms])),
+            self.update_key: update_key(report),
             self.update_map: figures.update_map(report),
+            self.medians_key: medians_key(report),
             self.medians: figures.update_medians(report),
-            self.finding: f'<p class="finding">{medians_sentence(report)}</p>',
+            self.finding: f'<p class="finding">{escape(medians_sentence(report))}</p>',
             self.medians_text: tables.medians_table(report),
+            self.rows_key: keys(*arm_keys(report)),
+            self.rows: figures.rows_by_layer(report),
+            self.rows_text: tables.rows_table(report),
             self.kv_key: keys(*arm_keys(report), ("predicted", "predicted")),
             self.kv: figures.kv_by_layer(report),
-            self.kv_finding: f'<p class="finding">{kv_sentence(report)}</p>',
+            self.kv_finding: f'<p class="finding">{escape(kv_sentence(report))}</p>',
             self.kv_text: tables.kv_table(report),
         }
+
+
+def update_key(report: Report) -> str:
+    """The key to the map of updates: what occurs in it, and the colours."""
+    traces = [arm.trace for arm in report.arms]
+    entries = [
+        (f"{name}-token", name)
+        for role, name in ROLE_NAMES.items()
+        if any((trace.slot_role == role).any() for trace in traces)
+    ]
+    if any((trace.entered & ~trace.ran_ffn).any() for trace in traces):
+        entries.append(("none", "no FFN ran"))
+    if any((~trace.entered).any() for trace in traces):
+        entries.append(("empty", "dropped"))
+    return keys(*entries) + ramp(common_scale(traces))
+
+
+def medians_key(report: Report) -> str:
+    """The key to the medians: the groups that occur."""
+    return keys(*((f"{name}-line", name) for name in medians_of(report, report.arms[0]) or {}))
 
 
 def plot(name: str, figure: go.Figure | None = None) -> gr.Plot:
@@ -84,16 +111,19 @@ def plot(name: str, figure: go.Figure | None = None) -> gr.Plot:
 
 
 def medians_sentence(report: Report) -> str:
-    """What the medians say about the tokens that Skip-Vision lets skip."""
+    """What the medians of the dense run say about the tokens that a method treats unlike others."""
     medians = medians_of(report, report.arms[0])
     if medians is None:
         return "The FFN update is not available: it was not recorded."
-    if "skipped" not in medians or "retained" not in medians:
-        return "With these settings no token skips the FFN."
-    skipped, retained = medians["skipped"].mean(), medians["retained"].mean()
+    name = report.arms[-1].name
+    groups = [(group, values.mean()) for group, values in medians.items() if group != "text"]
+    if len(groups) < 2:
+        return f"{name} treats all visual tokens alike, so there are no medians to set side by side."
+    (first, update), *others = groups
+    rest = ", ".join(f"{group} ones by {update:.3f}" for group, update in others)
     return (
-        f"In the dense run the FFN changes the tokens that Skip-Vision skips by {skipped:.3f} and those it retains "
-        f"by {retained:.3f} of their size, averaged over the layers."
+        f"Averaged over the layers of the dense run, the FFN changes tokens that are {first} with {name} by "
+        f"{update:.3f} of their size, {rest}."
     )
 
 
@@ -103,5 +133,7 @@ def kv_sentence(report: Report) -> str:
     for arm in report.arms:
         exact = arm.kv_bytes == arm.kv_bytes_predicted
         predicted = "as predicted to the byte" if exact else f"predicted {wording.size(arm.kv_bytes_predicted)}"
-        parts.append(f"{arm.name} keeps {wording.size(arm.kv_bytes)}, {predicted}")
+        least, most = min(arm.layer_kv_bytes), max(arm.layer_kv_bytes)
+        unequal = "" if least == most else f" ({wording.size(least)} to {wording.size(most)} a layer)"
+        parts.append(f"{arm.name} keeps {wording.size(arm.kv_bytes)}{unequal}, {predicted}")
     return "; ".join(parts) + "."

@@ -11,16 +11,17 @@ import numpy as np
 from PIL import Image
 
 from app.keys import keys, ramp
-from app.overlay import View, common_scale, token_pictures
+from app.marks import Mark, marks, phrase, sentence
+from app.overlay import Scale, View, common_scale, token_pictures
 from app.panels import Changes
 from app.tables import html_table
 from app.token_grids import token_grids
+from app.token_states import State, token_states
 from profiling import Report
-from skipcore import Role, Trace
+from skipcore import Trace
 
-INTRO = "The picture as the model saw it: which tokens stay, which skip the FFN, and which are merged away."
-VIEWS = [("Role", View.ROLE), ("FFN update", View.UPDATE), ("Merged into", View.MERGES)]
-SKIP_VISION, DENSE = "Skip-Vision", "Dense"
+INTRO = "The picture as the model saw it, and what each layer does with each of its tokens."
+VIEWS = [("What happens", View.STATE), ("FFN update", View.UPDATE), ("Merged into", View.MERGES)]
 
 
 class TokensPanel:
@@ -40,8 +41,8 @@ class TokensPanel:
             with gr.Column(scale=3, min_width=320):
                 self.picture = gr.HTML(elem_id="overlay")
             with gr.Column(scale=2, min_width=300):
-                self.arm = gr.Radio([SKIP_VISION, DENSE], value=SKIP_VISION, label="Model", elem_id="overlay-arm")
-                self.view = gr.Radio(VIEWS, value=View.ROLE, label="Show", elem_id="overlay-view")
+                self.arm = gr.Radio([("Skip-Vision", 1), ("Dense", 0)], value=1, label="Model", elem_id="overlay-arm")
+                self.view = gr.Radio(VIEWS, value=View.STATE, label="Show", elem_id="overlay-view")
                 self.layer = gr.Slider(
                     1, num_layers, 1, step=1, precision=0, label="Layer", elem_id="overlay-layer", buttons=[]
                 )
@@ -49,7 +50,7 @@ class TokensPanel:
                 with gr.Accordion("As text", open=False):
                     self.text = gr.HTML()
         self.controls = [self.arm, self.view, self.layer]
-        self.outputs = [self.result, self.picture, self.legend, self.text]
+        self.outputs = [self.result, self.arm, self.picture, self.legend, self.text]
         gr.on(
             [self.arm.input, self.view.input, self.layer.input],
             self._redraw,
@@ -61,29 +62,28 @@ class TokensPanel:
             api_visibility="private",
         )
 
-    def show(self, report: Report, arm: str, view: View, layer: int) -> Changes:
+    def show(self, report: Report, arm: int, view: View, layer: int) -> Changes:
         """The overlay of a new report, with the controls as they stand."""
         picture, legend = self._redraw(report, arm, view, layer)
         return {
             self.result: gr.update(visible=True),
+            self.arm: gr.update(choices=[(each.name, number) for number, each in enumerate(report.arms)][::-1]),
             self.picture: picture,
             self.legend: legend,
             self.text: counts_table(report),
         }
 
     @staticmethod
-    def _redraw(report: Report | None, arm: str, view: str, layer: int) -> tuple[str, str]:
+    def _redraw(report: Report | None, arm: int, view: str, layer: int) -> tuple[str, str]:
         if report is None:
             return "", ""
-        trace = report.arms[0 if arm == DENSE else -1].trace
+        trace = report.arms[arm].trace
         number = min(int(layer), len(trace.ran_ffn)) - 1
         scale = common_scale([each.trace for each in report.arms])
         pictures = token_pictures(token_grids(report.pictures, report.tiles), trace, View(view), number, scale)
-        description = describe(trace, View(view), number)
-        images = "".join(f'<img src="{data_uri(picture)}" alt="{escape(description)}">' for picture in pictures)
-        return f'<div class="pictures">{images}</div>', legend(
-            View(view), description, scale, skipped_text(trace, number)
-        )
+        description = escape(describe(trace, View(view), number))
+        images = "".join(f'<img src="{data_uri(picture)}" alt="{description}">' for picture in pictures)
+        return f'<div class="pictures">{images}</div>', legend(trace, View(view), number, scale)
 
 
 def data_uri(picture: Image.Image) -> str:
@@ -95,88 +95,68 @@ def data_uri(picture: Image.Image) -> str:
 
 def describe(trace: Trace, view: View, layer: int) -> str:
     """What the overlay shows, in words."""
-    counts = _counts(trace)
-    total = len(trace.role)
-    if view is View.ROLE:
-        if counts["retained"] == total:
-            return f"All {total} visual tokens run every layer in full."
-        return (
-            f"Of {total} visual tokens {counts['retained']} are retained, {counts['skipped']} {_skip(trace)}, "
-            f"and {counts['merged']} are merged into skipped ones."
-        )
+    states = token_states(trace)
+    if view is View.STATE:
+        return sentence(states, layer)
     if view is View.MERGES:
-        if not counts["merged"]:
+        count = int(states.merged.sum())
+        if not count:
             return "No token is merged."
-        return f"{counts['merged']} tokens are merged, each along a line into one of {_takers(trace)} skipped tokens."
+        takers = len(trace.token_slot[trace.merged].unique())
+        return f"{count:,} tokens are merged, each along a line into one of {takers:,} others."
     update = trace.token_update(layer)
     if update is None:
         return "The FFN update was not recorded."
-    ran = update[~update.isnan()].numpy()
+    ran, total = update[~update.isnan()].numpy(), len(trace.role)
     if not len(ran):
         return f"Layer {layer + 1}: the FFN ran for no visual token."
     return (
-        f"Layer {layer + 1}: the FFN ran for {len(ran)} of {total} visual tokens and changed them by "
+        f"Layer {layer + 1}: the FFN ran for {len(ran):,} of {total:,} visual tokens and changed them by "
         f"{np.median(ran):.3f} of their size at the median."
     )
 
 
-def _skip(trace: Trace) -> str:
-    """What skipped tokens do, over all layers."""
-    ffn, attention = (int((~ran).any(dim=1).sum()) for ran in (trace.ran_ffn, trace.ran_attention))
-    if not attention and ffn == len(trace.ran_ffn):
-        return "skip the FFN"
-    return f"skip the FFN in {ffn} and the attention in {attention} of {len(trace.ran_ffn)} layers"
-
-
-def skipped_text(trace: Trace, layer: int) -> str:
-    """What skipped tokens do in a layer, and whether they leave the KV cache."""
-    skipped = trace.slot_role == Role.SKIPPED
-    parts = [
-        f"no {name}"
-        for name, ran in (("FFN", trace.ran_ffn), ("attention", trace.ran_attention))
-        if (~ran[layer, skipped]).any()
-    ]
-    leaves = bool((~trace.in_cache[:, skipped]).any())
-    return f"skipped: {' and '.join(parts) or 'runs this layer'}, {'leaves' if leaves else 'stays in'} the KV cache"
-
-
-def legend(view: View, description: str, scale: tuple[float, float], skipped: str) -> str:
-    """The key to the overlay, and what it shows in words."""
-    finding = f'<p class="finding">{escape(description)}</p>'
-    if view is View.ROLE:
-        return finding + keys(
-            ("retained", "retained: runs the whole block"),
-            ("skipped", skipped),
-            ("merged", "merged into a skipped token"),
+def legend(trace: Trace, view: View, layer: int, scale: Scale) -> str:
+    """The key to the overlay, with only what occurs in the layer, and what it shows in words."""
+    states = token_states(trace)
+    found = marks(states, layer)
+    if view is View.STATE:
+        total = states.state.shape[1]
+        return f'<p class="finding">Layer {layer + 1}, {total:,} visual tokens:</p>' + keys(
+            *((swatch(mark), f"{mark.count:,} {phrase(mark)}") for mark in found)
         )
+    finding = f'<p class="finding">{escape(describe(trace, view, layer))}</p>'
+    gone = [("gone", "dropped")] if any(mark.state is State.GONE for mark in found) else []
     if view is View.MERGES:
-        return finding + keys(("retained", "retained"), ("taker", "skipped, took others in"), ("dot", "merged"))
+        merges = [("taker", "took others in"), ("dot", "merged")] if states.merged.any() else []
+        return finding + keys(*merges, *gone)
+    stays = states.state[layer] != State.GONE
+    skips = [("none", "no FFN ran")] if not trace.of_tokens(trace.ran_ffn[layer], False).numpy()[stays].all() else []
     return (
         finding
         + ramp(scale)
         + "<p class='hint'>FFN update: size of what the FFN adds, against the size of the token.</p>"
-        + keys(("none", "no FFN ran"))
+        + keys(*skips, *gone)
     )
 
 
+def swatch(mark: Mark) -> str:
+    """The classes of a mark's swatch in theme.css."""
+    if mark.merged:
+        return "merged"
+    more = " leaves" * mark.leaves_cache + " halted" * mark.halted
+    return mark.state.name.lower().replace("_", "-") + more
+
+
 def counts_table(report: Report) -> str:
-    """Visual tokens by role and arm, and slots of the decoder."""
-    rows = []
-    for arm in report.arms:
-        counts = _counts(arm.trace)
-        slots = len(arm.trace.slot_role)
-        rows.append([arm.name, *(f"{counts[name]:,}" for name in ("retained", "skipped", "merged")), f"{slots:,}"])
-    return html_table(["", "retained", "skipped", "merged", "tokens in the decoder"], rows)
-
-
-def _counts(trace: Trace) -> dict[str, int]:
-    merged = trace.merged
-    return {
-        "retained": int(((trace.role == Role.RETAINED) & ~merged).sum()),
-        "skipped": int(((trace.role == Role.SKIPPED) & ~merged).sum()),
-        "merged": int(merged.sum()),
-    }
-
-
-def _takers(trace: Trace) -> int:
-    return len(trace.token_slot[trace.merged].unique())
+    """Visual tokens by mark in each layer of the last arm."""
+    arm = report.arms[-1]
+    states = token_states(arm.trace)
+    by_layer = [marks(states, layer) for layer in range(len(states.state))]
+    names = [{phrase(mark, when=False): mark.count for mark in found} for found in by_layer]
+    head = list(dict.fromkeys(name for found in names for name in found))
+    rows = [
+        [f"Layer {number}", *(f"{found.get(name, 0):,}" for name in head)]
+        for number, found in enumerate(names, start=1)
+    ]
+    return html_table([arm.name, *head], rows)

@@ -11,7 +11,17 @@ from torch import Tensor
 from skipcore.errors import InputError
 from skipcore.looking import LayerView
 from skipcore.methods.method import Method
-from skipcore.methods.settings import Count, Layer, checked_count, checked_list, is_all, resolve, resolve_layer, show
+from skipcore.methods.settings import (
+    Count,
+    Layer,
+    checked_count,
+    checked_list,
+    is_all,
+    resolve,
+    resolve_layer,
+    show,
+    show_layers,
+)
 from skipcore.plan import TokenPlan
 
 
@@ -65,8 +75,8 @@ class DropOnce(Method):
 
     @property
     def label(self) -> str:
-        """Such as "FastV 50% from layer 3"."""
-        return f"{self.name} {show(self.num_kept)} from layer {show(self.layer)}"
+        """Such as "FastV 50% after 3 layers"."""
+        return f"{self.name} {show(self.num_kept)} after {show_layers(self.layer)}"
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """The layer, 1 at least."""

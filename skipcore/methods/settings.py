@@ -40,6 +40,13 @@ def show(count: Count) -> str:
     return f"{count:.3g}" if not isinstance(count, float) else f"{count:.1%}".replace(".0%", "%")
 
 
+def show_layers(layer: Layer) -> str:
+    """ "1 layer", "3 layers" or "25% of the layers", the layers before one that is counted from 0."""
+    if isinstance(layer, float):
+        return f"{show(layer)} of the layers"
+    return f"{layer} layer{'s' * (layer != 1)}"
+
+
 def checked_count(name: str, count: object) -> Count:
     """A plain int or float, NumPy's numbers included."""
     if isinstance(count, bool) or not isinstance(count, Real):

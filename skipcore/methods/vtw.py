@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from skipcore.looking import LayerView
 from skipcore.methods.method import Method
-from skipcore.methods.settings import Layer, checked_count, is_all, resolve_layer, show
+from skipcore.methods.settings import Layer, checked_count, is_all, resolve_layer, show_layers
 from skipcore.plan import TokenPlan
 
 
@@ -29,8 +29,8 @@ class VTW(Method):
 
     @property
     def label(self) -> str:
-        """Such as "VTW from layer 50%"."""
-        return f"{self.name} from layer {show(self.layer)}"
+        """Such as "VTW after 50% of the layers"."""
+        return f"{self.name} after {show_layers(self.layer)}"
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """Layer K; 1.0 is no layer."""

@@ -21,7 +21,7 @@ from app.examples import load_examples
 from app.main import start
 from app.page import build_page
 from profiling import compare
-from skipcore import Dense, SkipVision, Vlm
+from skipcore import METHODS, Dense, SkipVision, Vlm
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
@@ -91,6 +91,20 @@ def test_a_good_run_is_the_report(ask, scenes: Vlm) -> None:
     assert skip["name"] in report["savings"]
 
 
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("Dense", "SkipVision")])
+def test_every_method_can_be_compared(ask, method: str) -> None:
+    dense, other = ask(method=method, max_new_tokens=1)["arms"]
+    assert dense["name"] == "Dense" and other["name"].startswith(METHODS[method].name)
+    assert other["kv_bytes"] == other["kv_bytes_predicted"]
+    assert other["flops_prefill"] < dense["flops_prefill"]
+
+
+def test_skip_vision_can_follow_another_method(ask) -> None:
+    _, both = ask(method="DivPrune", budget=0.5, then_skip_vision=True, num_retained=50)["arms"]
+    assert both["name"] == "DivPrune 50% + Skip-Vision 50+156"
+    assert both["settings"]["dropping"]["num_kept"] == 0.5 and both["settings"]["skipping"]["num_retained"] == 50
+
+
 def test_the_page_uses_the_summary_the_model_was_trained_with(ask, scenes: Vlm) -> None:
     assert ask()["arms"][1]["settings"]["summary"] == (scenes.method or SkipVision()).settings()["summary"]
 
@@ -99,8 +113,10 @@ def test_only_compare_is_public_and_it_is_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert list(endpoints) == ["/compare"]
     parameters = {each["parameter_name"]: each for each in endpoints["/compare"]["parameters"]}
-    assert list(parameters)[:2] == ["image", "question"] and len(parameters) == 8
+    assert list(parameters)[:2] == ["image", "question"] and len(parameters) == 11
     assert parameters["num_retained"]["parameter_default"] == 100
+    assert parameters["method"]["parameter_default"] == "SkipVision"
+    assert "PyramidDrop" in str(parameters["method"]["type"]) + str(parameters["method"]["python_type"])
     assert "Skip-Vision" in endpoints["/compare"]["description"]
 
 
@@ -164,6 +180,14 @@ def test_no_other_file_is_opened(ask, image: Any) -> None:
         ({"max_new_tokens": "all"}, "from 1 to 256"),
         ({"repeats": 1_000}, "from 1 to 20"),
         ({"repeats": 2.5}, "from 1 to 20"),
+        ({"method": "SlowV"}, "method must be one of SkipVision, FastV"),
+        ({"method": ["FastV"]}, "method must be one of"),
+        ({"method": "Dense"}, "method must be one of"),
+        ({"method": "FastV", "budget": 40}, "budget must be a share from 0 to 1"),
+        ({"method": "FastV", "budget": "half"}, "budget must be a share from 0 to 1"),
+        ({"method": "FastV", "then_skip_vision": "yes"}, "true or false"),
+        ({"budget": 0.5}, "Skip-Vision takes num_retained and num_skipped"),
+        ({"then_skip_vision": True}, "Skip-Vision takes num_retained and num_skipped"),
     ],
 )
 def test_bad_questions_and_settings_get_a_sentence(ask, changes: dict[str, Any], says: str) -> None:

@@ -8,15 +8,28 @@ from dataclasses import replace
 import hand_made
 import numpy as np
 import pytest
+from every_method import CASES, trace_on
+from PIL import Image
 
 from app import figures, palette, tables, wording
 from app.medians import medians_of
 from app.overlay import View
 from app.panels.answers import LiveAnswer, answer_card, headline
-from app.panels.layers import kv_sentence, medians_sentence
+from app.panels.layers import kv_sentence, medians_sentence, update_key
 from app.panels.tokens import counts_table, describe
+from app.rows import rows_of
+from profiling import Report
+from skipcore import Dense, Vlm
+from skipcore.methods import FastV
 
-ALL = [figures.update_map, figures.update_medians, figures.kv_by_layer, figures.timeline, figures.phases]
+ALL = [
+    figures.update_map,
+    figures.update_medians,
+    figures.rows_by_layer,
+    figures.kv_by_layer,
+    figures.timeline,
+    figures.phases,
+]
 
 
 def named(figure, name: str) -> list:
@@ -160,11 +173,74 @@ def test_an_answer_is_text_and_never_markup() -> None:
 def test_the_overlay_is_told_in_words_too() -> None:
     report = hand_made.report()
     dense, skip = (arm.trace for arm in report.arms)
-    assert describe(skip, View.ROLE, 0) == (
-        "Of 6 visual tokens 2 are retained, 2 skip the FFN, and 2 are merged into skipped ones."
+    assert describe(skip, View.STATE, 0) == (
+        "Layer 1, 6 visual tokens: 2 running in full; 2 skipping the FFN, leaving the KV cache; 2 merged into others."
     )
-    assert describe(dense, View.ROLE, 0).startswith("All 6")
+    assert describe(dense, View.STATE, 1) == "Layer 2, 6 visual tokens: 6 running in full."
     assert "2 tokens are merged, each along a line into one of 2" in describe(skip, View.MERGES, 0)
     assert describe(skip, View.UPDATE, 2).startswith("Layer 3: the FFN ran for 2 of 6")
     assert "not recorded" in describe(hand_made.trace(hand_made.DENSE, recorded=False), View.UPDATE, 0)
-    assert "<td>2</td><td>2</td><td>2</td>" in counts_table(report)
+    assert counts_table(report).count("<td>2</td><td>2</td><td>2</td>") == hand_made.LAYERS
+
+
+@pytest.fixture
+def dropping(tiny: Vlm, picture: Image.Image) -> Report:
+    """Dense beside FastV, which keeps 16 of 64 visual tokens from the second layer on."""
+    dense, fastv = (trace_on(tiny, picture, method) for method in (Dense(), FastV(1, 0.25)))
+    return hand_made.report(hand_made.arm("Dense", dense), hand_made.arm("FastV 25% after 1 layer", fastv))
+
+
+def test_rows_of_every_layer_as_chart_and_table(dropping: Report) -> None:
+    prompt = len(dropping.arms[0].trace.slot_role)
+    assert rows_of(dropping.arms[1].trace) == {
+        does: [prompt, prompt - 48, prompt - 48]
+        for does in ("enter the layer", "attend", "run the FFN", "stay in the KV cache")
+    }
+    figure = figures.rows_by_layer(dropping)
+    for part in figure.data:
+        assert list(part.y) == ([prompt] * 3 if part.name == "Dense" else [prompt, prompt - 48, prompt - 48])
+    assert len(figure.data) == 8
+    assert tables.rows_table(dropping).count(f"<td>{prompt - 48}</td>") == 8
+    skipping = rows_of(hand_made.report().arms[1].trace)
+    assert skipping["attend"] == skipping["enter the layer"] == [9] * 3
+    assert skipping["run the FFN"] == skipping["stay in the KV cache"] == [7] * 3
+
+
+def test_what_is_dropped_is_empty_in_the_map_and_not_zero(dropping: Report) -> None:
+    figure = figures.update_map(dropping)
+    _, fastv = [part for part in figure.data if part.type == "heatmap"]
+    assert np.isnan(fastv.z).sum() == np.isnan(fastv.customdata).sum() == 2 * 48
+    assert named(figure, "no FFN") == []
+    key = update_key(dropping)
+    assert "dropped" in key and "no FFN" not in key and "skipped" not in key
+    assert "dropped" not in update_key(hand_made.report())
+
+
+def test_medians_of_what_was_dropped(dropping: Report) -> None:
+    dense, fastv = (medians_of(dropping, arm) for arm in dropping.arms)
+    assert list(dense) == ["retained", "dropped", "text"]
+    gone = dropping.arms[1].trace.token_slot[~dropping.arms[1].trace.entered[2, dropping.arms[1].trace.token_slot]]
+    assert len(gone) == 48
+    assert np.allclose(dense["dropped"], np.median(dropping.arms[0].trace.ffn_update[:, gone], axis=1))
+    assert np.isnan(fastv["dropped"]).tolist() == [False, True, True]
+    assert tables.medians_table(dropping).count("<td>–</td>") == 2
+    sentence = medians_sentence(dropping)
+    assert "retained with FastV 25% after 1 layer by " in sentence and "dropped ones by" in sentence
+
+
+def test_layers_that_keep_unlike_parts_of_the_cache_say_so(dropping: Report) -> None:
+    bars = [part for part in figures.kv_by_layer(dropping).data if part.type == "bar"]
+    assert tuple(bars[1].customdata) == dropping.arms[1].layer_kv_bytes
+    assert bars[1].customdata[0] > bars[1].customdata[1]
+    dense, fastv = kv_sentence(dropping).split("; ")
+    assert "a layer" not in dense and "a layer), as predicted" in fastv
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_method_has_all_its_charts(tiny: Vlm, picture: Image.Image, name: str) -> None:
+    arms = [trace_on(tiny, picture, method) for method in (Dense(), CASES[name][0])]
+    report = hand_made.report(hand_made.arm("Dense", arms[0]), hand_made.arm(name, arms[1], faster=2.0))
+    for draw in ALL:
+        assert draw(report).to_json()
+    for text in (medians_sentence(report), kv_sentence(report), counts_table(report), tables.medians_table(report)):
+        assert text and "nan" not in text

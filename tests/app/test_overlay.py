@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import hand_made
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from PIL import Image
 
 from app import palette
 from app.overlay import LONGEST_SIDE, View, common_scale, ramp_colours, share_of_scale, token_pictures
-from app.panels.tokens import describe, skipped_text
 from app.token_grids import TokenGrid, token_grids
 from skipcore.vlm import ShownTile
 
@@ -36,12 +33,12 @@ def holds(cell: np.ndarray, colour: str) -> bool:
 
 
 def test_the_size_is_whole_cells() -> None:
-    [picture] = token_pictures(grids(1), hand_made.trace(hand_made.DENSE), View.ROLE, 0)
+    [picture] = token_pictures(grids(1), hand_made.trace(hand_made.DENSE), View.STATE, 0)
     assert picture.size == (3 * CELL, 2 * CELL)
 
 
-def test_roles_are_outlined_in_their_colours() -> None:
-    cells = draw(View.ROLE)
+def test_states_are_outlined_in_their_colours() -> None:
+    cells = draw(View.STATE)
     for row, column in [(0, 0), (1, 2)]:
         assert holds(cells[row, column], palette.RETAINED) and not holds(cells[row, column], palette.SKIPPED)
     for row, column in [(0, 1), (1, 1)]:
@@ -50,8 +47,8 @@ def test_roles_are_outlined_in_their_colours() -> None:
         assert not holds(cells[row, column], palette.SKIPPED) and not holds(cells[row, column], palette.RETAINED)
 
 
-def test_retained_tokens_show_the_picture_and_merged_ones_fade() -> None:
-    cells = draw(View.ROLE)
+def test_tokens_that_run_in_full_show_the_picture_and_merged_ones_fade() -> None:
+    cells = draw(View.STATE)
     middle = slice(CELL // 2 - 5, CELL // 2 + 5)
     assert (cells[0, 0][middle, middle] == (200, 30, 30)).all()
     merged = cells[0, 2][middle, middle].astype(int)
@@ -59,12 +56,12 @@ def test_retained_tokens_show_the_picture_and_merged_ones_fade() -> None:
 
 
 def test_skipped_tokens_are_hatched_for_the_colour_blind() -> None:
-    inside = draw(View.ROLE)[0, 1][CELL // 4 : -CELL // 4, CELL // 4 : -CELL // 4].astype(int)
+    inside = draw(View.STATE)[0, 1][CELL // 4 : -CELL // 4, CELL // 4 : -CELL // 4].astype(int)
     assert inside.sum(axis=-1).std() > 10  # lines, not a flat tint
 
 
-def test_dense_marks_every_token_as_retained() -> None:
-    cells = draw(View.ROLE, hand_made.DENSE)
+def test_dense_marks_every_token_as_running_in_full() -> None:
+    cells = draw(View.STATE, hand_made.DENSE)
     assert all(holds(cells[row, column], palette.RETAINED) for row in range(2) for column in range(3))
 
 
@@ -148,34 +145,3 @@ def test_the_ramp_ends_where_it_says() -> None:
     colours = ramp_colours(np.array([-1.0, 0.0, 1.0, 7.0]))
     assert colours[0].tolist() == colours[1].tolist() == list(palette.rgb(palette.RAMP[0]))
     assert colours[2].tolist() == colours[3].tolist() == list(palette.rgb(palette.RAMP[-1]))
-
-
-SOME_SUBLAYERS = replace(
-    hand_made.SKIPPING, layers=(0,), attention_layers=(0, 1), in_place=True, summaries=False, skip_kv=False
-)
-
-
-def test_each_sublayer_that_is_skipped_has_its_own_hatch() -> None:
-    both, attention_alone, none = (draw(View.ROLE, SOME_SUBLAYERS, layer=layer)[0, 1] for layer in range(3))
-    orange = [(cell == palette.rgb(palette.SKIPPED)).all(axis=-1) for cell in (both, attention_alone, none)]
-    assert orange[0].sum() > orange[1].sum() > orange[2].sum()
-    assert (orange[1] & orange[0]).sum() == orange[1].sum()
-
-
-@pytest.mark.parametrize(
-    "plan, layer, says",
-    [
-        (hand_made.SKIPPING, 0, "skipped: no FFN, leaves the KV cache"),
-        (SOME_SUBLAYERS, 0, "skipped: no FFN and no attention, stays in the KV cache"),
-        (SOME_SUBLAYERS, 1, "skipped: no attention, stays in the KV cache"),
-        (SOME_SUBLAYERS, 2, "skipped: runs this layer, stays in the KV cache"),
-    ],
-)
-def test_the_key_says_what_skipped_tokens_do(plan, layer: int, says: str) -> None:
-    assert skipped_text(hand_made.trace(plan), layer) == says
-
-
-def test_the_counts_say_where_tokens_skip() -> None:
-    assert "2 skip the FFN, and 2 are merged" in describe(hand_made.trace(hand_made.SKIPPING), View.ROLE, 0)
-    found = describe(hand_made.trace(SOME_SUBLAYERS), View.ROLE, 0)
-    assert "2 skip the FFN in 1 and the attention in 2 of 3 layers, and" in found

@@ -18,13 +18,14 @@ from visitor import (
     prepare,
     question,
     screenshot,
+    scrub,
     set_number,
     sync_api,
     upload,
     wait_until_it_runs,
 )
 
-CHARTS = ["update-map", "medians", "kv", "timeline", "phases"]
+CHARTS = ["update-map", "medians", "rows", "kv", "timeline", "phases"]
 
 
 def brightness(page: sync_api.Page, selector: str, property_name: str) -> float:
@@ -59,7 +60,9 @@ def test_one_question_two_answers_and_every_panel(visit, picture: Path) -> None:
     expect(page.locator("#headline .numbers dd")).to_have_count(4)
     for chart in CHARTS:
         expect(page.locator(f"#{chart} .main-svg").first).to_be_visible()
-    expect(page.locator("#overlay img")).to_have_attribute("alt", re.compile("Of 576 visual tokens"))
+    expect(page.locator("#overlay img")).to_have_attribute(
+        "alt", re.compile("Layer 1, 576 visual tokens: 100 running in full")
+    )
     screenshot(page, "wide-light")
 
 
@@ -73,9 +76,7 @@ def test_the_overlay_answers_to_its_controls(visit, picture: Path) -> None:
     expect(image).to_have_attribute("alt", re.compile("Layer 1: the FFN ran for"))
     seen.add(image.get_attribute("src"))
     screenshot(page, "ffn-update")
-    slider = page.locator("#overlay-layer input[type=range]")
-    slider.focus()
-    slider.press("ArrowRight")
+    scrub(page, 1)
     expect(image).to_have_attribute("alt", re.compile("Layer 2"))
     seen.add(image.get_attribute("src"))
     page.locator("#overlay-arm").get_by_text("Dense").click()
@@ -95,7 +96,7 @@ def test_enter_asks_and_the_values_are_there_as_text(visit, picture: Path) -> No
     prepare(page, picture)
     question(page).press("Enter")
     expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
-    for panel, says in (("tokens", "tokens in the decoder"), ("layers", "no FFN"), ("latency", "not available")):
+    for panel, says in (("tokens", "skipping the FFN"), ("layers", "no FFN"), ("latency", "not available")):
         page.locator(f"#{panel}-panel").get_by_role("button", name="As text").first.click()
         expect(page.locator(f"#{panel}-panel table").first).to_be_visible()
         expect(page.locator(f"#{panel}-panel")).to_contain_text(says)

@@ -38,6 +38,20 @@ def question(page: sync_api.Page) -> sync_api.Locator:
     return page.locator("#question textarea")
 
 
+def choose_method(page: sync_api.Page, name: str) -> None:
+    page.locator("#method input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+    expect(page.locator("#budget")).to_be_visible(visible=name != "Skip-Vision")
+
+
+def scrub(page: sync_api.Page, layers: int) -> None:
+    """Go so many layers on."""
+    slider = page.locator("#overlay-layer input[type=range]")
+    slider.focus()
+    for _ in range(layers):
+        slider.press("ArrowRight")
+
+
 def ask_and_wait(page: sync_api.Page) -> None:
     page.click("#ask")
     expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)

@@ -1,0 +1,92 @@
+"""The methods a visitor can compare with dense, and what the one control of each sets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+from skipcore import METHODS, InputError, Method, SkipVision
+from skipcore.methods import DART, VTW, FastV, PyramidDrop, ShortV, V2Drop
+
+SKIP_VISION = SkipVision.__name__
+OFFERED: dict[str, type[Method]] = {SKIP_VISION: SkipVision} | {
+    name: method for name, method in METHODS.items() if name != "Dense"
+}
+"""By class name. Skip-Vision comes first, and has settings of its own instead of a budget."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one share from 0 to 1 means to a method.
+
+    Attributes:
+        means: the words for the control.
+        usual: the share to start with.
+        method: the method with a share, on a decoder of so many layers.
+    """
+
+    means: str
+    usual: float
+    method: Callable[[float, int], Method]
+
+
+KEPT = "Visual tokens kept"
+LEFT = "Visual tokens left in the last layers"
+
+# Settings that the authors counted in 32 layers are scaled to the model's depth. Methods that drop in three stages keep
+# the same share of what is there at each, as PyramidDrop's authors do.
+_BUDGETS: dict[type[Method], Budget] = {
+    FastV: Budget(KEPT, 0.5, lambda share, depth: FastV(_of_32(3, depth), share)),
+    DART: Budget(KEPT, 0.5, lambda share, depth: DART(_of_32(2, depth), share)),
+    PyramidDrop: Budget(LEFT, 0.12, lambda share, depth: PyramidDrop(num_kept=_in_three(share))),
+    V2Drop: Budget(LEFT, 0.12, lambda share, depth: V2Drop(num_kept=_in_three(share))),
+    ShortV: Budget("Layers that freeze visual tokens", 0.6, lambda share, depth: ShortV(share)),
+    VTW: Budget("Layers that see visual tokens", 0.5, lambda share, depth: VTW(share)),
+}
+
+
+def budget_of(method: type[Method]) -> Budget | None:
+    """The control of a method: its entry in the table, or else its `num_kept`, or else none."""
+    if method in _BUDGETS:
+        return _BUDGETS[method]
+    defaults = {field.name: field.default for field in fields(cast(Any, method))}
+    if not isinstance(usual := defaults.get("num_kept"), float) or method is SkipVision:
+        return None
+    return Budget(KEPT, usual, lambda share, depth: cast(Any, method)(num_kept=share))
+
+
+def with_budget(name: str, share: float | None, depth: int) -> Method:
+    """A method of `OFFERED` other than Skip-Vision.
+
+    Args:
+        share: from 0 to 1; None: the usual one.
+        depth: layers of the decoder.
+
+    Raises:
+        InputError: the method takes no budget, or not this one.
+    """
+    budget = budget_of(OFFERED[name])
+    if budget is None:
+        if share is not None:
+            raise InputError(f"{name} takes no budget: leave it out.")
+        return OFFERED[name]()
+    if share is None:
+        share = budget.usual
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise InputError(f"budget must be a share from 0 to 1, not {share!r}.")
+    return budget.method(float(share), depth)
+
+
+def summary_of(method: type[Method]) -> str:
+    """What a method does, in the sentence that opens its file."""
+    return (inspect.getdoc(inspect.getmodule(method)) or "").split("\n\n")[0]
+
+
+def _of_32(layer: int, depth: int) -> int:
+    return max(1, round(layer / 32 * depth))
+
+
+def _in_three(share: float) -> tuple[float, float, float]:
+    return share ** (1 / 3), share ** (2 / 3), share
