@@ -67,9 +67,13 @@ def merge_tokens(features: Tensor, num_kept: int, order: MergeOrder = "raster") 
     if order == "raster":
         destinations = destinations.sort().values
     unit = normalize(features.detach(), dim=-1)
-    targets = unit[destinations].T
-    nearest = torch.cat([(unit[chunk] @ targets).argmax(dim=-1) for chunk in sources.split(_CHUNK)])
     assignment = torch.empty(n, dtype=torch.long, device=device)
     assignment[destinations] = torch.arange(num_kept, device=device)
-    assignment[sources] = nearest
+    assignment[sources] = nearest(unit, sources, destinations)
     return Merge(destinations, assignment)
+
+
+def nearest(unit: Tensor, sources: Tensor, destinations: Tensor) -> Tensor:
+    """[n, d] unit vectors → [sources] which of the destinations each source resembles most, chunk by chunk."""
+    targets = unit[destinations].T
+    return torch.cat([(unit[chunk] @ targets).argmax(dim=-1) for chunk in sources.split(_CHUNK)])

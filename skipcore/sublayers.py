@@ -106,7 +106,7 @@ class SubLayers:
             given = self._arguments(rows, kwargs)
             if prefill.method.exact_unmerging and rows.ties is not None:
                 given["skip_rotation"] = kwargs["position_embeddings"]
-            if index + 1 in prefill.waiting and prefill.method.looks:
+            if index + 1 in prefill.waiting and prefill.method.looks - {Look.ATTENTION_AHEAD}:
                 given["skip_observation"] = self._observation = Observation(prefill.method.looks)
                 self._before = states if Look.UPDATES in prefill.method.looks else None
             if args:

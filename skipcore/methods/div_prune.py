@@ -58,7 +58,7 @@ def most_diverse(features: Tensor, count: int) -> Tensor:
     chosen = [torch.cat(nearest).argmax()[None]]
     distance = torch.full_like(unit[:, 0], torch.inf)
     for _ in range(count - 1):
-        distance = distance.minimum(1 - unit @ unit.index_select(0, chosen[-1])[0])
+        distance = distance.minimum(1 - (unit @ unit.index_select(0, chosen[-1]).T)[:, 0])
         distance = distance.index_fill(0, chosen[-1], -torch.inf)
         chosen.append(distance.argmax()[None])
     return torch.cat(chosen)

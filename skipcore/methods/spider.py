@@ -22,8 +22,8 @@ from skipcore.trace import Trace
 
 ITERATIONS = 5
 """Of k-means, from evenly spaced tokens."""
-CHUNK = 256
-"""Tokens that go through the model's head at a time."""
+CHUNK = 128
+"""Tokens that go through the model's head, or are compared with the anchors, at a time."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class SPIDER(Method):
         cluster = k_means(deep[others], min(self.clusters, len(others)))
         near_anchor = torch.zeros(len(others), device=deep.device)
         if len(anchors):
-            near_anchor = (deep[others] @ deep[anchors].T).amax(dim=1)
+            near_anchor = torch.cat([(deep[chunk] @ deep[anchors].T).amax(dim=1) for chunk in others.split(CHUNK)])
         sizes = cluster.bincount(minlength=min(self.clusters, len(others))).tolist()
         kept = [anchors]
         for number, quota in enumerate(evenly(count - len(anchors), sizes)):
@@ -184,4 +184,4 @@ def k_means(points: Tensor, clusters: int) -> Tensor:
 def _entropy(logits: Tensor) -> Tensor:
     """[k, vocabulary] → [k] in nats."""
     log_probs = logits.float().log_softmax(dim=-1)
-    return -(log_probs.exp() * log_probs).sum(dim=-1)
+    return -log_probs.exp().mul_(log_probs).sum(dim=-1)

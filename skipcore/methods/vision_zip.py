@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import normalize
 
+from skipcore.merge import nearest
 from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.settings import Count, checked_count, resolve, show
 from skipcore.plan import ImagePlan, VisualTokens
@@ -62,8 +63,8 @@ class VisionZip(Method):
         is_target &= is_target.cumsum(0) <= contextual
         targets, leftovers = rest[is_target], rest[~is_target]
         unit = normalize(image.tower.keys.float(), dim=-1)
-        nearest = (unit[leftovers.to(unit.device)] @ unit[targets.to(unit.device)].T).argmax(dim=1).cpu()
-        return _merged(n, is_dominant.nonzero().flatten(), targets, leftovers, nearest)
+        went_to = nearest(unit, leftovers.to(unit.device), targets.to(unit.device)).cpu()
+        return _merged(n, is_dominant.nonzero().flatten(), targets, leftovers, went_to)
 
     def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
         """2 · leftovers · targets · width of a key."""
@@ -79,13 +80,13 @@ class VisionZip(Method):
 
 
 def _merged(
-    n: int, dominant: torch.Tensor, targets: torch.Tensor, leftovers: torch.Tensor, nearest: torch.Tensor
+    n: int, dominant: torch.Tensor, targets: torch.Tensor, leftovers: torch.Tensor, went_to: torch.Tensor
 ) -> ImagePlan:
-    """Leftover i goes to target `nearest[i]`; all leftovers of a target together weigh what the target weighs."""
+    """Leftover i goes to target `went_to[i]`; all leftovers of a target together weigh what the target weighs."""
     kept = torch.cat([dominant, targets]).sort().values
     place = torch.full((n,), -1)
     place[kept] = torch.arange(len(kept))
     weight = torch.ones(n)
-    weight[leftovers] = 1 / nearest.bincount(minlength=len(targets))[nearest]
-    place[leftovers] = place[targets[nearest]]
+    weight[leftovers] = 1 / went_to.bincount(minlength=len(targets))[went_to]
+    place[leftovers] = place[targets[went_to]]
     return ImagePlan(kept, kept[:0], place, summaries=False, in_place=True, weight=weight)

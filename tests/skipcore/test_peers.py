@@ -144,19 +144,19 @@ def test_keeping_everything_is_bit_identical_to_dense(vlm: Vlm, name: str) -> No
     assert session.trace.entered.all() and session.trace.ran_ffn.all()
 
 
-def test_rows_are_counted_in_the_running_model(vlm: Vlm, method: Method) -> None:
+@pytest.mark.parametrize("name", [*EVERY_PEER, *COMBINED])
+def test_rows_are_counted_in_the_running_model(vlm: Vlm, name: str) -> None:
     """What the trace says entered is what did, and the cache holds what is left."""
     inputs = vlm.prepare(noise_picture(0), QUESTION).inputs
-    for each in (method, *COMBINED.values()):
-        with each(vlm.model, record=True) as session, torch.inference_mode():
-            cache = vlm.model(**inputs, use_cache=True).past_key_values
-        trace = session.trace
-        masks = trace.entered, trace.ran_attention, trace.ran_ffn
-        assert trace.counts.tolist() == torch.stack([mask.sum(dim=1) for mask in masks], dim=1).tolist()
-        assert torch.equal(trace.ffn_update.isnan(), ~trace.ran_ffn)
-        for layer, stored in enumerate(cache.layers):
-            assert trace.kv_tokens[layer] == stored.keys.shape[-2] <= int(trace.in_cache[layer].sum())
-            assert trace.kv_bytes[layer] == 2 * stored.keys.untyped_storage().nbytes()
+    with {**EVERY_PEER, **COMBINED}[name](vlm.model, record=True) as session, torch.inference_mode():
+        cache = vlm.model(**inputs, use_cache=True).past_key_values
+    trace = session.trace
+    masks = trace.entered, trace.ran_attention, trace.ran_ffn
+    assert trace.counts.tolist() == torch.stack([mask.sum(dim=1) for mask in masks], dim=1).tolist()
+    assert torch.equal(trace.ffn_update.isnan(), ~trace.ran_ffn)
+    for layer, stored in enumerate(cache.layers):
+        assert trace.kv_tokens[layer] == stored.keys.shape[-2] <= int(trace.in_cache[layer].sum())
+        assert trace.kv_bytes[layer] == 2 * stored.keys.untyped_storage().nbytes()
 
 
 def test_dropped_tokens_have_no_slot() -> None:
