@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from every_method import trace_on
 from PIL import Image
@@ -56,6 +58,7 @@ def test_every_method_runs_with_every_budget(tiny: Vlm, picture: Image.Image, na
     assert whole.ran_ffn.all() and whole.ran_attention.all()
 
 
+@dataclass(frozen=True)
 class Plain(Method):
     """A method without settings."""
 
@@ -63,9 +66,7 @@ class Plain(Method):
 
 
 def test_a_method_without_a_budget_has_no_control(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import dataclass
-
-    monkeypatch.setitem(budgets.OFFERED, "Plain", dataclass(frozen=True)(Plain))
+    monkeypatch.setitem(budgets.OFFERED, "Plain", Plain)
     assert budget_of(OFFERED["Plain"]) is None
     assert isinstance(with_budget("Plain", None, 3), Plain)
     with pytest.raises(InputError, match="Plain takes no budget"):
