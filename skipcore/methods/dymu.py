@@ -59,6 +59,11 @@ class DyMU(Method):
         object.__setattr__(self, "thresholds", tuple(float(value) for value in values))  # type: ignore[arg-type]
 
     @property
+    def keeps_all(self) -> bool:  # type: ignore[override]
+        """Without thresholds it is the dense model."""
+        return not self.thresholds
+
+    @property
     def exact_unmerging(self) -> bool:  # type: ignore[override]
         """As `exact` says."""
         return self.exact

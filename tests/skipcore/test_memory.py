@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from profiling.random_models import DecoderSize, random_llava
 from skipcore import Dense, Method, SkipVision, Vlm
-from skipcore.methods import METHODS, Combined, FastV, VisionZip
+from skipcore.methods import METHODS, Combined, DyMU, FastV, VisionZip
 from skipcore.methods.skip_vision import UNTRAINED
 from skipcore.tower import attention_received
 
@@ -81,6 +81,7 @@ def test_attention_received_is_summed_up_by_rows() -> None:
 
 MEASURED: dict[str, Method] = {
     **{name: method() for name, method in METHODS.items()},
+    "DyMU, merging": DyMU((-1.0,)),
     "Skip-Vision, by halves": SkipVision(0.25, 0.5),
     "VisionZip, by thirds": VisionZip(0.3, 0.3),
     "Combined": Combined(FastV(2), SkipVision(0.3, 0.3)),
