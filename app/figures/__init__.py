@@ -1,9 +1,10 @@
-"""Charts of a report, of a calibration and of a record of quality. Record in, plotly figure out."""
+"""Charts of a report, of a calibration and of the records of quality and race. Record in, plotly figure out."""
 
 from app.figures.calibration import divergence_map
 from app.figures.latency import phases, timeline
 from app.figures.layers import kv_by_layer, rows_by_layer
 from app.figures.quality import accuracy_by_flops
+from app.figures.race import race_chart
 from app.figures.updates import update_map, update_medians
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "divergence_map",
     "kv_by_layer",
     "phases",
+    "race_chart",
     "rows_by_layer",
     "timeline",
     "update_map",
