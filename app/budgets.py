@@ -8,13 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from skipcore import METHODS, InputError, Method, SkipVision
-from skipcore.methods import DART, VTW, FastV, PyramidDrop, ShortV, V2Drop
-
-SKIP_VISION = SkipVision.__name__
-OFFERED: dict[str, type[Method]] = {SKIP_VISION: SkipVision} | {
-    name: method for name, method in METHODS.items() if name != "Dense"
-}
-"""By class name. Skip-Vision comes first, and has settings of its own instead of a budget."""
+from skipcore.methods import DART, VTW, FastV, PyramidDrop, ShortV, V2Drop, VisionZip
 
 
 @dataclass(frozen=True)
@@ -36,12 +30,13 @@ KEPT = "Visual tokens kept"
 LEFT = "Visual tokens left in the last layers"
 
 # Settings that the authors counted in 32 layers are scaled to the model's depth. Methods that drop in three stages keep
-# the same share of what is there at each, as PyramidDrop's authors do.
+# the same share of what is there at each, as PyramidDrop's authors do. VisionZip's authors keep 54 + 10 tokens of 64.
 _BUDGETS: dict[type[Method], Budget] = {
     FastV: Budget(KEPT, 0.5, lambda share, depth: FastV(_of_32(3, depth), share)),
     DART: Budget(KEPT, 0.5, lambda share, depth: DART(_of_32(2, depth), share)),
     PyramidDrop: Budget(LEFT, 0.12, lambda share, depth: PyramidDrop(num_kept=_in_three(share))),
     V2Drop: Budget(LEFT, 0.12, lambda share, depth: V2Drop(num_kept=_in_three(share))),
+    VisionZip: Budget(KEPT, 0.25, lambda share, depth: VisionZip(share * 54 / 64, share * 10 / 64)),
     ShortV: Budget("Layers that freeze visual tokens", 0.6, lambda share, depth: ShortV(share)),
     VTW: Budget("Layers that see visual tokens", 0.5, lambda share, depth: VTW(share)),
 }
@@ -51,10 +46,18 @@ def budget_of(method: type[Method]) -> Budget | None:
     """The control of a method: its entry in the table, or else its `num_kept`, or else none."""
     if method in _BUDGETS:
         return _BUDGETS[method]
-    defaults = {field.name: field.default for field in fields(cast(Any, method))}
-    if not isinstance(usual := defaults.get("num_kept"), float) or method is SkipVision:
+    usual = {field.name: field.default for field in fields(cast(Any, method))}.get("num_kept")
+    if not isinstance(usual, float):
         return None
     return Budget(KEPT, usual, lambda share, depth: cast(Any, method)(num_kept=share))
+
+
+SKIP_VISION = SkipVision.__name__
+OFFERED: dict[str, type[Method]] = {SKIP_VISION: SkipVision} | {
+    name: method for name, method in METHODS.items() if budget_of(method)
+}
+"""By class name. Skip-Vision comes first, and has settings of its own. What has no budget is not offered: neither dense
+nor DyMU, whose thresholds must be found for each model first."""
 
 
 def with_budget(name: str, share: float | None, depth: int) -> Method:
@@ -65,13 +68,10 @@ def with_budget(name: str, share: float | None, depth: int) -> Method:
         depth: layers of the decoder.
 
     Raises:
-        InputError: the method takes no budget, or not this one.
+        InputError: the share is impossible.
     """
     budget = budget_of(OFFERED[name])
-    if budget is None:
-        if share is not None:
-            raise InputError(f"{name} takes no budget: leave it out.")
-        return OFFERED[name]()
+    assert budget is not None
     if share is None:
         share = budget.usual
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:

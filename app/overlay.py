@@ -123,7 +123,7 @@ def _merges(
     """A line from each merged token to the token it was merged into."""
     place = {int(token): where for where, token in np.ndenumerate(tokens)}
     merged, gone = states.merged[tokens], states.state[layer][tokens] == State.GONE
-    taker = trace.slot_token[trace.token_slot].numpy()[tokens]
+    taker = trace.taker.numpy()[tokens]
     is_taker = np.isin(tokens, taker[merged])
     if merged.any():
         canvas = cells.fade(canvas, cell, ~is_taker, 0.6)

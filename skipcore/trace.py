@@ -63,10 +63,15 @@ class Trace:
         return tuple(sum(islice(sizes, count)) for count in self.tiles)
 
     @property
+    def taker(self) -> Tensor:
+        """[N] the visual token that each one was merged into, or is tied to; its own number for others. What it says of
+        dropped tokens means nothing."""
+        return self.slot_token[self.tied_to[self.token_slot]]
+
+    @property
     def merged(self) -> Tensor:
         """[N] bool: the token was merged into another one, or tied to it."""
-        moved = self.slot_token[self.tied_to[self.token_slot]] != torch.arange(len(self.token_slot))
-        return moved & (self.token_slot >= 0)
+        return (self.taker != torch.arange(len(self.token_slot))) & (self.token_slot >= 0)
 
     def of_tokens(self, of_slots: Tensor, otherwise: float | bool) -> Tensor:
         """[…, slots] → […, N]: every visual token reads its slot; dropped ones read `otherwise`."""

@@ -43,22 +43,19 @@ class MethodPanel:
 
     def controls(self, name: str, skip_vision: gr.Column) -> Changes:
         """The controls of a method, at their usual values."""
-        is_own, budget = name == SKIP_VISION, budget_of(OFFERED[name])
+        budget = budget_of(OFFERED[name])
         return {
             self.method: gr.update(info=summary_of(OFFERED[name])),
             self.budget: gr.update(visible=False)
             if budget is None
             else gr.update(label=f"{budget.means}, per cent", value=round(100 * budget.usual), visible=True),
-            self.then_skip_vision: gr.update(value=False, visible=not is_own),
-            skip_vision: gr.update(visible=is_own),
+            self.then_skip_vision: gr.update(value=False, visible=budget is not None),
+            skip_vision: gr.update(visible=budget is None),
         }
 
     @staticmethod
     def read(name: str, budget: float, then_skip_vision: bool) -> dict[str, Any]:
-        """What the controls say, as fields of `Settings`."""
-        has_budget = name in OFFERED and budget_of(OFFERED[name]) is not None
-        return {
-            "method": name,
-            "budget": budget / 100 if has_budget else None,
-            "then_skip_vision": then_skip_vision and name != SKIP_VISION,
-        }
+        """What the controls say, as fields of `Settings`; what is hidden says nothing."""
+        if name == SKIP_VISION:
+            return {"method": name}
+        return {"method": name, "budget": budget / 100, "then_skip_vision": then_skip_vision}

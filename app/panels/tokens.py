@@ -102,7 +102,7 @@ def describe(trace: Trace, view: View, layer: int) -> str:
         count = int(states.merged.sum())
         if not count:
             return "No token is merged."
-        takers = len(trace.token_slot[trace.merged].unique())
+        takers = len(trace.taker[trace.merged].unique())
         return f"{count:,} tokens are merged, each along a line into one of {takers:,} others."
     update = trace.token_update(layer)
     if update is None:

@@ -8,15 +8,19 @@ from PIL import Image
 from skipcore import Dense, Method, SkipVision, Trace, Vlm
 from skipcore.methods import (
     DART,
+    SPIDER,
     VTW,
     Combined,
     DivPrune,
+    Downsampled,
+    DyMU,
     FastV,
     PyramidDrop,
     RandomTokens,
     ShortV,
     UniformGrid,
     V2Drop,
+    VisionZip,
 )
 from skipcore.methods.skip_vision import UNTRAINED
 
@@ -44,6 +48,16 @@ CASES: dict[str, tuple[Method, list[list[str]]]] = {
     "DivPrune": (DivPrune(0.25), [QUARTER] * 3),
     "Random": (RandomTokens(0.25), [QUARTER] * 3),
     "Uniform grid": (UniformGrid(0.25), [QUARTER] * 3),
+    "VisionZip": (VisionZip(13, 3), [["16 running in full", "48 merged into others"]] * 3),
+    "Downsampled": (Downsampled(0.25), [["16 running in full", "48 merged into others"]] * 3),
+    "DyMU": (DyMU((0.3,)), [["32 running in full", "32 merged into others"]] * 3),
+    "SPIDER": (
+        SPIDER(0.5, threshold=1.5, last_layer=2, ffn_kl=(2.0,) * 3, attention_kl=(1.0,) * 3),
+        [
+            ["32 running in full", "32 dropped before the decoder"],
+            *[["32 skipping attention, halted at layer 2", "32 dropped before the decoder"]] * 2,
+        ],
+    ),
     "Skip-Vision": (SkipVision(0.25, 0.25), [SKIPPING] * 3),
     "Skip-Vision, some sub-layers": (
         SkipVision(0.5, 0.5, layers=(0, 2), attention_layers=(1, 2), **UNTRAINED),

@@ -17,6 +17,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from shared_models import noise_picture
 
+from app.budgets import OFFERED, SKIP_VISION
 from app.examples import load_examples
 from app.main import start
 from app.page import build_page
@@ -91,7 +92,7 @@ def test_a_good_run_is_the_report(ask, scenes: Vlm) -> None:
     assert skip["name"] in report["savings"]
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("Dense", "SkipVision")])
+@pytest.mark.parametrize("method", [name for name in OFFERED if name != SKIP_VISION])
 def test_every_method_can_be_compared(ask, method: str) -> None:
     dense, other = ask(method=method, max_new_tokens=1)["arms"]
     assert dense["name"] == "Dense" and other["name"].startswith(METHODS[method].name)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from every_method import trace_on
 from PIL import Image
 
-from app import budgets
-from app.budgets import OFFERED, SKIP_VISION, budget_of, summary_of, with_budget
+from app.budgets import OFFERED, SKIP_VISION, summary_of, with_budget
 from app.comparing import Settings
 from app.panels.method import MethodPanel
 from skipcore import METHODS, InputError, Method, Vlm
-from skipcore.methods import DART, VTW, Combined, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, V2Drop
+from skipcore.methods import DART, VTW, Combined, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, V2Drop, VisionZip
 
 OTHERS = [name for name in OFFERED if name != SKIP_VISION]
 
 
-def test_every_method_but_dense_is_offered() -> None:
-    assert set(OFFERED) == set(METHODS) - {"Dense"} and next(iter(OFFERED)) == SKIP_VISION
+def test_every_method_with_a_budget_is_offered() -> None:
+    assert set(OFFERED) == set(METHODS) - {"Dense", "DyMU"} and next(iter(OFFERED)) == SKIP_VISION
     assert all(summary_of(method) for method in OFFERED.values())
     assert summary_of(FastV).startswith("FastV: after a few layers")
 
@@ -32,6 +29,7 @@ def test_every_method_but_dense_is_offered() -> None:
         ("DART", 0.4, 32, DART(2, 0.4)),
         ("PyramidDrop", 0.125, 32, PyramidDrop()),
         ("V2Drop", 0.125, 32, V2Drop(num_kept=(0.5, 0.25, 0.125))),
+        ("VisionZip", 0.5, 32, VisionZip(54 / 128, 10 / 128)),
         ("ShortV", 0.4, 32, ShortV(0.4)),
         ("VTW", 0.4, 32, VTW(0.4)),
         ("DivPrune", 0.4, 32, DivPrune(0.4)),
@@ -58,26 +56,15 @@ def test_every_method_runs_with_every_budget(tiny: Vlm, picture: Image.Image, na
     assert whole.ran_ffn.all() and whole.ran_attention.all()
 
 
-@dataclass(frozen=True)
-class Plain(Method):
-    """A method without settings."""
-
-    name = "Plain"
-
-
-def test_a_method_without_a_budget_has_no_control(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(budgets.OFFERED, "Plain", Plain)
-    assert budget_of(OFFERED["Plain"]) is None
-    assert isinstance(with_budget("Plain", None, 3), Plain)
-    with pytest.raises(InputError, match="Plain takes no budget"):
-        with_budget("Plain", 0.5, 3)
-    assert MethodPanel.read("Plain", 50, False)["budget"] is None
-
-
 @pytest.mark.parametrize("share", [-0.1, 1.1, 50, "half", True, float("nan")])
 def test_impossible_budgets_get_a_sentence(share: object) -> None:
     with pytest.raises(InputError, match="budget must be a share from 0 to 1"):
         with_budget("FastV", share, 3)  # type: ignore[arg-type]
+
+
+def test_hidden_controls_say_nothing() -> None:
+    assert MethodPanel.read(SKIP_VISION, 50, True) == {"method": SKIP_VISION}
+    assert MethodPanel.read("FastV", 40, True) == {"method": "FastV", "budget": 0.4, "then_skip_vision": True}
 
 
 def test_skip_vision_follows_where_it_is_told_to(tiny: Vlm) -> None:

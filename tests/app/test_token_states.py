@@ -108,7 +108,16 @@ def test_the_legend_names_what_occurs_and_nothing_else(case: tuple[Trace, list[l
         assert key.count("<li>") == len(expected[layer]) and all(words in key for words in expected[layer])
         update = legend(trace, View.UPDATE, layer, (0.01, 1.0))
         assert ("dropped" in update) == any("dropped" in words for words in expected[layer])
-        assert ("no FFN ran" in update) == any(
-            words in each for each in expected[layer] for words in ("skipping the FFN", "frozen", "merged")
-        )
+        stays = token_states(trace).state[layer] != State.GONE
+        assert ("no FFN ran" in update) == bool(np.isnan(trace.token_update(layer)[stays]).any())
         assert describe(trace, View.UPDATE, layer).startswith(f"Layer {layer + 1}: the FFN ran for")
+
+
+def test_merged_tokens_point_to_the_ones_that_took_them_in(case: tuple[Trace, list[list[str]]]) -> None:
+    trace, _ = case
+    merged = trace.merged
+    assert not merged[trace.taker[merged]].any()
+    if merged.any():
+        lines = describe(trace, View.MERGES, 0)
+        assert lines.startswith(f"{int(merged.sum())} tokens are merged, each along a line into one of ")
+        assert (cells(trace, 0, GREY, View.MERGES)[merged] == palette.rgb(palette.SKIPPED)).all(-1).any((1, 2)).all()
