@@ -18,8 +18,19 @@ from skipcore import InputError, Vlm
 
 
 def row(method: str, budget: float | None, flops: float, score: float, **more: Any) -> dict[str, Any]:
-    return {"method": method, "label": f"{method} <{budget}>", "settings": {}, "budget": budget, "flops": flops,
-            "is_at_budget": True, "score": score, "low": score - 0.1, "high": score + 0.05, "kl": 0.1, "cost": None} | more  # fmt: skip
+    return {
+        "method": method,
+        "label": f"{method} <{budget}>",
+        "settings": {},
+        "budget": budget,
+        "flops": flops,
+        "is_at_budget": True,
+        "score": score,
+        "low": score - 0.1,
+        "high": score + 0.05,
+        "kl": 0.1,
+        "cost": None,
+    } | more
 
 
 CONTENT: dict[str, Any] = {
@@ -28,13 +39,23 @@ CONTENT: dict[str, Any] = {
     "device": {"name": "a device made up for tests"},
     "date": "2026-01-02",
     "data": [
-        {"name": "made", "asked": 40, "has_truth": True, "blind": 0.2, "rows": [
-            row("Dense", None, 1.0, 0.9), row("SkipVision", 0.25, 0.249, 0.7), row("FastV", 0.25, 0.3, 0.8, is_at_budget=False),
-            row("SkipVision", 0.5, 0.5, 0.85), row("Gone", 0.5, 0.5, 0.6)]},
+        {
+            "name": "made",
+            "asked": 40,
+            "has_truth": True,
+            "blind": 0.2,
+            "rows": [
+                row("Dense", None, 1.0, 0.9),
+                row("SkipVision", 0.25, 0.249, 0.7),
+                row("FastV", 0.25, 0.3, 0.8, is_at_budget=False),
+                row("SkipVision", 0.5, 0.5, 0.85),
+                row("Gone", 0.5, 0.5, 0.6),
+            ],
+        },
         {"name": "free", "asked": 4, "has_truth": False, "blind": None, "rows": [row("Dense", None, 1.0, 1.0)]},
     ],
     "sentences": {"made": {"0.5": "Skip-Vision leads.", "0.25": "FastV is ahead of it."}, "free": {}},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
