@@ -1,4 +1,4 @@
-"""The command line: `python -m profiling compare --image … --question …` and `python -m profiling bench`."""
+"""The command line: `python -m profiling compare --image … --question …`, `… bench`, `… sweep`, `… sweep-report`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from profiling.bench import ratios_of, record_of, run_bench
 from profiling.compare import compare
+from profiling.sweep.command import add_commands
 from profiling.table import table_of
 from skipcore import Dense, InputError, Method, SkipVision, load
 from skipcore.methods.retain import RETAIN_RULES
@@ -110,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--repeats", type=int, default=10, help="timed runs per arm (default 10)")
     bench.add_argument("--output", help="also write the result to this JSON file")
     bench.set_defaults(run=_bench)
+
+    add_commands(commands, str(DEFAULT_MODEL))
     return parser
 
 

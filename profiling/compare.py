@@ -84,7 +84,7 @@ def stream(
         raise InputError(f"repeats must be a whole number from 1 to {MAX_REPEATS}, not {repeats!r}.")
     prepared = vlm.prepare(image, question, max_new_tokens)
     stop = stop or threading.Event()
-    with vlm.lock, _same_attention(vlm):
+    with vlm.lock, same_attention(vlm):
         features, vision_ms = time_vision(vlm, prepared, repeats)
         shared = prepared.with_features(features), vision_ms
         runs = []
@@ -118,8 +118,8 @@ def stream(
 
 
 @contextmanager
-def _same_attention(vlm: Vlm) -> Iterator[None]:
-    """All arms attend by sdpa, since skipping does: otherwise kernels would be compared, not methods."""
+def same_attention(vlm: Vlm) -> Iterator[None]:
+    """Inside, dense runs attend by sdpa, as skipping does: otherwise kernels would be compared, not methods."""
     config = vlm.model.get_decoder().config
     own = config._attn_implementation
     config._attn_implementation = "sdpa"

@@ -137,7 +137,7 @@ def generate(
         cache: of what was read before the inputs, which takes in all but the last token; None: a new one.
     """
     choose = _chooser(sampling or Sampling(), vlm.device)
-    ends = _end_tokens(vlm)
+    ends = end_tokens(vlm)
     text = _TextOfTokens(vlm.processor.tokenizer)
     with session:
         cache = DynamicCache(config=vlm.model.config) if cache is None else cache
@@ -164,7 +164,7 @@ def check_max_new_tokens(max_new_tokens: int) -> int:
     return max_new_tokens
 
 
-def _end_tokens(vlm: Vlm) -> frozenset[int]:
+def end_tokens(vlm: Vlm) -> frozenset[int]:
     """Ids that end an answer: those of the generation config, or else of the tokenizer."""
     ends = vlm.model.generation_config.eos_token_id
     if ends is None:

@@ -1,0 +1,79 @@
+"""The Pareto picture: score against FLOPs, a panel for each data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from profiling.sweep.results import OWN, DataResult, RaceResult, Row
+from skipcore import METHODS
+from skipcore.training.plot import drawing
+
+# Colours of Okabe and Ito, which colour-blind people tell apart; with a marker each, so that no method is known by its
+# colour alone.
+OWN_COLOUR = "#009E73"
+COLOURS = ("#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "d", "8", "H")
+
+
+def write_race_plot(race: RaceResult, output: Path) -> None:
+    """Draw it.
+
+    Args:
+        output: a file that ends in .svg, .png or .pdf.
+
+    Raises:
+        InputError: matplotlib is not installed, or the picture cannot be written.
+    """
+    width = len(race.data)
+    with drawing(output, (5 * width + 2.2, 4.4)) as figure:
+        panels = figure.subplots(1, width, squeeze=False)[0]
+        for axes, data in zip(panels, race.data, strict=True):
+            _draw(axes, data)
+        handles, labels = panels[-1].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", frameon=False)
+
+
+def _draw(axes, data: DataResult) -> None:
+    axes.set_title(f"{data.name}: {data.asked:,} questions", loc="left", fontsize=9)
+    front = sorted((row for row in data.rows if row.on_front), key=lambda row: row.flops)
+    axes.step(
+        *_points([*front, data.dense]), where="post", color="#B0B0B0", linewidth=5, alpha=0.5, label="Pareto front"
+    )
+    if data.blind is not None:
+        axes.axhline(100 * data.blind, color="#777777", linestyle=":", linewidth=1, label="blind guess")
+    axes.scatter(*_points([data.dense]), marker="*", s=130, color="black", label="Dense", zorder=3)
+    for method in METHODS:
+        rows = sorted((row for row in data.rows if row.method == method), key=lambda row: row.flops)
+        if rows and method != "Dense":
+            _draw_method(axes, method, rows)
+    axes.set(xlabel="prefill FLOPs, % of dense", xlim=(0, 105))
+    axes.set_ylabel("right answers, %" if data.has_truth else "answers as the dense model, %")
+
+
+def _draw_method(axes, method: str, rows: list[Row]) -> None:
+    own = method == OWN
+    colour, marker = style_of(method)
+    errors = [[100 * (row.score - row.low) for row in rows], [100 * (row.high - row.score) for row in rows]]
+    axes.errorbar(
+        *_points(rows),
+        yerr=errors if own else None,
+        color=colour,
+        marker=marker,
+        markersize=8 if own else 6,
+        linewidth=2.2 if own else 0.9,
+        elinewidth=0.8,
+        zorder=4 if own else 2,
+        label=METHODS[method].name,
+    )
+
+
+def style_of(method: str) -> tuple[str, str]:
+    """Colour and marker, the same in every race."""
+    if method == OWN:
+        return OWN_COLOUR, MARKERS[0]
+    number = [name for name in METHODS if name not in (OWN, "Dense")].index(method)
+    return COLOURS[number % len(COLOURS)], MARKERS[1 + number % (len(MARKERS) - 1)]
+
+
+def _points(rows: list[Row]) -> tuple[list[float], list[float]]:
+    return [100 * row.flops for row in rows], [100 * row.score for row in rows]

@@ -1,0 +1,93 @@
+"""Batches of the race are the single runs: on every family, under methods of every kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from shared_models import noise_picture
+from tiny_families import BUILDERS, tiny_model
+
+from profiling.sweep.asking import Encoder, batches, greedy, log_probs, prompts_of
+from profiling.sweep.quality import measure_questions
+from skipcore import Dense, Method, SkipVision, Vlm, ask
+from skipcore.agreement import Agreement, log_probs_along
+from skipcore.methods.downsampled import Downsampled
+from skipcore.methods.dymu import DyMU
+from skipcore.methods.fastv import FastV
+from skipcore.methods.vision_zip import VisionZip
+from skipcore.training.evaluation.asked import AskedPicture
+from skipcore.training.scenes.questions import Question
+
+METHODS: list[Method] = [Dense(), SkipVision(0.2, 0.3), FastV(1, 0.5), VisionZip(0.3, 0.1), Downsampled(0.25)]
+TEXTS = ("what is it?", "where am I?", "hm?")
+
+
+def asked(number: int, texts=TEXTS, answer: str = "") -> AskedPicture:
+    return AskedPicture(partial(noise_picture, number), tuple(Question("test", text, answer, "test") for text in texts))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@torch.inference_mode()
+def test_a_batch_is_the_single_runs(name: str) -> None:
+    vlm = tiny_model(name)
+    prompts = prompts_of(vlm, [asked(0), asked(1)], 4)
+    encoder = Encoder(vlm)
+    rows = max(batches(vlm, prompts), key=len)
+    assert len({row.picture for row in rows}) == 2
+    for method in METHODS:
+        inputs = encoder.inputs(rows, method)
+        answers = greedy(vlm, method, inputs, 4)
+        several = log_probs(vlm, method, inputs, answers)
+        for row, answer, found in zip(rows, answers, several, strict=True):
+            alone = encoder.inputs([row], method)
+            assert greedy(vlm, method, alone, 4) == [answer]
+            torch.testing.assert_close(found, log_probs_along(vlm, alone, method, answer), rtol=0, atol=2e-5)
+            assert found.argmax(dim=-1).tolist() == answer  # its own greedy answer is likeliest all along
+            text = ask(vlm, row.shown, row.question.text, method, 4)
+            assert vlm.processor.tokenizer.decode(answer, skip_special_tokens=True).strip() == text
+
+
+def test_pictures_are_encoded_once_for_all_who_share(tiny: Vlm, monkeypatch) -> None:
+    calls: list[Method | None] = []
+    encode = Vlm.encode
+    monkeypatch.setattr(
+        Vlm, "encode", lambda vlm, prepared, method=None: (calls.append(method), encode(vlm, prepared, method))[1]
+    )
+    methods = {str(number): method for number, method in enumerate(METHODS)}
+    measure_questions(tiny, [asked(0), asked(1)], methods, False, max_new_tokens=3)
+    assert sorted(str(call and call.name) for call in calls) == sorted(
+        ["None"] * 2 + ["VisionZip"] * 2 + ["Downsampled picture"] * 2
+    )
+
+
+def test_outcomes_are_those_of_single_questions(tiny: Vlm) -> None:
+    """Right, same and agreement against `ask` and `log_probs_along`; the truth is the dense answer."""
+    pictures = [asked(0), asked(1)]
+    truth = []
+    for picture in pictures:
+        answers = [ask(tiny, picture.draw(), each.text, Dense(), 4) for each in picture.questions]
+        questions = (replace(each, answer=own) for each, own in zip(picture.questions, answers, strict=True))
+        truth.append(replace(picture, questions=tuple(questions), is_exact=True))
+    methods = {"dense": Dense(), "skip": SkipVision(0.1, 0.1), "dymu": DyMU.find(tiny, [noise_picture(3)], 0.5)}
+    told: list[int] = []
+    outcomes = measure_questions(tiny, truth, methods, True, told.append, max_new_tokens=4)
+    assert sum(told) == 3 * 6
+    assert all(each.is_right and each.is_same and each.agreement == Agreement(0.0, 1.0) for each in outcomes["dense"])
+    assert not all(each.is_same for each in outcomes["skip"])
+    questions = [(picture, question) for picture in truth for question in picture.questions]
+    for number, (picture, question) in enumerate(questions):
+        prepared = tiny.prepare(picture.draw(), question.text)
+        dense_inputs = prepared.with_features(tiny.encode(prepared))
+        answer = greedy(tiny, Dense(), dense_inputs, 4)[0]
+        dense = log_probs_along(tiny, dense_inputs, Dense(), answer)
+        for key in ("skip", "dymu"):
+            method, outcome = methods[key], outcomes[key][number]
+            assert outcome.is_right == (ask(tiny, picture.draw(), question.text, method, 4) == question.answer)
+            inputs = prepared.with_features(tiny.encode(prepared, method))
+            expected = Agreement.between(dense, log_probs_along(tiny, inputs, method, answer))
+            assert outcome.agreement.kl == pytest.approx(expected.kl, abs=1e-4)
+            assert outcome.agreement.top1 == expected.top1
+    assert all(each.is_right is None for each in measure_questions(tiny, pictures, {"d": Dense()}, False)["d"])
