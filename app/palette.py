@@ -15,6 +15,8 @@ INK = "#101014"
 NO_FFN = "#8C9096"
 OTHER_ARMS = ("#CC79A7", "#D55E00", "#0072B2")
 
+PEERS = ("#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#CC79A7", TEXT)
+
 SPLITS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 ROLES: dict[Role, str] = {

@@ -11,6 +11,7 @@ from app import wording
 from app.figures.latency import PHASES
 from app.medians import medians_of
 from app.quality import SplitScores
+from app.race import RaceData
 from app.world import KIND_NAMES
 from profiling import Report
 
@@ -107,6 +108,23 @@ def quality_table(split: SplitScores) -> str:
     )
     table = html_table(["right answers", *split.columns, "blind guess"], rows)
     return f'{table}<p class="hint">{size}</p>'
+
+
+def race_table(data: RaceData) -> str:
+    """Every method at every budget, the largest budget first and the best first in each."""
+    rows = [
+        [
+            row.label,
+            "–" if row.budget is None else wording.share(row.budget),
+            wording.accuracy(row.flops) + ("" if row.is_at_budget else " †"),
+            wording.accuracy(row.score),
+            f"{wording.accuracy(row.low)} to {wording.accuracy(row.high)}",
+        ]
+        for row in sorted(data.rows, key=lambda row: (-(row.budget or 1), -row.score))
+    ]
+    score = "right answers" if data.has_truth else "answers as the dense model"
+    table = html_table(["method", "budget", "prefill FLOPs", score, "95 % interval"], rows)
+    return f'{table}<p class="hint">† more than 2 points of the FLOPs away from the budget.</p>'
 
 
 _FIGURE_NAMES = {"peak_memory_bytes": "Peak memory", "energy_j": "Energy"}

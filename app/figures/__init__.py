@@ -1,8 +1,18 @@
-"""Charts of a report, of a calibration and of a record of quality. Record in, plotly figure out."""
+"""Charts of a report, of a calibration and of the records of quality and race. Record in, plotly figure out."""
 
 from app.figures.calibration import divergence_map
 from app.figures.latency import phases, timeline
 from app.figures.layers import kv_by_layer, update_map, update_medians
 from app.figures.quality import accuracy_by_flops
+from app.figures.race import race_chart
 
-__all__ = ["accuracy_by_flops", "divergence_map", "kv_by_layer", "phases", "timeline", "update_map", "update_medians"]
+__all__ = [
+    "accuracy_by_flops",
+    "divergence_map",
+    "kv_by_layer",
+    "phases",
+    "race_chart",
+    "timeline",
+    "update_map",
+    "update_medians",
+]

@@ -12,27 +12,34 @@ from app.figures.quality import MARKERS
 from app.keys import keys
 from app.panels.layers import plot
 from app.quality import COMMAND, RECORD, Quality, read_quality, weights_sha256
-from app.tables import quality_table
+from app.race import Race, RaceData, read_race
+from app.tables import quality_table, race_table
 from skipcore import InputError, Vlm
 
 INTRO = "How often the model answers rightly, and what that costs: measured once, on pictures it was not trained on."
 
+RACE_INTRO = "Settings of each method are those that come nearest to each budget; whiskers are Skip-Vision's intervals."
+
 
 class QualityPanel:
-    """Accuracy against FLOPs for the loaded model, from a record; a sentence where there is none of it."""
+    """Accuracy against FLOPs for the loaded model, from a record; a sentence where there is none of it. Then the race
+    of all methods, from `race.json` beside the record, where that is of this model."""
 
     def __init__(self, vlm: Vlm, record: Path = RECORD) -> None:
         gr.HTML(f"<h2>Quality</h2><p class='intro'>{INTRO}</p>")
         try:
-            quality = read_quality(record)
+            quality, race = read_quality(record), read_race(record.with_name("race.json"))
         except InputError as error:
             gr.HTML(_sentence(str(error)))
             return
-        reason = why_not_shown(quality, weights_sha256(vlm))
+        sha256 = weights_sha256(vlm)
+        reason = why_not_shown(quality, sha256)
         if quality is None or reason:
             gr.HTML(_sentence(reason))
         else:
             self._lay_out(quality)
+        if race is not None and race.model_sha256 == sha256:
+            self._lay_out_race(race)
 
     def _lay_out(self, quality: Quality) -> None:
         with gr.Row(elem_id="quality-pair"):
@@ -54,6 +61,24 @@ class QualityPanel:
             show_progress="hidden",
             api_visibility="private",
         )
+
+    def _lay_out_race(self, race: Race) -> None:
+        gr.HTML(f"<h3>The race: all methods at equal FLOPs</h3><p class='intro'>{RACE_INTRO}</p>")
+        for number, data in enumerate(race.data):
+            with gr.Row():
+                with gr.Column(min_width=320):
+                    gr.HTML(f"<h3>{escape(data.name)}</h3>")
+                    plot(f"race-{number}", figures.race_chart(data))
+                with gr.Column(min_width=320):
+                    gr.HTML(
+                        race_sentences(data) + f"<details><summary>All values</summary>{race_table(data)}</details>"
+                    )
+        gr.HTML(_sentence(f"Measured on {race.device}, {race.date}, by `python -m profiling sweep`."))
+
+
+def race_sentences(data: RaceData) -> str:
+    """Who is ahead of Skip-Vision at each budget, as paragraphs."""
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in data.sentences)
 
 
 def why_not_shown(quality: Quality | None, sha256: str | None) -> str:

@@ -1,0 +1,94 @@
+"""The race on the page: the record's figures and sentences, and only for the model they belong to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from app.figures import race_chart
+from app.panels.quality import QualityPanel
+from app.quality import weights_sha256
+from app.race import COMMAND, Race, read_race
+from app.tables import race_table
+from skipcore import InputError, Vlm
+
+
+def row(method: str, budget: float | None, flops: float, score: float, **more: Any) -> dict[str, Any]:
+    return {"method": method, "label": f"{method} <{budget}>", "settings": {}, "budget": budget, "flops": flops,
+            "is_at_budget": True, "score": score, "low": score - 0.1, "high": score + 0.05, "kl": 0.1, "cost": None,
+            **more}  # fmt: skip
+
+
+CONTENT: dict[str, Any] = {
+    "model": "hand-made",
+    "model_sha256": "0" * 64,
+    "device": {"name": "a device made up for tests"},
+    "date": "2026-01-02",
+    "data": [
+        {"name": "made", "asked": 40, "has_truth": True, "blind": 0.2, "rows": [
+            row("Dense", None, 1.0, 0.9), row("SkipVision", 0.25, 0.249, 0.7),
+            row("FastV", 0.25, 0.3, 0.8, is_at_budget=False), row("SkipVision", 0.5, 0.5, 0.85),
+            row("Gone", 0.5, 0.5, 0.6)]},
+        {"name": "free", "asked": 4, "has_truth": False, "blind": None, "rows": [row("Dense", None, 1.0, 1.0)]},
+    ],
+    "sentences": {"made": {"0.5": "Skip-Vision leads.", "0.25": "FastV is ahead of it."}, "free": {}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def race(tmp_path: Path) -> Race:
+    (tmp_path / "race.json").write_text(json.dumps(CONTENT))
+    found = read_race(tmp_path / "race.json")
+    assert found is not None
+    return found
+
+
+def shown(vlm: Vlm, folder: Path) -> tuple[str, int]:
+    with gr.Blocks() as page:
+        QualityPanel(vlm, folder / "quality.json")
+    blocks = page.blocks.values()
+    words = " ".join(block.value for block in blocks if isinstance(block, gr.HTML) and block.value)
+    return words, sum(isinstance(block, gr.Plot) for block in blocks)
+
+
+def test_the_chart_shows_every_row(race: Race) -> None:
+    curves = {curve.name: curve for curve in race_chart(race.data[0]).data}
+    assert list(curves) == ["Dense", "Skip-Vision", "FastV", "Gone"]
+    own = curves["Skip-Vision"]
+    assert list(own.x) == pytest.approx([24.9, 50]) and list(own.y) == pytest.approx([70, 85])
+    assert list(own.error_y.array) == pytest.approx([5, 5]) and list(own.error_y.arrayminus) == pytest.approx([10, 10])
+    assert own.error_y.visible and not curves["FastV"].error_y.visible
+    assert len({curve.marker.symbol for curve in curves.values()}) == 4
+    lines = [race_chart(data).layout.shapes for data in race.data]
+    assert lines[0][0].y0 == pytest.approx(20) and not lines[1]  # the blind guess
+
+
+def test_the_table_says_the_same(race: Race) -> None:
+    table = race_table(race.data[0])
+    assert table.index("Dense") < table.index("SkipVision &lt;0.5&gt;") < table.index("FastV &lt;0.25&gt;")
+    assert "30.0 % †" in table and "24.9 %<" in table and "60.0 % to 75.0 %" in table
+    assert "answers as the dense model" in race_table(race.data[1])
+
+
+def test_a_race_of_this_model_is_shown(scenes: Vlm, tmp_path: Path) -> None:
+    (tmp_path / "race.json").write_text(json.dumps(CONTENT | {"model_sha256": weights_sha256(scenes)}))
+    words, plots = shown(scenes, tmp_path)
+    assert "FastV is ahead of it." in words and "a device made up for tests" in words and plots == 2
+
+
+def test_a_race_of_another_model_is_not(tiny: Vlm, tmp_path: Path, race: Race) -> None:
+    words, plots = shown(tiny, tmp_path)
+    assert "FastV" not in words and plots == 0
+    assert read_race(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"data": 3, "sentences": {}}'])
+def test_a_record_that_cannot_be_read_gets_a_sentence(tiny: Vlm, tmp_path: Path, text: str) -> None:
+    (tmp_path / "race.json").write_text(text)
+    with pytest.raises(InputError, match="write it anew"):
+        read_race(tmp_path / "race.json")
+    assert COMMAND in shown(tiny, tmp_path)[0]
