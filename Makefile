@@ -9,7 +9,7 @@ LOWEST := $(shell sed -n 's/^transformers>=\([0-9.]*\).*/\1/p' requirements.txt)
 TESTED := $(shell sed -n 's/^transformers==//p' constraints.txt)
 LOWEST_PATH := .venv/matrix/transformers-$(LOWEST)
 
-.PHONY: app test test-matrix check format bench train evaluate clean
+.PHONY: app test test-matrix check format bench train evaluate race clean
 
 app: $(APP_READY)  ## start the page and print its address
 	$(BIN)/python -m app
@@ -38,6 +38,9 @@ train: $(DEV_READY)  ## train the built-in model anew
 
 evaluate: $(DEV_READY)  ## accuracy of the built-in model, which the page's quality panel shows
 	$(BIN)/python -m skipcore.training evaluate --questions 400 --counts 100+156 36+100 --output assets/results/quality.json
+
+race: $(DEV_READY)  ## all methods at equal FLOPs on the built-in model, which the page's quality panel shows
+	$(BIN)/python -m profiling sweep --questions 400 --output assets/results/race.jsonl
 
 clean:
 	rm -rf .venv
