@@ -12,7 +12,7 @@ from skipcore.training.plot import drawing
 # colour alone.
 OWN_COLOUR = "#009E73"
 COLOURS = ("#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
-MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "d", "8", "H")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "*", "d", "h", "x", "1")
 
 
 def write_race_plot(race: RaceResult, output: Path) -> None:
@@ -36,8 +36,15 @@ def write_race_plot(race: RaceResult, output: Path) -> None:
 def _draw(axes, data: DataResult) -> None:
     axes.set_title(f"{data.name}: {data.asked:,} questions", loc="left", fontsize=9)
     front = sorted((row for row in data.rows if row.on_front), key=lambda row: row.flops)
+    flops, scores = _points(front)
     axes.step(
-        *_points([*front, data.dense]), where="post", color="#B0B0B0", linewidth=5, alpha=0.5, label="Pareto front"
+        [*flops, 100],
+        [*scores, scores[-1]],
+        where="post",
+        color="#B0B0B0",
+        linewidth=5,
+        alpha=0.5,
+        label="Pareto front",
     )
     if data.blind is not None:
         axes.axhline(100 * data.blind, color="#777777", linestyle=":", linewidth=1, label="blind guess")
