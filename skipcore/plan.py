@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from skipcore.errors import InputError
-from skipcore.tiles import Grid, Kind, PlacedPicture, Tiles
+from skipcore.image_plan import ImagePlan, VisualTokens
+from skipcore.tiles import Kind, PlacedPicture, Tiles
 from skipcore.tower_view import TowerView
 
 
@@ -23,78 +24,6 @@ class Role(IntEnum):
     SUMMARY = 3
     DROPPED = 4
     """Left out before the decoder: such a token has no slot."""
-
-
-@dataclass(frozen=True)
-class VisualTokens:
-    """One picture as the decoder receives it: what a method may look at.
-
-    Attributes:
-        features: [N, d] projected visual tokens, tile after tile, row by row.
-        grids: rows and columns of each tile (Σ rows · columns = N).
-        tower: what the method asked to see of the vision tower; None where it asked for nothing.
-    """
-
-    features: Tensor
-    grids: tuple[Grid, ...]
-    tower: TowerView | None = None
-
-
-@dataclass(frozen=True)
-class ImagePlan:
-    """What a method decides for one picture of N visual tokens.
-
-    Attributes:
-        retained: [N_r] indices of the tokens that run the whole block, in layout order.
-        skipped: [N_s] indices of the tokens that bypass sub-layers, in layout order.
-        destination: [N] where every token went, as a position in `cat(retained, skipped)`; −1: it is dropped.
-        weight: [N] what each token counts for in the mean of those that went to the same place; None: all alike.
-        summaries: whether a summary token follows each (non-empty) group.
-        summary_start: the first summary pools `retained[summary_start:]` only.
-        last_skipped_runs_ffn: the last skipped token runs the FFN too.
-        in_place: tokens keep the prompt's order; there are no summaries then.
-        layers: the layers in which skipped tokens bypass the FFN; None: all.
-        attention_layers: the layers in which they bypass the attention: they give keys and values, but do not attend.
-        skip_kv: whether the keys and values of skipped tokens leave the cache after prefill.
-        ties: [N] the token whose rows each token shares: they are projected and fed forward once, and attend in all
-            their places; None: every token has rows of its own.
-    """
-
-    retained: Tensor
-    skipped: Tensor
-    destination: Tensor
-    summaries: bool = True
-    summary_start: int = 0
-    last_skipped_runs_ffn: bool = False
-    in_place: bool = False
-    layers: tuple[int, ...] | None = None
-    attention_layers: tuple[int, ...] = ()
-    skip_kv: bool = True
-    weight: Tensor | None = None
-    ties: Tensor | None = None
-
-    @staticmethod
-    def keep_all(num_tokens: int) -> ImagePlan:
-        """Every token retained, no summary: what a dense model does."""
-        return ImagePlan.keep(torch.arange(num_tokens), num_tokens)
-
-    @staticmethod
-    def keep(kept: Tensor, num_tokens: int) -> ImagePlan:
-        """Some tokens retained in the order of the prompt, the others dropped."""
-        kept = kept.cpu().sort().values
-        destination = torch.full((num_tokens,), -1)
-        destination[kept] = torch.arange(len(kept))
-        return ImagePlan(kept, kept[:0], destination, summaries=False, in_place=True)
-
-    def merged(self, features: Tensor) -> Tensor:
-        """Features [N, d] → [N_r + N_s, d]: the weighted means of the tokens that went to each place."""
-        has_place = self.destination >= 0
-        places = self.destination[has_place]
-        weight = torch.ones(len(features)) if self.weight is None else self.weight
-        count = len(self.retained) + len(self.skipped)
-        shares = weight[has_place] / torch.zeros(count).index_add(0, places, weight[has_place])[places]
-        tokens = features[has_place.to(features.device)] * shares[:, None].to(features)
-        return features.new_zeros(count, features.shape[1]).index_add(0, places.to(features.device), tokens)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from skipcore.errors import InputError
+from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.looking import LayerView, Look
 from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.skip_vision import SkipVision
-from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
+from skipcore.plan import TokenPlan
 from skipcore.summary import AdaptiveSummary
 from skipcore.tower import TowerRecorder
 from skipcore.tower_view import TowerLook

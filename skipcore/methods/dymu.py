@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 
 from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
+from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.inputs import ImageLike
 from skipcore.methods.method import Method
 from skipcore.methods.settings import check_choice, checked_list
-from skipcore.plan import ImagePlan, VisualTokens
 from skipcore.tower import Tower, TowerRecorder, look_at_tower
 from skipcore.tower_merge import TowerMerging
 from skipcore.tower_view import TowerLook

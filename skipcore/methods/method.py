@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal, cast
 from PIL import Image
 from transformers import PreTrainedModel
 
+from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.looking import LayerView, Look
-from skipcore.plan import ImagePlan, TokenPlan, VisualTokens
+from skipcore.plan import TokenPlan
 from skipcore.session import Session
 from skipcore.summary import AdaptiveSummary
 from skipcore.tower import Tower, TowerRecorder, look_at_tower

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from skipcore.errors import InputError
+from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.merge import MergeOrder, merge_tokens
 from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.methods.settings import Count, check_choice, checked_count, checked_layers, checked_whole, resolve, show
-from skipcore.plan import ImagePlan, Role, VisualTokens
+from skipcore.plan import Role
 from skipcore.summary import AdaptiveSummary
 from skipcore.trace import Trace
 

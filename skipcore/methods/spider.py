@@ -12,11 +12,12 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from skipcore.calibration import Calibration
 from skipcore.errors import InputError
+from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.looking import LayerView
 from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.retain import evenly
 from skipcore.methods.settings import Count, Layer, checked_count, checked_whole, is_all, resolve, resolve_layer, show
-from skipcore.plan import ImagePlan, Role, TokenPlan, VisualTokens
+from skipcore.plan import Role, TokenPlan
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import normalize
 
+from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.merge import nearest
 from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.settings import Count, checked_count, resolve, show
-from skipcore.plan import ImagePlan, VisualTokens
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 

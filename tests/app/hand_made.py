@@ -10,7 +10,8 @@ from PIL import Image
 from profiling import Arm, Report, Spread
 from profiling.report import AnswerAgreement, savings_of
 from skipcore import Trace
-from skipcore.plan import ImagePlan, plan_sample
+from skipcore.image_plan import ImagePlan
+from skipcore.plan import plan_sample
 from skipcore.tiles import PlacedPicture, Tile
 from skipcore.trace import trace_of
 from skipcore.vlm import ShownTile
