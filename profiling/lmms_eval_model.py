@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from skipcore import METHODS, InputError, Method, Sampling, Vlm, load
 from skipcore.answer import check_max_new_tokens, generate
+from skipcore.methods import Combined
 
 OWN = "own"
 NO_EFFECT: dict[str, tuple[object, ...]] = {"num_beams": (1,), "repetition_penalty": (1,), "top_k": (0, 1)}
@@ -43,6 +44,7 @@ class SkipcoreModel(lmms):
     Args:
         pretrained: model folder or Hub id.
         method: a name in `METHODS`, or "own" for `Vlm.skipping`: calibrated, or trained with, or a cautious preset.
+        then_skip_vision: let `Vlm.skipping` follow on the tokens that another method leaves.
         device, dtype, attention, revision, calibration: as `load` takes them.
         batch_size: 1.
         max_batch_size: has no effect, as batches are never sized automatically.
@@ -58,6 +60,7 @@ class SkipcoreModel(lmms):
         self,
         pretrained: str = "",
         method: str = OWN,
+        then_skip_vision: bool | str = False,
         device: str | None = None,
         dtype: str = "auto",
         attention: str = "auto",
@@ -75,6 +78,8 @@ class SkipcoreModel(lmms):
         if os.environ.get("WORLD_SIZE", "1") != "1":
             raise InputError("skipcore evaluates in one process: start it without accelerate launch or torchrun.")
         chosen = None if method == OWN else method_of(method, settings)  # a mistake shows before the model is loaded
+        if (follows := _value(then_skip_vision)) not in (True, False) or (follows and chosen is None):
+            raise InputError("then_skip_vision is True or False, and True only with another method, such as FastV.")
         self.vlm: Vlm = load(
             str(pretrained),
             revision=None if revision is None else str(revision),
@@ -83,6 +88,8 @@ class SkipcoreModel(lmms):
             attention=attention,
             calibration=calibration,
         )
+        if follows and chosen is not None:
+            chosen = Combined(chosen, self.vlm.skipping)
         self.method = chosen or with_settings(self.vlm.skipping, settings)
 
     @classmethod

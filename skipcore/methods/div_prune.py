@@ -54,11 +54,11 @@ def most_diverse(features: Tensor, count: int) -> Tensor:
         similarity = unit[first : first + _CHUNK] @ unit.T
         rows = torch.arange(len(similarity), device=unit.device)
         similarity[rows, first + rows] = -torch.inf
-        nearest.append(1 - similarity.amax(dim=1))
-    chosen = [torch.cat(nearest).argmax()[None]]
-    distance = torch.full_like(unit[:, 0], torch.inf)
+        nearest.append(similarity.amax(dim=1))
+    chosen = [torch.cat(nearest).argmin(keepdim=True)]
+    # one product of matrix and vector and four small operations a token: as few as a greedy choice takes
+    closeness = torch.full_like(unit[:, 0], -torch.inf)
     for _ in range(count - 1):
-        distance = distance.minimum(1 - (unit @ unit.index_select(0, chosen[-1]).T)[:, 0])
-        distance = distance.index_fill(0, chosen[-1], -torch.inf)
-        chosen.append(distance.argmax()[None])
+        torch.maximum(closeness, (unit @ unit.index_select(0, chosen[-1]).T)[:, 0], out=closeness)
+        chosen.append(closeness.index_fill_(0, chosen[-1], torch.inf).argmin(keepdim=True))
     return torch.cat(chosen)

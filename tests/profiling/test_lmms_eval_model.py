@@ -15,6 +15,7 @@ from shared_models import ROOT, noise_picture
 from tiny_families import tiny_model
 
 from skipcore import METHODS, AnswerToken, Dense, InputError, Method, Sampling, SkipVision, Vlm, load
+from skipcore.methods import Combined, FastV
 
 pytest.importorskip("lmms_eval", reason="lmms-eval is an optional extra")
 
@@ -257,6 +258,8 @@ def test_methods_by_name(name: str, settings: dict[str, Any], expected: Method) 
         ("pretrained=FOLDER,method=SkipVision,summary=x", "has no setting 'summary'"),
         ("pretrained=FOLDER,method=ShortV,order=__import__('os')", "order must be a list"),
         ("pretrained=FOLDER,method=FastV,num_kept=1.5", "num_kept as a share"),
+        ("pretrained=FOLDER,then_skip_vision=True", "only with another method"),
+        ("pretrained=FOLDER,method=FastV,then_skip_vision=maybe", "is True or False"),
         ("pretrained=FOLDER,num_retained=1.5", "num_retained as a share"),
         ("pretrained=FOLDER/none", "cannot be loaded"),
     ],
@@ -269,6 +272,13 @@ def test_arguments_that_cannot_be(folder: Path, arguments: str, sentence: str) -
 def test_own_method_with_changes(folder: Path, vlm: Vlm) -> None:
     model = SkipcoreModel.create_from_arg_string(f"pretrained={folder},num_retained=7", {"batch_size": 1})
     assert model.method.settings() == vlm.skipping.settings() | {"num_retained": 7}
+
+
+def test_skip_vision_after_another_method(folder: Path, vlm: Vlm) -> None:
+    arguments = f"pretrained={folder},method=FastV,num_kept=0.25,then_skip_vision=True"
+    model = SkipcoreModel.create_from_arg_string(arguments)
+    assert isinstance(model.method, Combined) and model.method.dropping == FastV(num_kept=0.25)
+    assert model.method.skipping.settings() == vlm.skipping.settings()
 
 
 def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
