@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
-from skipcore import METHODS, InputError, Method, SkipVision
-from skipcore.methods import DART, VTW, FastV, PyramidDrop, ShortV, V2Drop, VisionZip
+from skipcore import METHODS, InputError, Method, SkipVision, Vlm
+from skipcore.methods import DART, VTW, DyMU, FastV, PyramidDrop, ShortV, V2Drop, VisionZip
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,12 @@ class Budget:
     Attributes:
         means: the words for the control.
         usual: the share to start with.
-        method: the method with a share, on a decoder of so many layers.
+        method: the method with a share, on a model.
     """
 
     means: str
     usual: float
-    method: Callable[[float, int], Method]
+    method: Callable[[float, Vlm], Method]
 
 
 KEPT = "Visual tokens kept"
@@ -31,14 +33,16 @@ LEFT = "Visual tokens left in the last layers"
 
 # Settings that the authors counted in 32 layers are scaled to the model's depth. Methods that drop in three stages keep
 # the same share of what is there at each, as PyramidDrop's authors do. VisionZip's authors keep 54 + 10 tokens of 64.
+# DyMU learns its thresholds from the examples, in whole per cents of patches kept.
 _BUDGETS: dict[type[Method], Budget] = {
-    FastV: Budget(KEPT, 0.5, lambda share, depth: FastV(_of_32(3, depth), share)),
-    DART: Budget(KEPT, 0.5, lambda share, depth: DART(_of_32(2, depth), share)),
-    PyramidDrop: Budget(LEFT, 0.12, lambda share, depth: PyramidDrop(num_kept=_in_three(share))),
-    V2Drop: Budget(LEFT, 0.12, lambda share, depth: V2Drop(num_kept=_in_three(share))),
-    VisionZip: Budget(KEPT, 0.25, lambda share, depth: VisionZip(share * 54 / 64, share * 10 / 64)),
-    ShortV: Budget("Layers that freeze visual tokens", 0.6, lambda share, depth: ShortV(share)),
-    VTW: Budget("Layers that see visual tokens", 0.5, lambda share, depth: VTW(share)),
+    FastV: Budget(KEPT, 0.5, lambda share, vlm: FastV(_of_32(3, vlm), share)),
+    DART: Budget(KEPT, 0.5, lambda share, vlm: DART(_of_32(2, vlm), share)),
+    PyramidDrop: Budget(LEFT, 0.12, lambda share, vlm: PyramidDrop(num_kept=_in_three(share))),
+    V2Drop: Budget(LEFT, 0.12, lambda share, vlm: V2Drop(num_kept=_in_three(share))),
+    VisionZip: Budget(KEPT, 0.25, lambda share, vlm: VisionZip(share * 54 / 64, share * 10 / 64)),
+    ShortV: Budget("Layers that freeze visual tokens", 0.6, lambda share, vlm: ShortV(share)),
+    VTW: Budget("Layers that see visual tokens", 0.5, lambda share, vlm: VTW(share)),
+    DyMU: Budget("Patches left after merging", 0.5, lambda share, vlm: _dymu(round(share, 2), vlm)),
 }
 
 
@@ -49,23 +53,22 @@ def budget_of(method: type[Method]) -> Budget | None:
     usual = {field.name: field.default for field in fields(cast(Any, method))}.get("num_kept")
     if not isinstance(usual, float):
         return None
-    return Budget(KEPT, usual, lambda share, depth: cast(Any, method)(num_kept=share))
+    return Budget(KEPT, usual, lambda share, vlm: cast(Any, method)(num_kept=share))
 
 
 SKIP_VISION = SkipVision.__name__
 OFFERED: dict[str, type[Method]] = {SKIP_VISION: SkipVision} | {
     name: method for name, method in METHODS.items() if budget_of(method)
 }
-"""By class name. Skip-Vision comes first, and has settings of its own. What has no budget is not offered: neither dense
-nor DyMU, whose thresholds must be found for each model first."""
+"""By class name. Skip-Vision comes first, and has settings of its own. What has no budget, dense, is not offered."""
 
 
-def with_budget(name: str, share: float | None, depth: int) -> Method:
+def with_budget(name: str, share: float | None, vlm: Vlm) -> Method:
     """A method of `OFFERED` other than Skip-Vision.
 
     Args:
         share: from 0 to 1; None: the usual one.
-        depth: layers of the decoder.
+        vlm: the model it is for. The first use of DyMU with a share runs the model's vision tower on the examples.
 
     Raises:
         InputError: the share is impossible.
@@ -76,7 +79,7 @@ def with_budget(name: str, share: float | None, depth: int) -> Method:
         share = budget.usual
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise InputError(f"budget must be a share from 0 to 1, not {share!r}.")
-    return budget.method(float(share), depth)
+    return budget.method(float(share), vlm)
 
 
 def summary_of(method: type[Method]) -> str:
@@ -84,8 +87,19 @@ def summary_of(method: type[Method]) -> str:
     return (inspect.getdoc(inspect.getmodule(method)) or "").split("\n\n")[0]
 
 
-def _of_32(layer: int, depth: int) -> int:
-    return max(1, round(layer / 32 * depth))
+def _of_32(layer: int, vlm: Vlm) -> int:
+    return max(1, round(layer / 32 * vlm.model.get_decoder().config.num_hidden_layers))
+
+
+@lru_cache(maxsize=128)
+def _thresholds(share: float, vlm: Vlm) -> tuple[float, ...]:
+    pictures = sorted((Path(__file__).resolve().parent.parent / "assets" / "examples").glob("*.png"))
+    return tuple(DyMU.find(vlm, pictures, share).thresholds)
+
+
+def _dymu(share: float, vlm: Vlm) -> Method:
+    """Dense, where nothing is to merge."""
+    return DyMU() if share == 1 else DyMU(_thresholds(max(share, 0.01), vlm))
 
 
 def _in_three(share: float) -> tuple[float, float, float]:

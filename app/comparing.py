@@ -62,7 +62,7 @@ class Settings:
         )
         if self.method == SKIP_VISION:
             return skipping
-        first = with_budget(self.method, self.budget, vlm.model.get_decoder().config.num_hidden_layers)
+        first = with_budget(self.method, self.budget, vlm)
         return Combined(first, skipping) if self.then_skip_vision else first
 
     def check(self) -> None:

@@ -5,18 +5,32 @@ from __future__ import annotations
 import pytest
 from every_method import trace_on
 from PIL import Image
+from shared_models import noise_picture
 
 from app.budgets import OFFERED, SKIP_VISION, summary_of, with_budget
 from app.comparing import Settings
 from app.panels.method import MethodPanel
+from profiling.random_models import DecoderSize, random_llava
 from skipcore import METHODS, InputError, Method, Vlm
-from skipcore.methods import DART, VTW, Combined, DivPrune, FastV, PyramidDrop, RandomTokens, ShortV, V2Drop, VisionZip
+from skipcore.methods import (
+    DART,
+    VTW,
+    Combined,
+    DivPrune,
+    DyMU,
+    FastV,
+    PyramidDrop,
+    RandomTokens,
+    ShortV,
+    V2Drop,
+    VisionZip,
+)
 
 OTHERS = [name for name in OFFERED if name != SKIP_VISION]
 
 
 def test_every_method_with_a_budget_is_offered() -> None:
-    assert set(OFFERED) == set(METHODS) - {"Dense", "DyMU"} and next(iter(OFFERED)) == SKIP_VISION
+    assert set(OFFERED) == set(METHODS) - {"Dense"} and next(iter(OFFERED)) == SKIP_VISION
     assert all(summary_of(method) for method in OFFERED.values())
     assert summary_of(FastV).startswith("FastV: after a few layers")
 
@@ -42,24 +56,30 @@ def test_every_method_with_a_budget_is_offered() -> None:
     ],
 )
 def test_a_share_becomes_settings(name: str, share: float | None, depth: int, expected: Method) -> None:
-    assert with_budget(name, share, depth) == expected
+    assert with_budget(name, share, random_llava(DecoderSize(16, depth, 2, 1), 16, 8, 16)) == expected
+
+
+def test_dymu_learns_its_thresholds_once(tiny: Vlm) -> None:
+    found = with_budget("DyMU", 0.6, tiny)
+    assert isinstance(found, DyMU) and len(found.thresholds) == len(DyMU.find(tiny, [noise_picture(0)]).thresholds)
+    assert with_budget("DyMU", 0.6, tiny) == found != with_budget("DyMU", 0.7, tiny)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_method_runs_with_every_budget(tiny: Vlm, picture: Image.Image, name: str) -> None:
     work = []
     for share in (0.0, 0.3, 0.8, 1.0):
-        trace = trace_on(tiny, picture, with_budget(name, share, 3))
+        trace = trace_on(tiny, picture, with_budget(name, share, tiny))
         work.append(int(trace.ran_ffn.sum()))
     assert work == sorted(work, reverse=name == "ShortV") and work[0] != work[-1]
-    whole = trace_on(tiny, picture, with_budget(name, 0.0 if name == "ShortV" else 1.0, 3))
+    whole = trace_on(tiny, picture, with_budget(name, 0.0 if name == "ShortV" else 1.0, tiny))
     assert whole.ran_ffn.all() and whole.ran_attention.all()
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, 50, "half", True, float("nan")])
-def test_impossible_budgets_get_a_sentence(share: object) -> None:
+def test_impossible_budgets_get_a_sentence(tiny: Vlm, share: object) -> None:
     with pytest.raises(InputError, match="budget must be a share from 0 to 1"):
-        with_budget("FastV", share, 3)  # type: ignore[arg-type]
+        with_budget("FastV", share, tiny)  # type: ignore[arg-type]
 
 
 def test_hidden_controls_say_nothing() -> None:
