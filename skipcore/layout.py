@@ -34,6 +34,7 @@ class Layout:
         renumbered: [batch, length] positions counted anew from 0.
         num_slots: [batch, 1] slots of each sample, padding not counted.
         text_after: slots of text after the last picture of a single sample; 0 for several.
+        as_given: every token has the slot of its own number, so that the prompt is laid out already.
     """
 
     length: int
@@ -48,6 +49,7 @@ class Layout:
     renumbered: Tensor
     num_slots: Tensor
     text_after: int
+    as_given: bool
 
     @property
     def is_visual(self) -> Tensor:
@@ -56,6 +58,8 @@ class Layout:
 
     def embed(self, inputs_embeds: Tensor, summary: AdaptiveSummary | None) -> Tensor:
         """[batch, prompt, d] → [batch, length, d]: merged tokens averaged, summary tokens pooled."""
+        if self.as_given:
+            return inputs_embeds
         batch, _, width = inputs_embeds.shape
         tokens = inputs_embeds.flatten(0, 1).index_select(0, self.placed_tokens)
         tokens = tokens * self.token_weight.to(tokens.dtype)
@@ -92,6 +96,7 @@ def lay_out(plans: Sequence[TokenPlan]) -> Layout:
     token_slot = torch.stack([plan.token_slot for plan in plans])
     has_slot = token_slot >= 0
     sizes = torch.tensor([len(plan.slot_source) for plan in plans])
+    as_given = bool((token_slot == torch.arange(token_slot.shape[1])).all()) and length == token_slot.shape[1]
     return Layout(
         length=length,
         slot_source=pad_sequence([plan.slot_source for plan in plans], batch_first=True),
@@ -105,6 +110,7 @@ def lay_out(plans: Sequence[TokenPlan]) -> Layout:
         renumbered=torch.arange(length).expand(len(plans), -1).minimum((sizes - 1)[:, None]),
         num_slots=sizes[:, None],
         text_after=_text_after(plans[0]) if len(plans) == 1 else 0,
+        as_given=as_given,
     )
 
 
