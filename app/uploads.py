@@ -9,7 +9,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from skipcore import InputError
-from skipcore.inputs import open_picture
+from skipcore.inputs import MIN_SIDE, open_picture
 
 LONGEST_SIDE = 2048
 """Pixels. A report holds its picture for as long as its visitor stays, so it must not hold 64 million of them."""
@@ -26,8 +26,11 @@ def uploaded_picture(picture: Any) -> Image.Image:
         InputError: there is none, it is not an uploaded file, or not a picture within the limits of `skipcore.inputs`.
     """
     opened = open_picture(uploaded_file(picture))
-    opened.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    return opened
+    scale = LONGEST_SIDE / max(opened.size)
+    if scale >= 1:
+        return opened
+    width, height = (max(MIN_SIDE, round(side * scale)) for side in opened.size)
+    return opened.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def uploaded_file(picture: Any) -> str:
