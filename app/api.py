@@ -71,10 +71,11 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
         )
         try:
             with closing(run(vlm, image, question, settings, threading.Event())) as events:
-                *_, report = events
+                report = next((event for event in events if isinstance(event, Report)), None)
         except Refusal as refusal:
             raise gr.Error(str(refusal), print_exception=False) from refusal
-        assert isinstance(report, Report)
+        if report is None:
+            raise gr.Error("The run was stopped before it had ended: ask again.", print_exception=False)
         return report.to_dict()
 
     return compare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -11,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.comparing import Refusal, run
+from app.comparing import UNEXPECTED, Refusal, run
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
@@ -24,7 +25,10 @@ from profiling.events import NewText, Progress, Started, Traced
 from skipcore import Vlm
 from skipcore.training.scenes.questions import Question
 
+log = logging.getLogger(__name__)
+
 STOPPED = "Stopped. Ask again whenever you like."
+LINE_FULL = "The line for the device is full: ask again in a minute."
 # Redrawing more often than this helps no reader and costs the browser.
 SECONDS_BETWEEN_REDRAWS = 0.04
 
@@ -79,6 +83,9 @@ class Asking:
                 yield self.ask_panel.idle(STOPPED)
         except Refusal as refusal:
             yield self.ask_panel.idle(str(refusal), failed=True)
+        except Exception:  # values that the page itself never sends
+            log.exception("A run could not be shown")
+            yield self.ask_panel.idle(UNEXPECTED, failed=True)
         finally:
             stop.set()  # also when the visitor left: whatever still runs ends before its next token
 

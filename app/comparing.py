@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import traceback
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from gradio.utils import get_upload_folder
+import torch
 
 from app.budgets import OFFERED, SKIP_VISION, with_budget
+from app.uploads import uploaded_picture
+from app.visitors import ends_when_they_leave
 from profiling import Report, stream
 from profiling.events import Event
 from skipcore import Dense, InputError, Method, Vlm
@@ -21,6 +24,10 @@ from skipcore.methods.retain import RETAIN_RULES
 
 MAX_NEW_TOKENS = 256
 MAX_REPEATS = 20
+OUT_OF_MEMORY = (
+    "The device has too little memory for this run: take a smaller picture or a smaller max_new_tokens, and ask again."
+)
+UNEXPECTED = "Something went wrong while running the model; try again, or try other settings."
 # All runs on the device stand in one queue: sessions act on the whole process, and times need a quiet device.
 DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
 
@@ -105,31 +112,37 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
         methods = [Dense(), settings.compared(vlm)]
         events = stream(
             vlm,
-            uploaded_file(picture),
+            uploaded_picture(picture),
             question,
             methods,
             settings.max_new_tokens,
             settings.repeats,
             stop=stop,
         )
-        with closing(events):
+        with ends_when_they_leave(stop), closing(events):
             yield from events
     except InputError as error:
         raise Refusal(str(error)) from error
     except Exception as error:
+        if is_out_of_memory(error):
+            log.warning("A comparison ran out of memory: %s", error)
+            traceback.clear_frames(error.__traceback__)  # they hold what the run had made so far
+            release_memory()
+            raise Refusal(OUT_OF_MEMORY) from None
         log.exception("A comparison failed")
-        raise Refusal("Something went wrong while running the model; try again, or try other settings.") from error
+        raise Refusal(UNEXPECTED) from error
 
 
-def uploaded_file(picture: Any) -> str:
-    """Path of an uploaded file, still unread: what is wrong with it, the library says. No other file is ever opened.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU, the CPU's allocator or Python itself had no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and ("not enough memory" in said or "out of memory" in said)
 
-    Raises:
-        InputError: there is none, or this is not an uploaded file.
-    """
-    if picture is None:
-        raise InputError("Choose a picture first: upload one, paste one, or pick an example.")
-    path = picture.get("path") if isinstance(picture, dict) else None
-    if not isinstance(path, str) or not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
-        raise InputError("The picture must be an uploaded file.")
-    return path
+
+def release_memory() -> None:
+    """Give back what nobody holds any more, so that the next run finds the device as it was."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

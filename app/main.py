@@ -19,6 +19,8 @@ from app.theme import CSS, theme  # noqa: E402
 
 DEFAULT_MODEL = ROOT / "assets" / "models" / "scenes"
 MAX_WAITING = 32
+# A visitor's last report stays in memory until then, with its pictures; whoever asked longest ago is forgotten first.
+MAX_VISITORS = 100
 
 
 def start(page: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
@@ -38,6 +40,7 @@ def start(page: gr.Blocks, host: str | None = None, port: int | None = None) -> 
         ssr_mode=False,
         show_error=False,
         max_file_size=MAX_BYTES,
+        state_session_capacity=MAX_VISITORS,
         enable_monitoring=False,
         run_history=False,
         footer_links=["api", "settings"],

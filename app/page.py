@@ -9,17 +9,19 @@ import gradio as gr
 from PIL import Image
 
 from app.api import compare_endpoint
-from app.asking import STOPPED, Asking
+from app.asking import LINE_FULL, STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
+from app.panels import Changes
 from app.panels.answers import AnswersPanel
-from app.panels.ask import AskPanel
+from app.panels.ask import AskPanel, notice
 from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
+from app.visitors import Line, left
 from app.world import world_of
 from skipcore import Vlm
 
@@ -59,19 +61,22 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
-        wire(Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
+        page.unload(left)
+        line = Line(page, str(DEVICE["concurrency_id"]))
+        wire(line, Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
     return page
 
 
-def wire(asking: Asking) -> None:
+def wire(line: Line, asking: Asking) -> None:
     """Events: Ask and Enter run, Stop ends; the API runs the same. All runs share the device's queue."""
     panel = asking.ask_panel
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    looking = gr.Timer(1, active=False)  # while a visitor waits, at their place in line
     in_line = gr.on(
         [panel.ask_button.click, panel.question.submit],
-        lambda: panel.running("In line for the device…"),
+        lambda: panel.running(line.at_its_end()) | {looking: gr.Timer(active=True)},
         None,
-        panel.outputs,
+        [*panel.outputs, looking],
         queue=False,
         **quiet,
     )
@@ -84,7 +89,13 @@ def wire(asking: Asking) -> None:
         **DEVICE,
     )
     # Gradio calls it a failure when a run leaves the line, and when the line is full, which it says in a toast.
-    asked.failure(lambda: panel.idle(STOPPED), None, panel.outputs, queue=False, **quiet)
+    asked.failure(lambda: panel.idle(LINE_FULL if line.is_full else STOPPED), None, panel.outputs, queue=False, **quiet)
+
+    def look(request: gr.Request) -> Changes:
+        place = line.seen_by(request.session_hash)
+        return {looking: gr.Timer(active=False)} if place is None else {panel.notice: notice(place)}
+
+    looking.tick(look, None, [panel.notice, looking], queue=False, **quiet)
     panel.stop_button.click(
         asking.end,
         asking.stop,

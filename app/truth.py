@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from app.comparing import uploaded_file
+from app.uploads import uploaded_file
 from skipcore import InputError
 from skipcore.training.scenes.questions import Question
 

@@ -28,6 +28,7 @@ from skipcore.agreement import Agreement, log_probs_along
 from skipcore.answer import check_max_new_tokens, generate
 from skipcore.flops import FlopCount
 from skipcore.inputs import ImageLike
+from skipcore.stopping import stops
 from skipcore.vlm import Prepared
 
 MAX_REPEATS = 100
@@ -71,7 +72,7 @@ def stream(
         max_new_tokens: longest answer, at least 1.
         repeats: timed runs per arm, 1–100.
         fixed_length: go on to `max_new_tokens` in every arm whatever the model says, so that decode times compare.
-        stop: set it from anywhere to end before the next token, without a report.
+        stop: set it from anywhere to end before the next layer, without a report.
 
     Raises:
         InputError: bad picture, question or setting.
@@ -84,7 +85,7 @@ def stream(
         raise InputError(f"repeats must be a whole number from 1 to {MAX_REPEATS}, not {repeats!r}.")
     prepared = vlm.prepare(image, question, max_new_tokens)
     stop = stop or threading.Event()
-    with vlm.lock, same_attention(vlm):
+    with vlm.lock, same_attention(vlm), stops(vlm.model, stop):
         features, vision_ms = time_vision(vlm, prepared, repeats)
         shared = prepared.with_features(features), vision_ms
         runs = []

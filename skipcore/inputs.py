@@ -24,6 +24,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 def open_picture(source: ImageLike) -> Image.Image:
     """An upright RGB picture from a path, bytes, PIL image or array: first frame, transparency on white.
 
+    It holds pixels alone: no EXIF, colour profile or comment of the source comes along, and later changes of a PIL
+    image or array do not show in it.
+
     Raises:
         InputError: there is no picture, it cannot be read, or its size is out of bounds.
     """
@@ -40,8 +43,7 @@ def open_picture(source: ImageLike) -> Image.Image:
     _check_size(picture)
     try:
         picture.load()
-        picture = ImageOps.exif_transpose(picture)
-        return _on_white(picture)
+        return _pixels_alone(_on_white(ImageOps.exif_transpose(picture)))
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise InputError("The picture's file is damaged or cut short: save it again or choose another one.") from error
 
@@ -112,13 +114,18 @@ def _check_size(picture: Image.Image) -> None:
         )
 
 
+def _pixels_alone(picture: Image.Image) -> Image.Image:
+    picture.info = {}  # a copy by now, not the caller's own
+    return picture
+
+
 def _on_white(picture: Image.Image) -> Image.Image:
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
     if picture.mode == "F" or picture.mode.startswith("I"):
-        return _from_grey(np.asarray(picture).astype(np.float64)).convert("RGB")
+        return _from_grey(np.asarray(picture).astype(np.float32)).convert("RGB")
     return picture.convert("RGB")
 
 

@@ -13,7 +13,7 @@ import hand_made
 import pytest
 from PIL import Image
 
-from app import comparing
+from app import uploads as uploads_module
 from app.examples import MOST_OFFERED, known_of, load_examples, offered
 from app.panels.answers import AnswersPanel, verdict
 from app.panels.scene import ScenePanel
@@ -43,7 +43,7 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that counts as the one where uploads lie."""
     folder = tmp_path / "uploads"
     folder.mkdir()
-    monkeypatch.setattr(comparing, "get_upload_folder", lambda: str(folder))
+    monkeypatch.setattr(uploads_module, "get_upload_folder", lambda: str(folder))
     return folder
 
 

@@ -1,0 +1,84 @@
+"""Who is at the page: a visitor who leaves ends their run, one who waits is told their place in line.
+
+Nothing is remembered of a visitor but the event that ends their run, and that only while it runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+from gradio.context import LocalContext
+
+_running: dict[str, set[threading.Event]] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def ends_when_they_leave(stop: threading.Event) -> Iterator[None]:
+    """Inside, `stop` is set when the visitor whose request this is closes the page or the connection."""
+    request = LocalContext.request.get(None)
+    session = getattr(request, "session_hash", None)
+    if session is None:  # called from the library, not by a visitor
+        yield
+        return
+    with _lock:
+        _running.setdefault(session, set()).add(stop)
+    try:
+        yield
+    finally:
+        with _lock:
+            _running[session].discard(stop)
+            if not _running[session]:
+                del _running[session]
+
+
+def left(request: gr.Request) -> None:
+    """What to do when a visitor has left: for `Blocks.unload`."""
+    with _lock:
+        stops = tuple(_running.get(str(request.session_hash), ()))
+    for stop in stops:
+        stop.set()
+
+
+class Line:
+    """The queue for the device, as Gradio keeps it: nobody is counted twice, or after they left.
+
+    Args:
+        page: whose queue it is.
+        name: the queue's `concurrency_id`.
+    """
+
+    def __init__(self, page: gr.Blocks, name: str) -> None:
+        self._page, self._name = page, name
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next one is turned away: all queues of the page share one limit."""
+        most = self._page._queue.max_size
+        return most is not None and len(self._page._queue) >= most
+
+    def at_its_end(self) -> str:
+        """What a visitor is told who joins now."""
+        line = self._queue
+        busy = line is not None and line.current_concurrency > 0
+        return place_in_line(len(line.queue) if busy else None)
+
+    def seen_by(self, session: str | None) -> str | None:
+        """What a visitor is told who waits; None when they do not."""
+        waiting = [] if self._queue is None else [event.session_hash for event in self._queue.queue]
+        return place_in_line(waiting.index(session)) if session in waiting else None
+
+    @property
+    def _queue(self) -> Any:
+        return self._page._queue.event_queue_per_concurrency_id.get(self._name)
+
+
+def place_in_line(before: int | None) -> str:
+    """A sentence for a visitor with so many waiting before them; None: the device is free."""
+    if before is None:
+        return "In line for the device…"
+    return f"In line for the device, {f'{before} before you' if before else 'you are next'}…"

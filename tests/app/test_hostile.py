@@ -1,0 +1,225 @@
+"""Hundreds of hostile files, texts and values through the API and through the page: one clear sentence each, and the
+next good run is right."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hostile_values as values
+import httpx
+import pytest
+from gradio.utils import get_upload_folder
+from hostile_pictures import PICTURES, PNG, picture_file
+
+from app.main import start
+from app.over_http import Refused, Visitor
+from app.page import build_page
+from profiling import compare
+from skipcore import Vlm
+
+# Gradio 6.31 counts its events in ways that pandas 3 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
+
+QUESTION = "what is it?"
+QUICK = {"api": {"max_new_tokens": 1}, "page": {"longest_answer_in_tokens": 1, "timed_runs_of_each": 1}}
+# Answers through the page take long, so only of those who could do harm there.
+SHOWN = {"name of HTML", "PNG and HTML", "text of scripts", "JPEG with a script", "HTML", "HTML that ends its place"}
+both_ways = pytest.mark.parametrize("way", ["api", "page"])
+
+
+@pytest.fixture(scope="module")
+def visitor(tiny: Vlm) -> Iterator[Visitor]:
+    page = build_page(tiny)
+    yield Visitor(start(page, host="127.0.0.1"))
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def good(visitor: Visitor) -> dict[str, Any]:
+    return visitor.upload(PNG)
+
+
+@pytest.fixture(scope="module")
+def uploads() -> Iterator[Path]:
+    """Where uploads lie, with links in it that lead elsewhere."""
+    folder = Path(get_upload_folder())
+    links = {folder / "link.png": Path("/etc/passwd"), folder / "loop.png": folder / "loop.png"}
+    for link, target in links.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    yield folder
+    for link in links:
+        link.unlink()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def the_next_good_run_is_right(visitor: Visitor, good: dict[str, Any], tiny: Vlm) -> Iterator[None]:
+    """After everything below."""
+    yield
+    expected = [arm.answer for arm in compare(tiny, PNG, QUESTION, max_new_tokens=5).arms]
+    report = visitor.compare(good, QUESTION, max_new_tokens=5, num_retained=1.0, num_skipped=0)
+    assert report["arms"][0]["answer"] == expected[0] != ""
+    *_, last = visitor.ask(good, QUESTION, longest_answer_in_tokens=5, timed_runs_of_each=1)
+    assert visitor.shown(last, "notice").startswith("Done")
+
+
+def said(visitor: Visitor, way: str, picture: Any, question: Any = QUESTION, **changes: Any) -> str:
+    """What a visitor is told; empty for an answer."""
+    if way == "api":
+        try:
+            report = visitor.compare(picture, question, **QUICK["api"] | changes)
+        except Refused as refusal:
+            return is_a_sentence(str(refusal))
+        assert len(report["arms"]) == 2
+        return ""
+    *_, last = visitor.ask(picture, question, **QUICK["page"] | changes)
+    assert last.kind == "process_completed"
+    if last.error is not None:  # Gradio refuses what no page can send, without a word
+        assert last.error == "" and (not isinstance(picture, dict) or isinstance(picture["path"], int | dict))
+        return values.NO_UPLOAD
+    notice = visitor.shown(last, "notice")
+    if notice.startswith("Done"):
+        everything = json.dumps(last.data)
+        assert "<script>alert" not in everything and "<img src=x" not in everything and "<style>*" not in everything
+        return ""
+    return is_a_sentence(notice)
+
+
+def is_a_sentence(text: str) -> str:
+    assert re.fullmatch(r"[A-Z“a-z_].{15,480}\.", text) and not re.search(
+        r"Traceback|Error|File \"|/tmp|/etc|\.py", text
+    ), text
+    return text
+
+
+@both_ways
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures(visitor: Visitor, way: str, name: str) -> None:
+    file = picture_file(name)
+    if way == "page" and not file.says and name not in SHOWN:
+        return
+    if file.says == "413":
+        with pytest.raises(Refused, match="413"):
+            visitor.upload(file.content, file.name, file.mime)
+        return
+    answer = said(visitor, way, visitor.upload(file.content, file.name, file.mime))
+    assert file.says in answer and bool(file.says) == bool(answer), answer
+
+
+@both_ways
+@pytest.mark.parametrize("name", values.PATHS)
+def test_nothing_but_an_upload_is_opened(visitor: Visitor, uploads: Path, way: str, name: str) -> None:
+    picture = values.PATHS[name]
+    if isinstance(picture, dict) and isinstance(picture.get("path"), str):
+        picture = picture | {"path": picture["path"].replace("{uploads}", str(uploads))}
+    assert values.NO_UPLOAD in said(visitor, way, picture)
+
+
+@both_ways
+@pytest.mark.parametrize("name", values.MISSING)
+def test_uploads_that_are_none(visitor: Visitor, uploads: Path, way: str, name: str) -> None:
+    path = values.MISSING[name]["path"].replace("{uploads}", str(uploads))
+    assert "no picture file" in said(visitor, way, {"path": path})
+
+
+@both_ways
+@pytest.mark.parametrize("name", values.QUESTIONS)
+def test_questions(visitor: Visitor, good: dict[str, Any], way: str, name: str) -> None:
+    question, says = values.QUESTIONS[name]
+    if way == "page" and not says and name not in SHOWN:
+        return
+    answer = said(visitor, way, good, question)
+    assert says in answer and bool(says) == bool(answer), answer
+
+
+SETTINGS = [
+    pytest.param(api, page, says, value, id=f"{api}={value!r:.20}")
+    for api, page, says, several in values.SETTINGS
+    for value in several
+]
+
+
+@both_ways
+@pytest.mark.parametrize("api, page, says, value", SETTINGS)
+def test_settings(visitor: Visitor, good: dict[str, Any], way: str, api: str, page: str, says: str, value: Any) -> None:
+    assert says in (answer := said(visitor, way, good, **{api if way == "api" else page: value})) and answer
+
+
+@both_ways
+@pytest.mark.parametrize("budget", values.BUDGETS, ids=repr)
+def test_budgets(visitor: Visitor, good: dict[str, Any], way: str, budget: Any) -> None:
+    assert said(visitor, way, good, method="FastV", budget=budget)
+
+
+@pytest.mark.parametrize("name", ["overlay-arm", "overlay-view", "overlay-layer"])
+@pytest.mark.parametrize("value", ["x", None, 10**9], ids=repr)
+def test_controls_of_the_panels(visitor: Visitor, good: dict[str, Any], name: str, value: Any) -> None:
+    said(visitor, "page", good, **{name.replace("-", "_"): value})  # answered, or told in a sentence
+
+
+BODIES: dict[str, Any] = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "no data": {"fn_index": "ask"},
+    "data that is no list": {"data": "x", "fn_index": "ask"},
+    "too few values": {"data": [None], "fn_index": "ask"},
+    "too many values": {"data": [None] * 500, "fn_index": "ask"},
+    "no function": {"data": []},
+    "a function that is not there": {"data": [], "fn_index": 10_000},
+    "a negative function": {"data": [], "fn_index": -1},
+    "a function of text": {"data": [], "fn_index": "/etc/passwd"},
+    "a function of the API that is not there": {"data": [], "api_name": "load"},
+    "deep JSON": b"[" * 5_000 + b"]" * 5_000,
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_calls_that_are_none(visitor: Visitor, name: str) -> None:
+    body = BODIES[name]
+    if isinstance(body, dict):
+        if body.get("fn_index") == "ask":
+            body = body | {"fn_index": visitor._events["ask"]["id"]}
+        body = json.dumps(body | {"session_hash": visitor.session}).encode()
+    for path in ("gradio_api/queue/join", "gradio_api/run/predict"):
+        # a connection of its own: the server closes one that it could not make sense of
+        answer = httpx.post(
+            visitor.http.base_url.join(path), content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code in (200, 400, 403, 404, 405, 422, 500), answer.status_code
+        assert not re.search(r"Traceback|File \"|site-packages|\.py", answer.text), answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gradio_api/file=/etc/passwd",
+        "gradio_api/file=../../etc/passwd",
+        "gradio_api/file=%2e%2e/%2e%2e/etc/passwd",
+        "gradio_api/file=/proc/self/environ",
+        "gradio_api/file=requirements.txt",
+        "gradio_api/file=app/main.py",
+        "gradio_api/proxy=http://127.0.0.1:1/",
+        "static/../../etc/passwd",
+        "assets/..%2f..%2f..%2fetc%2fpasswd",
+        "monitoring",
+        "monitoring/summary",
+        "gradio_api/runs",
+    ],
+)
+def test_nothing_else_is_served(visitor: Visitor, path: str) -> None:
+    answer = visitor.http.get(path)
+    assert answer.status_code in (400, 403, 404, 405), answer.status_code
+    assert "root:" not in answer.text and "Traceback" not in answer.text
+
+
+def test_uploaded_scripts_are_never_shown_as_pages(visitor: Visitor) -> None:
+    """A browser that opens an uploaded HTML or SVG file downloads it."""
+    for name, mime in (("x.html", "text/html"), ("x.svg", "image/svg+xml")):
+        file = visitor.upload(b"<script>alert(1)</script>", name, mime)
+        answer = visitor.http.get(f"gradio_api/file={file['path']}")
+        assert answer.status_code != 200 or "attachment" in answer.headers.get("content-disposition", "")
