@@ -119,7 +119,7 @@ class Asking:
             {self.report: report}
             | self.answers.show(report, truth)
             | self.tokens.show(report, *controls)
-            | self.layers.show(report)
+            | self.layers.show(report, controls[-1])
             | self.latency.show(report)
             | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
         )

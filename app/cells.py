@@ -1,14 +1,50 @@
-"""Marks on the cells of a grid: tints, hatches, outlines, crosses. A picture of whole square cells in, a new one out.
+"""Marks on the cells of a grid: tints, hatches, outlines, crosses, painted on a clear sheet that lies over a picture.
 
-Everywhere `cell` is the side of a cell in pixels, and `chosen` [rows, columns] bool says which cells are marked.
+A sheet has few colours, so it is small on the wire and drawn in a few milliseconds. Every function takes a sheet and
+gives a new one; `chosen` [rows, columns] bool says which cells are marked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from app import palette
+
+Paint = tuple[str, float]
+"""A colour and its opacity, 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A sheet of whole square cells.
+
+    Attributes:
+        cell: the side of a cell in pixels.
+        inks: [rows · cell, columns · cell] uint8, the number of each pixel's paint.
+        paints: at most 256; the first is clear.
+    """
+
+    cell: int
+    inks: np.ndarray
+    paints: tuple[Paint, ...] = (("#000000", 0.0),)
+
+    def picture(self) -> Image.Image:
+        """The sheet as a picture with a palette and transparency."""
+        image = Image.fromarray(self.inks)
+        image.putpalette(
+            [part for colour, opacity in self.paints for part in (*palette.rgb(colour), round(255 * opacity))], "RGBA"
+        )
+        return image
+
+
+def clear(shape: tuple[int, ...], cell: int) -> Sheet:
+    """A sheet of (rows, columns) without marks."""
+    rows, columns = shape
+    return Sheet(cell, np.zeros((rows * cell, columns * cell), np.uint8))
 
 
 def pixels(chosen: np.ndarray, cell: int) -> np.ndarray:
@@ -16,51 +52,62 @@ def pixels(chosen: np.ndarray, cell: int) -> np.ndarray:
     return chosen.repeat(cell, axis=0).repeat(cell, axis=1)
 
 
-def tint(canvas: Image.Image, cell: int, chosen: np.ndarray, colour: str, strength: float) -> Image.Image:
-    """Mix a colour in."""
-    return _colour(canvas, pixels(chosen, cell), colour, strength)
+def paint(sheet: Sheet, where: np.ndarray, colour: str, opacity: float = 1.0) -> Sheet:
+    """Cover the pixels `where` [height, width] is True; what was there before is gone."""
+    one = (colour, opacity)
+    paints = sheet.paints if one in sheet.paints else (*sheet.paints, one)
+    return Sheet(sheet.cell, np.where(where, np.uint8(paints.index(one)), sheet.inks), paints)
 
 
-def fade(canvas: Image.Image, cell: int, chosen: np.ndarray, strength: float) -> Image.Image:
-    """Take colour and contrast away."""
-    grey = Image.blend(ImageEnhance.Color(canvas).enhance(0.15), Image.new("RGB", canvas.size, "#9A9DA2"), strength)
-    return Image.composite(grey, canvas, Image.fromarray(pixels(chosen, cell)))
+def ramp(sheet: Sheet, chosen: np.ndarray, shares: np.ndarray, colours: Sequence[str], opacity: float) -> Sheet:
+    """Tint each chosen cell with the colour that its share [rows, columns], 0 to 1, has among `colours`."""
+    steps = np.nan_to_num(shares * (len(colours) - 1)).round().astype(np.uint8) + len(sheet.paints)
+    inks = np.where(pixels(chosen, sheet.cell), pixels(steps, sheet.cell), sheet.inks).astype(np.uint8)
+    return Sheet(sheet.cell, inks, (*sheet.paints, *((colour, opacity) for colour in colours)))
 
 
-def hatch(canvas: Image.Image, cell: int, chosen: np.ndarray, colour: str, *, falls: bool = False) -> Image.Image:
+def tint(sheet: Sheet, chosen: np.ndarray, colour: str, opacity: float) -> Sheet:
+    """Cover whole cells."""
+    return paint(sheet, pixels(chosen, sheet.cell), colour, opacity)
+
+
+def hatch(sheet: Sheet, chosen: np.ndarray, colour: str, *, falls: bool = False) -> Sheet:
     """Diagonal lines that rise or fall, three to a cell."""
-    where = pixels(chosen, cell)
+    where, cell = pixels(chosen, sheet.cell), sheet.cell
     down, right = np.ogrid[: where.shape[0], : where.shape[1]]
     period = max(4, cell // 3)
     is_line = (down + (-right if falls else right)) % period < max(1, cell // 15)
-    return _colour(canvas, is_line & where, colour)
+    return paint(sheet, is_line & where, colour)
 
 
-def outline(canvas: Image.Image, cell: int, chosen: np.ndarray, colour: str, *, broken: bool = False) -> Image.Image:
+def outline(sheet: Sheet, chosen: np.ndarray, colour: str, *, broken: bool = False) -> Sheet:
     """Lines inside the borders, whole or dotted. A light line within sets them off from dark pictures."""
+    cell = sheet.cell
     width = max(1, cell // 11)
     if broken:
         down, right = np.ogrid[:cell, :cell]
         dots = ((down // width) % 2 == 0) & ((right // width) % 2 == 0)
-        return _stamp(canvas, chosen, _ring(cell, 1, width) & dots, colour)
-    canvas = _stamp(canvas, chosen, _ring(cell, 1, width), colour)
-    return _stamp(canvas, chosen, _ring(cell, 1 + width, 1), "#FFFFFF", 0.35)
+        return _stamp(sheet, chosen, _ring(cell, 1, width) & dots, colour)
+    sheet = _stamp(sheet, chosen, _ring(cell, 1, width), colour)
+    return _stamp(sheet, chosen, _ring(cell, 1 + width, 1), "#FFFFFF", 0.35)
 
 
-def stop(canvas: Image.Image, cell: int, chosen: np.ndarray, colour: str) -> Image.Image:
+def stop(sheet: Sheet, chosen: np.ndarray, colour: str) -> Sheet:
     """A full square in the lower right corner."""
+    cell = sheet.cell
     side = np.arange(cell)
     near = (side >= cell - max(3, cell // 3)) & (side < cell - 1)
-    return _stamp(canvas, chosen, near & near[:, None], colour)
+    return _stamp(sheet, chosen, near & near[:, None], colour)
 
 
-def cross_out(canvas: Image.Image, cell: int, chosen: np.ndarray, colour: str) -> Image.Image:
+def cross_out(sheet: Sheet, chosen: np.ndarray, colour: str) -> Sheet:
     """Night, and a cross in the middle."""
+    cell = sheet.cell
     down, right = np.ogrid[:cell, :cell]
     width = max(1, cell // 16)
     diagonals = (abs(down - right) < width) | (abs(down + right - (cell - 1)) < width)
-    canvas = tint(canvas, cell, chosen, palette.NIGHT, 0.74)
-    return _stamp(canvas, chosen, diagonals & _ring(cell, cell // 4, cell), colour)
+    sheet = tint(sheet, chosen, palette.NIGHT, 0.78)
+    return _stamp(sheet, chosen, diagonals & _ring(cell, cell // 4, cell), colour)
 
 
 def _ring(cell: int, inset: int, width: int) -> np.ndarray:
@@ -71,14 +118,7 @@ def _ring(cell: int, inset: int, width: int) -> np.ndarray:
     return (inset <= depth) & (depth < inset + width)
 
 
-def _stamp(
-    canvas: Image.Image, chosen: np.ndarray, pattern: np.ndarray, colour: str, strength: float = 1.0
-) -> Image.Image:
+def _stamp(sheet: Sheet, chosen: np.ndarray, pattern: np.ndarray, colour: str, opacity: float = 1.0) -> Sheet:
     """The same pattern [cell, cell] on every chosen cell."""
-    return _colour(canvas, np.kron(chosen, pattern), colour, strength)
-
-
-def _colour(canvas: Image.Image, where: np.ndarray, colour: str, strength: float = 1.0) -> Image.Image:
-    """Mix a colour in where pixels are True."""
-    mask = Image.fromarray((where * round(255 * strength)).astype(np.uint8))
-    return Image.composite(Image.new("RGB", canvas.size, colour), canvas, mask)
+    where = chosen[:, None, :, None] & pattern[None, :, None, :]
+    return paint(sheet, where.reshape(sheet.inks.shape), colour, opacity)

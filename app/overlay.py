@@ -1,4 +1,4 @@
-"""The picture as the model saw it, with what happened to each of its tokens. Record in, picture out."""
+"""The picture as the model saw it, and the marks of what happened to each of its tokens. Record in, pictures out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from app import cells, palette
+from app.cells import Sheet
 from app.marks import marks
 from app.token_grids import TokenGrid
 from app.token_states import State, TokenStates, token_states
@@ -28,14 +29,19 @@ class View(StrEnum):
     MERGES = "merges"
 
 
-def token_pictures(
+def plain_pictures(grids: Sequence[TokenGrid]) -> list[Image.Image]:
+    """What the tokens of each grid cover, in RGB, resized to whole square cells."""
+    return [grid.picture.convert("RGB").resize(_size(grid)[::-1], Image.Resampling.LANCZOS) for grid in grids]
+
+
+def token_marks(
     grids: Sequence[TokenGrid],
     trace: Trace,
     view: View,
     layer: int,
     scale: Scale = (0.01, 1.0),
 ) -> list[Image.Image]:
-    """Every token grid of a run on its picture.
+    """The marks on every token of a run, to be laid over `plain_pictures`: of the same size, with transparency.
 
     Args:
         grids: of all pictures, see `token_grids`.
@@ -46,17 +52,24 @@ def token_pictures(
     """
     shown, states = [], token_states(trace)
     for grid in grids:
-        picture, tokens = grid.picture, grid.tokens
-        rows, columns = tokens.shape
-        cell = max(4, LONGEST_SIDE // max(rows, columns))
-        canvas = picture.convert("RGB").resize((columns * cell, rows * cell), Image.Resampling.LANCZOS)
+        tokens = grid.tokens
+        sheet = cells.clear(tokens.shape, _cell(grid))
         if view is View.STATE:
-            shown.append(_states(canvas, cell, tokens, states, layer))
+            shown.append(_states(sheet, tokens, states, layer).picture())
         elif view is View.UPDATE:
-            shown.append(_updates(canvas, cell, tokens, trace, states, layer, scale))
+            shown.append(_updates(sheet, tokens, trace, states, layer, scale).picture())
         else:
-            shown.append(_merges(canvas, cell, tokens, trace, states, layer))
+            shown.append(_merges(sheet, tokens, trace, states, layer).picture())
     return shown
+
+
+def _cell(grid: TokenGrid) -> int:
+    return max(4, LONGEST_SIDE // max(grid.tokens.shape))
+
+
+def _size(grid: TokenGrid) -> tuple[int, int]:
+    rows, columns = grid.tokens.shape
+    return rows * _cell(grid), columns * _cell(grid)
 
 
 def common_scale(traces: Sequence[Trace]) -> Scale:
@@ -76,59 +89,51 @@ def share_of_scale(values: np.ndarray, scale: Scale) -> np.ndarray:
     return (np.log(np.maximum(values, low) / low) / np.log(high / low)).clip(0, 1)
 
 
-def _states(canvas: Image.Image, cell: int, tokens: np.ndarray, states: TokenStates, layer: int) -> Image.Image:
+def _states(sheet: Sheet, tokens: np.ndarray, states: TokenStates, layer: int) -> Sheet:
     """Every token by its mark: the picture stays clear where the whole layer runs (blue outline), and is hatched for
     each sub-layer that does not (orange; frozen ones both ways in purple); a square says halted, a dotted outline that
     key and value leave the cache. Merged tokens fade, dropped ones are crossed out in the dark."""
     for mark in marks(states, layer):
         chosen = mark.tokens[tokens]
         if mark.merged:
-            canvas = cells.fade(canvas, cell, chosen, 0.78)
+            sheet = cells.tint(sheet, chosen, palette.FADED, 0.85)
         elif mark.state is State.GONE:
-            canvas = cells.cross_out(canvas, cell, chosen, palette.DROPPED)
+            sheet = cells.cross_out(sheet, chosen, palette.DROPPED)
         else:
             colour = palette.STATES[mark.state]
             if mark.state is not State.WHOLE:
-                canvas = cells.tint(canvas, cell, chosen, colour, 0.22)
+                sheet = cells.tint(sheet, chosen, colour, 0.22)
             for falls in _HATCHES[mark.state]:
-                canvas = cells.hatch(canvas, cell, chosen, colour, falls=falls)
-            canvas = cells.outline(canvas, cell, chosen, colour, broken=mark.leaves_cache)
+                sheet = cells.hatch(sheet, chosen, colour, falls=falls)
+            sheet = cells.outline(sheet, chosen, colour, broken=mark.leaves_cache)
             if mark.halted:
-                canvas = cells.stop(canvas, cell, chosen, colour)
-    return canvas
+                sheet = cells.stop(sheet, chosen, colour)
+    return sheet
 
 
-def _updates(
-    canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int, scale: Scale
-) -> Image.Image:
+def _updates(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int, scale: Scale) -> Sheet:
     """Cells coloured by ‖FFN output‖ / ‖residual‖; hatched grey where no FFN ran; crossed out where the token is
     gone."""
     update = trace.token_update(layer)
     values = np.full(tokens.shape, np.nan) if update is None else update.numpy()[tokens].astype(float)
     gone = states.state[layer][tokens] == State.GONE
     none = np.isnan(values) & ~gone
-    colours = ramp_colours(np.nan_to_num(share_of_scale(values, scale)))
-    grey = np.asarray(canvas.convert("L").convert("RGB"), dtype=float)
-    colour = np.kron(colours, np.ones((cell, cell, 1)))
-    mixed = np.where(cells.pixels(none, cell)[..., None], 0.45 * grey + 0.55 * 128, 0.15 * grey + 0.85 * colour)
-    coloured = Image.composite(
-        canvas, Image.fromarray(mixed.astype(np.uint8)), Image.fromarray(cells.pixels(gone, cell))
-    )
-    return cells.cross_out(cells.hatch(coloured, cell, none, "#5A5E64"), cell, gone, palette.DROPPED)
+    sheet = cells.ramp(sheet, ~none & ~gone, share_of_scale(values, scale), RAMP, 0.85)
+    sheet = cells.hatch(cells.tint(sheet, none, palette.FADED, 0.85), none, "#5A5E64")
+    return cells.cross_out(sheet, gone, palette.DROPPED)
 
 
-def _merges(
-    canvas: Image.Image, cell: int, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int
-) -> Image.Image:
+def _merges(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int) -> Sheet:
     """A line from each merged token to the token it was merged into."""
+    cell = sheet.cell
     place = {int(token): where for where, token in np.ndenumerate(tokens)}
     merged, gone = states.merged[tokens], states.state[layer][tokens] == State.GONE
     taker = trace.taker.numpy()[tokens]
     is_taker = np.isin(tokens, taker[merged])
     if merged.any():
-        canvas = cells.fade(canvas, cell, ~is_taker, 0.6)
-    draw = ImageDraw.Draw(canvas, "RGBA")
-    line = (*palette.rgb(palette.SKIPPED), 150)
+        sheet = cells.tint(sheet, ~is_taker, palette.FADED, 0.6)
+    lines, dots = (Image.new("L", sheet.inks.shape[::-1]) for _ in range(2))
+    line, dot = ImageDraw.Draw(lines), ImageDraw.Draw(dots)
 
     def centre(token: int) -> tuple[float, float]:
         row, column = place[token]
@@ -136,13 +141,15 @@ def _merges(
 
     for token, goal in zip(tokens[merged], taker[merged], strict=True):
         if int(goal) in place:  # merged within this grid
-            draw.line([centre(int(token)), centre(int(goal))], fill=line, width=max(1, cell // 14))
+            line.line([centre(int(token)), centre(int(goal))], fill=255, width=max(1, cell // 14))
             x, y = centre(int(token))
             radius = max(1, cell // 10)
-            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=palette.SKIPPED)
-    canvas = cells.outline(canvas, cell, is_taker, palette.SKIPPED)
-    canvas = cells.outline(canvas, cell, ~is_taker & ~merged, palette.RETAINED)
-    return cells.cross_out(canvas, cell, gone, palette.DROPPED)
+            dot.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
+    sheet = cells.paint(sheet, np.asarray(lines) > 0, palette.SKIPPED, 0.6)
+    sheet = cells.paint(sheet, np.asarray(dots) > 0, palette.SKIPPED)
+    sheet = cells.outline(sheet, is_taker, palette.SKIPPED)
+    sheet = cells.outline(sheet, ~is_taker & ~merged, palette.RETAINED)
+    return cells.cross_out(sheet, gone, palette.DROPPED)
 
 
 def ramp_colours(shares: np.ndarray) -> np.ndarray:
@@ -150,3 +157,7 @@ def ramp_colours(shares: np.ndarray) -> np.ndarray:
     stops = np.array([palette.rgb(colour) for colour in palette.RAMP], dtype=float)
     position = shares.clip(0, 1) * (len(stops) - 1)
     return np.stack([np.interp(position, np.arange(len(stops)), stops[:, band]) for band in range(3)], axis=-1)
+
+
+RAMP = tuple("#{:02X}{:02X}{:02X}".format(*colour) for colour in ramp_colours(np.linspace(0, 1, 64)).astype(int))
+"""As many colours as an eye tells apart."""

@@ -18,6 +18,7 @@ from app.panels.ask import AskPanel, notice
 from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
+from app.panels.linked import link
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
@@ -52,9 +53,10 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
                 answers = AnswersPanel(is_judge=world is not None)
         with gr.Column(elem_id="tokens-panel"):
-            tokens = TokensPanel(report, vlm.model.get_decoder().config.num_hidden_layers)
+            tokens = TokensPanel(vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):
             layers = LayersPanel()
+        link(report, tokens, layers)
         with gr.Column(elem_id="latency-panel"):
             latency = LatencyPanel()
         with gr.Column(elem_id="calibration-panel", visible=vlm.calibration is not None):

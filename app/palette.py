@@ -14,6 +14,8 @@ FROZEN = "#CC79A7"
 DROPPED = "#D55E00"
 NIGHT = "#17191C"
 """What is dropped lies in the dark."""
+FADED = "#9A9DA2"
+"""Lies over what was merged into others."""
 SKIP_VISION = "#009E73"
 # Dense: black on light. theme.css turns exactly this colour to near-white inside figures of a dark page.
 INK = "#101014"

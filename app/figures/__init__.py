@@ -5,7 +5,7 @@ from app.figures.latency import phases, timeline
 from app.figures.layers import kv_by_layer, rows_by_layer
 from app.figures.quality import accuracy_by_flops
 from app.figures.race import race_chart
-from app.figures.updates import update_map, update_medians
+from app.figures.updates import update_medians
 
 __all__ = [
     "accuracy_by_flops",
@@ -15,6 +15,5 @@ __all__ = [
     "race_chart",
     "rows_by_layer",
     "timeline",
-    "update_map",
     "update_medians",
 ]

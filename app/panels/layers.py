@@ -8,11 +8,13 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from app import figures, tables, wording
-from app.figures.updates import ROLE_NAMES
-from app.keys import arm_keys, keys, ramp
+from app.keys import ROLE_NAMES, arm_keys, keys, ramp
 from app.medians import medians_of
 from app.overlay import common_scale
 from app.panels import Changes
+from app.panels.update_maps import update_map_cells, update_maps
+from app.picking import PICK
+from app.selection import first_choice
 from profiling import Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."
@@ -26,7 +28,9 @@ class LayersPanel:
         with gr.Column(visible=False, elem_id="layers-result") as self.result:
             gr.HTML("<h3>FFN update of every token</h3>")
             self.update_key = gr.HTML()
-            self.update_map = plot("update-map")
+            with gr.Column(elem_classes="sheets"):
+                self.update_map = gr.HTML(elem_id="update-map")
+                self.map_cells = gr.HTML(elem_id="update-map-cells", js_on_load=PICK)
             with gr.Column():
                 gr.HTML("<h3>Median FFN update by role</h3>")
                 self.medians_key = gr.HTML()
@@ -52,6 +56,7 @@ class LayersPanel:
             self.result,
             self.update_key,
             self.update_map,
+            self.map_cells,
             self.medians_key,
             self.medians,
             self.finding,
@@ -65,12 +70,12 @@ class LayersPanel:
             self.kv_text,
         ]
 
-    def show(self, report: Report) -> Changes:
-        """The charts of a report."""
-        return {
+    def show(self, report: Report, layer: int) -> Changes:
+        """The charts of a report, with the layer of the slider, counted from 1, and the first token marked."""
+        return self.marked(report, first_choice(report.arms[-1].trace), layer) | {
             self.result: gr.update(visible=True),
             self.update_key: update_key(report),
-            self.update_map: figures.update_map(report),
+            self.update_map: update_maps(report),
             self.medians_key: medians_key(report),
             self.medians: figures.update_medians(report),
             self.finding: f'<p class="finding">{escape(medians_sentence(report))}</p>',
@@ -83,6 +88,10 @@ class LayersPanel:
             self.kv_finding: f'<p class="finding">{escape(kv_sentence(report))}</p>',
             self.kv_text: tables.kv_table(report),
         }
+
+    def marked(self, report: Report, token: int, layer: int) -> Changes:
+        """Frames around a token's column and a layer, counted from 1, in the heat map."""
+        return {self.map_cells: update_map_cells(report, token, layer)}
 
 
 def update_key(report: Report) -> str:

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-import base64
 from html import escape
-from io import BytesIO
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
-from app.keys import keys, ramp
-from app.marks import Mark, marks, phrase, sentence
-from app.overlay import Scale, View, common_scale, token_pictures
+from app.data_uri import data_uri
+from app.keys import keys, ramp, swatch
+from app.marks import marks, phrase, sentence
+from app.overlay import Scale, View, common_scale, plain_pictures, token_marks
 from app.panels import Changes
+from app.picking import PICK, picture_cells
+from app.selection import first_choice, group_of, layer_number
 from app.tables import html_table
+from app.token_card import token_card
 from app.token_grids import token_grids
 from app.token_states import State, token_states
 from profiling import Report
 from skipcore import Trace
 
-INTRO = "The picture as the model saw it, and what each layer does with each of its tokens."
+INTRO = (
+    "The picture as the model saw it, and what each layer does with each of its tokens. Select a token to follow it: "
+    "click or tap it, then go on with the arrow keys."
+)
 VIEWS = [("What happens", View.STATE), ("FFN update", View.UPDATE), ("Merged into", View.MERGES)]
+WIPE = "share => document.getElementById('token-sheets').style.setProperty('--before', share + '%')"
+"""Moves the edge between the plain picture and the marked one, in the browser alone."""
 
 
 class TokensPanel:
-    """The token overlay with its controls.
+    """The token overlay with its controls, and a card of the selected token.
 
-    Args:
-        report: the visitor's last report, for the controls to draw from.
+    Three sheets of the same size lie over each other: the plain pictures, sent once, the marks of a layer, and the
+    cells, which take the clicks and frame the selected token.
 
     Attributes:
-        controls: inputs of `show` after the report.
+        controls: model, view and layer: inputs of `show` after the report, and of `redrawn` after report and token.
+        selected: number of the selected token.
         outputs: what `show` changes.
+        drawn: what `redrawn` changes.
     """
 
-    def __init__(self, report: gr.State, num_layers: int) -> None:
+    def __init__(self, num_layers: int) -> None:
+        self.selected = gr.State(None)
         gr.HTML(f"<h2>Tokens</h2><p class='intro'>{INTRO}</p>")
         with gr.Row(visible=False, elem_id="tokens-result") as self.result:
             with gr.Column(scale=3, min_width=320):
-                self.picture = gr.HTML(elem_id="overlay")
+                with gr.Column(elem_classes="sheets", elem_id="token-sheets"):
+                    self.plain = gr.HTML(elem_id="overlay-plain")
+                    self.marks = gr.HTML(elem_id="overlay")
+                    self.cells = gr.HTML(elem_id="overlay-cells", js_on_load=PICK)
+                before = gr.Slider(
+                    0, 100, 0, step=1, label="Before / after: plain up to here, %", elem_id="overlay-before", buttons=[]
+                )
             with gr.Column(scale=2, min_width=300):
                 self.arm = gr.Radio([("Skip-Vision", 1), ("Dense", 0)], value=1, label="Model", elem_id="overlay-arm")
                 self.view = gr.Radio(VIEWS, value=View.STATE, label="Show", elem_id="overlay-view")
@@ -47,50 +62,50 @@ class TokensPanel:
                     1, num_layers, 1, step=1, precision=0, label="Layer", elem_id="overlay-layer", buttons=[]
                 )
                 self.legend = gr.HTML(elem_id="overlay-legend")
+                self.card = gr.HTML(elem_id="token-card")
                 with gr.Accordion("As text", open=False):
                     self.text = gr.HTML()
         self.controls = [self.arm, self.view, self.layer]
-        self.outputs = [self.result, self.arm, self.picture, self.legend, self.text]
-        gr.on(
-            [self.arm.input, self.view.input, self.layer.input],
-            self._redraw,
-            [report, *self.controls],
-            [self.picture, self.legend],
-            queue=False,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="private",
-        )
+        self.drawn = [self.marks, self.cells, self.legend, self.card]
+        self.outputs = [self.selected, self.result, self.arm, self.plain, *self.drawn, self.text]
+        before.input(None, before, None, js=WIPE, queue=False, show_progress="hidden", api_visibility="private")
 
     def show(self, report: Report, arm: int, view: View, layer: int) -> Changes:
-        """The overlay of a new report, with the controls as they stand."""
-        picture, legend = self._redraw(report, arm, view, layer)
+        """The overlay of a new report, with the controls as they stand and a token to begin with."""
+        token = first_choice(report.arms[-1].trace)
+        plain = "".join(
+            f'<img src="{data_uri(picture)}" alt="The picture as the model saw it">'
+            for picture in plain_pictures(token_grids(report.pictures, report.tiles))
+        )
         return {
+            self.selected: token,
             self.result: gr.update(visible=True),
             self.arm: gr.update(choices=[(each.name, number) for number, each in enumerate(report.arms)][::-1]),
-            self.picture: picture,
-            self.legend: legend,
+            self.plain: f'<div class="pictures">{plain}</div>',
             self.text: counts_table(report),
-        }
+        } | self.redrawn(report, token, arm, view, layer)
 
-    @staticmethod
-    def _redraw(report: Report | None, arm: int, view: str, layer: int) -> tuple[str, str]:
-        if report is None:
-            return "", ""
+    def redrawn(self, report: Report, token: int, arm: int, view: str, layer: int) -> Changes:
+        """What follows the controls and the selected token.
+
+        Args:
+            layer: counted from 1, as on the slider.
+        """
         trace = report.arms[arm].trace
-        number = min(int(layer), len(trace.ran_ffn)) - 1
+        number = layer_number(trace, layer)
         scale = common_scale([each.trace for each in report.arms])
-        pictures = token_pictures(token_grids(report.pictures, report.tiles), trace, View(view), number, scale)
+        grids = token_grids(report.pictures, report.tiles)
         description = escape(describe(trace, View(view), number))
-        images = "".join(f'<img src="{data_uri(picture)}" alt="{description}">' for picture in pictures)
-        return f'<div class="pictures">{images}</div>', legend(trace, View(view), number, scale)
-
-
-def data_uri(picture: Image.Image) -> str:
-    """A picture inside the page: no copy of a visitor's picture is left in a folder that the server serves."""
-    buffer = BytesIO()
-    picture.save(buffer, "WEBP", quality=80, method=1)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        images = "".join(
+            f'<img src="{data_uri(picture)}" alt="{description}" decoding="sync">'
+            for picture in token_marks(grids, trace, View(view), number, scale)
+        )
+        return {
+            self.marks: f'<div class="pictures">{images}</div>',
+            self.cells: f'<div class="pictures">{picture_cells(grids, token, group_of(trace, token))}</div>',
+            self.legend: legend(trace, View(view), number, scale),
+            self.card: token_card(report, arm, token, number),
+        }
 
 
 def describe(trace: Trace, view: View, layer: int) -> str:
@@ -138,14 +153,6 @@ def legend(trace: Trace, view: View, layer: int, scale: Scale) -> str:
         + "<p class='hint'>FFN update: size of what the FFN adds, against the size of the token.</p>"
         + keys(*skips, *gone)
     )
-
-
-def swatch(mark: Mark) -> str:
-    """The classes of a mark's swatch in theme.css."""
-    if mark.merged:
-        return "merged"
-    more = " leaves" * mark.leaves_cache + " halted" * mark.halted
-    return mark.state.name.lower().replace("_", "-") + more
 
 
 def counts_table(report: Report) -> str:

@@ -101,3 +101,8 @@ def report(*arms: Arm, pictures: int = 1) -> Report:
         unavailable={"energy_j": "the runs were on the <CPU>"},
         pictures=tuple(Image.new("RGB", (60, 40), (200, 30, 30 * n)) for n in range(pictures)),
     )
+
+
+def under(plain: Image.Image, marks: Image.Image) -> Image.Image:
+    """A picture under its marks, as the browser shows them."""
+    return Image.alpha_composite(plain.convert("RGBA"), marks.convert("RGBA")).convert("RGB")

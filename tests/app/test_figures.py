@@ -17,13 +17,13 @@ from app.overlay import View
 from app.panels.answers import LiveAnswer, answer_card, headline
 from app.panels.layers import kv_sentence, medians_sentence, update_key
 from app.panels.tokens import counts_table, describe
+from app.panels.update_maps import update_maps
 from app.rows import rows_of
 from profiling import Report
 from skipcore import Dense, Vlm
 from skipcore.methods import FastV
 
 ALL = [
-    figures.update_map,
     figures.update_medians,
     figures.rows_by_layer,
     figures.kv_by_layer,
@@ -55,22 +55,10 @@ def test_two_pictures_and_a_one_token_answer(draw) -> None:
     assert draw(hand_made.report(*arms, pictures=2)) is not None
 
 
-def test_update_map_shows_every_value_and_hatches_what_did_not_run() -> None:
-    report = hand_made.report()
-    figure = figures.update_map(report)
-    dense, skip = [part for part in figure.data if part.type == "heatmap"]
-    assert np.array_equal(dense.customdata, report.arms[0].trace.ffn_update.numpy())
-    assert np.isnan(skip.z).sum() == 2 * hand_made.LAYERS
-    [gaps] = named(figure, "no FFN")
-    assert sum(gaps.width) == 2 * hand_made.LAYERS and gaps.marker.pattern.shape == "/"
-    assert [sum(part.width) for part in named(figure, "retained")] == [6, 2]
-    assert [sum(part.width) for part in named(figure, "summary")] == [2]
-
-
 def test_what_was_not_recorded_has_no_map() -> None:
     arms = [hand_made.arm("Dense", hand_made.trace(hand_made.DENSE, recorded=False))]
     report = hand_made.report(*arms)
-    assert figures.update_map(report) is None and figures.update_medians(report) is None
+    assert "not available" in update_maps(report) and figures.update_medians(report) is None
     assert "not available" in tables.medians_table(report) and "not available" in medians_sentence(report)
 
 
@@ -206,11 +194,7 @@ def test_rows_of_every_layer_as_chart_and_table(dropping: Report) -> None:
     assert skipping["run the FFN"] == skipping["stay in the KV cache"] == [7] * 3
 
 
-def test_what_is_dropped_is_empty_in_the_map_and_not_zero(dropping: Report) -> None:
-    figure = figures.update_map(dropping)
-    _, fastv = [part for part in figure.data if part.type == "heatmap"]
-    assert np.isnan(fastv.z).sum() == np.isnan(fastv.customdata).sum() == 2 * 48
-    assert named(figure, "no FFN") == []
+def test_the_key_to_the_map_names_what_occurs(dropping: Report) -> None:
     key = update_key(dropping)
     assert "dropped" in key and "no FFN" not in key and "skipped" not in key
     assert "dropped" not in update_key(hand_made.report())

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from app import palette
-from app.overlay import LONGEST_SIDE, View, common_scale, ramp_colours, share_of_scale, token_pictures
+from app.overlay import LONGEST_SIDE, View, common_scale, plain_pictures, ramp_colours, share_of_scale, token_marks
 from app.token_grids import TokenGrid, token_grids
 from skipcore.vlm import ShownTile
 
@@ -21,9 +21,9 @@ def grids(pictures: int) -> list[TokenGrid]:
 
 
 def draw(view: View, plan=hand_made.SKIPPING, layer: int = 0, **changes) -> np.ndarray:
-    """The one overlay of the hand-made trace, as cells [rows, columns, pixels of a cell, RGB]."""
-    [picture] = token_pictures(grids(1), hand_made.trace(plan, **changes), view, layer, (0.01, 1.0))
-    pixels = np.asarray(picture).reshape(2, CELL, 3, CELL, 3)
+    """The one picture of the hand-made trace under its marks, as cells [rows, columns, pixels of a cell, RGB]."""
+    [marks] = token_marks(grids(1), hand_made.trace(plan, **changes), view, layer, (0.01, 1.0))
+    pixels = np.asarray(hand_made.under(plain_pictures(grids(1))[0], marks)).reshape(2, CELL, 3, CELL, 3)
     return pixels.transpose(0, 2, 1, 3, 4)
 
 
@@ -33,8 +33,8 @@ def holds(cell: np.ndarray, colour: str) -> bool:
 
 
 def test_the_size_is_whole_cells() -> None:
-    [picture] = token_pictures(grids(1), hand_made.trace(hand_made.DENSE), View.STATE, 0)
-    assert picture.size == (3 * CELL, 2 * CELL)
+    [plain], [marks] = plain_pictures(grids(1)), token_marks(grids(1), hand_made.trace(hand_made.DENSE), View.STATE, 0)
+    assert plain.size == marks.size == (3 * CELL, 2 * CELL)
 
 
 def test_states_are_outlined_in_their_colours() -> None:
@@ -69,7 +69,7 @@ def test_updates_colour_what_ran_and_hatch_what_did_not() -> None:
     cells = draw(View.UPDATE, layer=1)
     ran, skipped = cells[0, 0], cells[0, 1]
     assert ran.reshape(-1, 3).std(axis=0).max() < 1  # one colour
-    assert not np.isnan(skipped).any() and np.ptp(skipped.astype(int), axis=-1).max() < 12  # grey, hatched
+    assert np.ptp(skipped.astype(int), axis=-1).max() < 40  # nearly grey, hatched
     assert skipped.astype(int).sum(axis=-1).std() > 10
 
 
@@ -80,7 +80,7 @@ def test_updates_grow_along_the_ramp() -> None:
 
 def test_updates_that_were_not_recorded_are_not_zero() -> None:
     cells = draw(View.UPDATE, hand_made.DENSE, recorded=False)
-    assert np.ptp(cells.astype(int), axis=-1).max() < 12
+    assert np.ptp(cells.astype(int), axis=-1).max() < 40
 
 
 def test_merges_point_from_each_merged_token_to_its_taker() -> None:
@@ -92,7 +92,7 @@ def test_merges_point_from_each_merged_token_to_its_taker() -> None:
 
 @pytest.mark.parametrize("view", View)
 def test_two_pictures_show_their_own_tokens(view: View) -> None:
-    first, second = token_pictures(grids(2), hand_made.trace(hand_made.SKIPPING, 2), view, 0, (0.01, 1.0))
+    first, second = token_marks(grids(2), hand_made.trace(hand_made.SKIPPING, 2), view, 0, (0.01, 1.0))
     assert first.size == second.size == (3 * CELL, 2 * CELL)
     if view is not View.UPDATE:  # same plan, same picture
         assert first.tobytes() == second.tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hand_made
 import numpy as np
 import pytest
 from every_method import CASES, trace_on
@@ -9,7 +10,7 @@ from PIL import Image
 
 from app import palette
 from app.marks import marks, phrase, sentence
-from app.overlay import LONGEST_SIDE, View, token_pictures
+from app.overlay import LONGEST_SIDE, View, plain_pictures, token_marks
 from app.panels.tokens import describe, legend
 from app.token_grids import TokenGrid
 from app.token_states import State, token_states
@@ -30,8 +31,13 @@ def case(request: pytest.FixtureRequest, tiny: Vlm, picture: Image.Image) -> tup
 def cells(trace: Trace, layer: int, picture: Image.Image, view: View = View.STATE) -> np.ndarray:
     """The overlay as [token, pixels of a cell, RGB]."""
     grid = TokenGrid(picture, np.arange(64).reshape(8, 8))
-    [drawn] = token_pictures([grid], trace, view, layer)
-    return np.asarray(drawn).reshape(8, CELL, 8, CELL, 3).transpose(0, 2, 1, 3, 4).reshape(64, CELL, CELL, 3)
+    [plain], [drawn] = plain_pictures([grid]), token_marks([grid], trace, view, layer)
+    return (
+        np.asarray(hand_made.under(plain, drawn))
+        .reshape(8, CELL, 8, CELL, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(64, CELL, CELL, 3)
+    )
 
 
 def test_every_layer_says_what_happens(case: tuple[Trace, list[list[str]]]) -> None:

@@ -25,7 +25,7 @@ from visitor import (
     wait_until_it_runs,
 )
 
-CHARTS = ["update-map", "medians", "rows", "kv", "timeline", "phases"]
+CHARTS = ["medians", "rows", "kv", "timeline", "phases"]
 
 
 def brightness(page: sync_api.Page, selector: str, property_name: str) -> float:
@@ -58,6 +58,7 @@ def test_one_question_two_answers_and_every_panel(visit, picture: Path) -> None:
             expect(card).to_contain_text(measure)
     expect(page.locator("#headline .sentence")).to_contain_text("that saving became time")
     expect(page.locator("#headline .numbers dd")).to_have_count(4)
+    expect(page.locator("#update-map img")).to_have_count(4)  # roles and updates of both arms
     for chart in CHARTS:
         expect(page.locator(f"#{chart} .main-svg").first).to_be_visible()
     expect(page.locator("#overlay img")).to_have_attribute(

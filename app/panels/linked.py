@@ -1,0 +1,61 @@
+"""The selected token and layer, shown alike on the picture and in the heat map, and chosen on either."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.panels import Changes
+from app.panels.layers import LayersPanel
+from app.panels.tokens import TokensPanel
+from app.selection import cell_of, slot_in_map, token_on_picture
+from app.token_card import no_token
+from app.token_grids import token_grids
+from profiling import Report
+
+
+def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
+    """Wire both panels to each other and to the controls.
+
+    Args:
+        report: the visitor's last report.
+    """
+    now = [report, tokens.selected, *tokens.controls]
+    drawn = [*tokens.drawn, layers.map_cells]
+    nothing: Changes = {tokens.card: gr.skip()}
+    at_once: dict[str, Any] = {
+        "queue": False,
+        "show_progress": "hidden",
+        "trigger_mode": "always_last",
+        "api_visibility": "private",
+    }
+
+    def redraw(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
+        if report is None or token is None:
+            return nothing
+        return tokens.redrawn(report, token, arm, view, layer) | layers.marked(report, token, layer)
+
+    def picked_on_picture(event: gr.EventData, report: Report | None, *controls: Any) -> Changes:
+        if report is None:
+            return nothing
+        token = token_on_picture(token_grids(report.pictures, report.tiles), cell_of(event._data))
+        return nothing if token is None else {tokens.selected: token} | redraw(report, token, *controls)
+
+    def picked_in_map(event: gr.EventData, report: Report | None, token: int | None, *controls: Any) -> Changes:
+        found = None if report is None else slot_in_map(report, cell_of(event._data))
+        if report is None or found is None:
+            return nothing
+        arm, layer, slot = found
+        trace = report.arms[arm].trace
+        there = int(trace.slot_token[slot])
+        shown = redraw(report, token if there < 0 else there, arm, controls[1], layer + 1)
+        moved = {tokens.arm: arm, tokens.layer: layer + 1}
+        if there < 0:
+            return shown | moved | {tokens.card: no_token(trace, slot)}
+        return shown | moved | {tokens.selected: there}
+
+    gr.on([tokens.arm.input, tokens.view.input, tokens.layer.input], redraw, now, drawn, **at_once)
+    on_picture = [report, *tokens.controls]
+    tokens.cells.pick(picked_on_picture, on_picture, [tokens.selected, *drawn], **at_once)
+    layers.map_cells.pick(picked_in_map, now, [tokens.selected, tokens.arm, tokens.layer, *drawn], **at_once)
