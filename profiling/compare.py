@@ -23,6 +23,8 @@ from profiling.hardware import device_facts, versions
 from profiling.kv import predict_layer_kv_bytes
 from profiling.phases import AnswerTiming, fair_order, time_vision
 from profiling.report import AnswerAgreement, Arm, Report, Spread, savings_of
+from profiling.roofs import roof_of
+from profiling.work import decode_work, prefill_work
 from skipcore import AnswerToken, Dense, InputError, Method, Trace, Vlm
 from skipcore.agreement import Agreement, log_probs_along
 from skipcore.answer import check_max_new_tokens, generate
@@ -223,6 +225,8 @@ def _report(
         "peak_memory_bytes": [arm.meter.memory_unavailable for arm in runs],
         "energy_j": [arm.meter.energy_unavailable for arm in runs],
     }
+    roof, no_roof = roof_of(vlm.device, vlm.model.dtype)
+    reasons["roof"] = [no_roof]
     return Report(
         device=device_facts(vlm),
         versions=versions(),
@@ -238,6 +242,7 @@ def _report(
         agreement=agreement,
         unavailable={name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None},
         pictures=tuple(prepared.pictures),
+        roof=roof,
     )
 
 
@@ -273,4 +278,7 @@ def _arm(vlm: Vlm, runs: _ArmRuns) -> Arm:
         energy_j=runs.meter.energy_per_run_j,
         spread={name: Spread.of(times) for name, times in spread.items() if times},
         trace=trace,
+        run_token_ms=tuple(timing.token_ms for timing in runs.timings),
+        prefill_work=prefill_work(vlm, trace, runs.flops),
+        decode_work=decode_work(vlm, trace, len(runs.first)) if tpot else None,
     )

@@ -63,15 +63,15 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
         entered = int(trace.entered[index].sum())
         attending = int(trace.ran_attention[index].sum())
         own = layer.get_submodule("self_attn")
-        of_queries = sum(_linear_weights(projection) for projection in projections_of_queries(own))
+        of_queries = sum(linear_weights(projection) for projection in projections_of_queries(own))
         if tied:
-            projections += 2 * len(trace.tied_to.unique()) * _linear_weights(own)
+            projections += 2 * len(trace.tied_to.unique()) * linear_weights(own)
         else:
-            projections += 2 * entered * (_linear_weights(own) - of_queries) + 2 * attending * of_queries
+            projections += 2 * entered * (linear_weights(own) - of_queries) + 2 * attending * of_queries
         blind = not (method.text_attends_skipped or full_masks)
         products = 2 if tied and method.exact_unmerging else 4  # scores of the exact form are no matrix products
         attention += products * _scores(trace, index, blind, full_masks) * shape.heads * shape.head_width
-        ffn += 2 * int(trace.ran_ffn[index].sum()) * _ffn_weights(layer.get_submodule("mlp"), decoder.config)
+        ffn += 2 * int(trace.ran_ffn[index].sum()) * ffn_weights(layer.get_submodule("mlp"), decoder.config)
     return PrefillFlops(
         selection=method.selection_flops(trace, shape),
         projections=projections,
@@ -101,12 +101,12 @@ def _scores(trace: Trace, layer: int, blind: bool, full_masks: bool) -> int:
     return prefix**2 + num_queries(after, visible) * visible
 
 
-def _linear_weights(module: nn.Module) -> int:
+def linear_weights(module: nn.Module) -> int:
     """Weights of all linear layers in a module."""
     return sum(linear.weight.numel() for linear in module.modules() if isinstance(linear, nn.Linear))
 
 
-def _ffn_weights(ffn: nn.Module, config: PreTrainedConfig) -> int:
+def ffn_weights(ffn: nn.Module, config: PreTrainedConfig) -> int:
     """Weights that a token meets in an FFN: of the matrices [experts, k, m] of a mixture, those of its own experts."""
     chosen = getattr(config, "num_experts_per_tok", 0)
     matrices = [p for p in ffn.parameters() if p.ndim > 1]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from profiling.roofs import Roof
+from profiling.work import Work
 from skipcore import Trace
 from skipcore.tiles import Grid
 from skipcore.vlm import ShownTile
@@ -57,6 +59,8 @@ class Arm:
         energy_j: of the whole board during the run; None where it cannot be known.
         spread: of "vision_ms", "prefill_ms", "ttft_ms", "tpot_ms".
         trace: what happened to every token, from a run of its own.
+        run_token_ms: time of every step of every timed run, a row a run.
+        prefill_work, decode_work: FLOPs and bytes of the prefill, and of a decode step in the middle of the answer.
     """
 
     name: str
@@ -80,6 +84,9 @@ class Arm:
     energy_j: float | None
     spread: dict[str, Spread]
     trace: Trace = field(repr=False)
+    run_token_ms: tuple[tuple[float, ...], ...] = ()
+    prefill_work: Work | None = None
+    decode_work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ class Report:
         savings, agreement: for each arm after the first, by name.
         unavailable: for each figure that is None throughout, why.
         pictures: every picture (not part of the JSON).
+        roof: the most FLOP/s and bytes/s of the device; None where they are not known.
     """
 
     device: dict[str, Any]
@@ -151,6 +159,7 @@ class Report:
     agreement: dict[str, AnswerAgreement]
     unavailable: dict[str, str]
     pictures: tuple[Image.Image, ...] = field(repr=False, default=())
+    roof: Roof | None = None
 
     @property
     def image_grid(self) -> tuple[Grid, ...]:
@@ -160,6 +169,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: the same for page, API and command line."""
         own = {name: value for name, value in vars(self).items() if name != "pictures"}
+        own["roof"] = None if self.roof is None else asdict(self.roof)
         own["image_grid"] = [list(grid) for grid in self.image_grid]
         own["tiles"] = [[{"grid": list(tile.grid), "box": list(tile.box)} for tile in each] for each in self.tiles]
         own["arms"] = [_arm_to_dict(arm) for arm in self.arms]
@@ -172,6 +182,9 @@ def _arm_to_dict(arm: Arm) -> dict[str, Any]:
     values = {name: value for name, value in vars(arm).items() if name not in ("trace", "spread")}
     for name in ("token_ms", "layer_kv_bytes", "layer_kv_bytes_predicted"):
         values[name] = list(values[name])
+    values["run_token_ms"] = [list(run) for run in arm.run_token_ms]
+    for name in ("prefill_work", "decode_work"):
+        values[name] = None if values[name] is None else asdict(values[name])
     values["spread"] = {name: asdict(spread) for name, spread in arm.spread.items()}
     return values
 

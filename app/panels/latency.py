@@ -8,9 +8,12 @@ import gradio as gr
 
 from app import figures, tables, wording
 from app.keys import arm_keys, keys
+from app.latency_tables import roofline_table, steps_table
 from app.panels import Changes
 from app.panels.layers import plot
+from app.roofline import roofline_sentence
 from profiling import Report
+from profiling.break_even import break_even
 
 INTRO = "Where the time goes: encoding the picture, reading the prompt (prefill), writing the answer (decode)."
 
@@ -30,9 +33,33 @@ class LatencyPanel:
                     gr.HTML("<h3>Each phase</h3>")
                     self.phases_key = gr.HTML()
                     self.phases = plot("phases")
+            self.break_even = gr.HTML(elem_id="break-even")
+            with gr.Row(elem_id="latency-depth"):
+                with gr.Column(min_width=320):
+                    gr.HTML("<h3>Time between tokens over the answer</h3>")
+                    self.steps_key = gr.HTML()
+                    self.steps = plot("steps")
+                with gr.Column(min_width=320):
+                    gr.HTML("<h3>What the device gives, and what is reached</h3>")
+                    self.roofline_key = gr.HTML()
+                    self.roofline = plot("roofline")
+                    self.roofline_note = gr.HTML()
             with gr.Accordion("As text", open=False):
-                self.text = gr.HTML()
-        self.outputs = [self.result, self.timeline, self.finding, self.phases_key, self.phases, self.text]
+                self.text = gr.HTML(elem_id="latency-text")
+        self.outputs = [
+            self.result,
+            self.timeline,
+            self.finding,
+            self.phases_key,
+            self.phases,
+            self.break_even,
+            self.steps_key,
+            self.steps,
+            self.roofline_key,
+            self.roofline,
+            self.roofline_note,
+            self.text,
+        ]
 
     def show(self, report: Report) -> Changes:
         """The charts of a report."""
@@ -42,7 +69,13 @@ class LatencyPanel:
             self.finding: f'<p class="finding">{escape(latency_sentence(report))}</p>',
             self.phases_key: keys(*arm_keys(report), ("p90", "90th percentile"), ("whisker", "fastest to slowest run")),
             self.phases: figures.phases(report),
-            self.text: tables.latency_table(report),
+            self.break_even: f'<p class="finding">{escape(break_even_sentence(report))}</p>',
+            self.steps_key: keys(*arm_keys(report), *[("whisker", "fastest to slowest run")] * (report.repeats > 1)),
+            self.steps: figures.inter_token(report),
+            self.roofline_key: keys(*arm_keys(report), ("prefill-point", "prefill"), ("decode-point", "decode")),
+            self.roofline: figures.roofline(report),
+            self.roofline_note: f'<p class="hint">{escape(roofline_sentence(report))}</p>',
+            self.text: tables.latency_table(report) + roofline_table(report) + steps_table(report),
         }
 
 
@@ -56,3 +89,34 @@ def latency_sentence(report: Report) -> str:
     if report.repeats == 1:
         return sentence + " One run shows no spread: raise “Timed runs of each” for that."
     return sentence
+
+
+def break_even_sentence(report: Report) -> str:
+    """FLOPs saved, time saved, and from where on that pays; what it rests on is said too."""
+    first, last = report.arms[0], report.arms[-1]
+    saved = report.savings.get(last.name)
+    if saved is None:
+        return "Only one method ran, so there is nothing to break even with."
+    gained = first.prefill_ms - last.prefill_ms
+    change = (
+        f"{wording.operations(max(0, first.flops_prefill - last.flops_prefill))} saved in prefill "
+        f"({wording.share(saved.flops_prefill)}) became {wording.milliseconds(abs(gained))} "
+        f"{'saved' if gained >= 0 else 'lost'} ({wording.change(saved.prefill_time)} time)."
+    )
+    tokens = sum(rows * columns for rows, columns in report.image_grid)
+    found, reason = break_even(first, last, tokens)
+    if found is None:
+        return f"{change} Break-even point: not available; {reason}."
+    pays = (
+        f"{last.name} pays from about {found.visual_tokens:,} visual tokens on"
+        if found.visual_tokens
+        else f"{last.name} pays at any number of visual tokens"
+    )
+    own = found.own_cost_ms
+    cost = f"the method itself costs {wording.milliseconds(own)}" if own > 0 else "the method itself costs nothing more"
+    return (
+        f"{change} {pays} (there are {tokens:,} here): the FLOPs saved are {wording.milliseconds(found.ideal_ms)} at the "
+        f"pace of the dense prefill, {wording.operations(found.pace)}/s beyond the "
+        f"{wording.milliseconds(found.fixed_ms)} of a decode step, and {cost}. A cost model with measured values, at "
+        "the same shares of tokens; not a measurement at that length."
+    )

@@ -1,0 +1,77 @@
+"""Roofs by name, by measurement, or a reason; and the work of a phase against what torch counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from profiling import compare
+from profiling.roofs import Roof, listed_roof, roof_of
+from profiling.work import Work
+from skipcore import Dense, SkipVision
+from skipcore.answer import generate
+from skipcore.flops import FlopCount
+
+
+@pytest.mark.parametrize(
+    "name, dtype, peak",
+    [
+        ("NVIDIA H100 80GB HBM3", torch.bfloat16, 989e12),
+        ("NVIDIA H100 PCIe", torch.float32, 51e12),
+        ("NVIDIA L4", torch.float16, 121e12),
+        ("NVIDIA L40S", torch.float16, 362e12),
+        ("NVIDIA H200", torch.bfloat16, 989e12),
+    ],
+)
+def test_a_listed_gpu(name: str, dtype: torch.dtype, peak: float) -> None:
+    roof, reason = listed_roof(name, dtype)
+    assert roof is not None and roof.flops_per_s == peak and "data sheet" in roof.source and reason is None
+
+
+@pytest.mark.parametrize(
+    "name, dtype, says",
+    [
+        ("NVIDIA H200 MIG 3g.71gb", torch.bfloat16, "part of a board"),
+        ("NVIDIA L400", torch.float16, "no data sheet figure for NVIDIA L400 in float16"),
+        ("NVIDIA H200", torch.float64, "in float64"),
+    ],
+)
+def test_another_gpu_has_a_reason_and_no_roof(name: str, dtype: torch.dtype, says: str) -> None:
+    roof, reason = listed_roof(name, dtype)
+    assert roof is None and says in str(reason)
+
+
+def test_a_cpu_is_measured_once() -> None:
+    roof, _ = roof_of(torch.device("cpu"), torch.float32)
+    assert roof is not None and "measured" in roof.source
+    assert 1e9 < roof.flops_per_s < 1e14 and 1e8 < roof.bytes_per_s < 1e13
+    assert roof_of(torch.device("cpu"), torch.float32)[0] is roof
+
+
+def test_the_roof_is_the_lower_of_two() -> None:
+    roof = Roof(100.0, 10.0, "made up")
+    assert roof.ridge == 10 and [roof.at(x) for x in (1, 10, 50)] == [10, 100, 100]
+    assert Work(12.0, 1.0, 2.0, 3.0).intensity == 2
+
+
+def test_work_of_a_decode_step_is_what_torch_counts(tiny, picture) -> None:
+    methods = [Dense(), SkipVision(16, 16)]
+    report = compare(tiny, picture, "What?", methods, max_new_tokens=3, fixed_length=True)
+    inputs = tiny.prepare(picture, "What?")
+    inputs = inputs.with_features(tiny.encode(inputs))
+    tokens = generate(tiny, inputs, Dense()(tiny.model), 3, ignore_eos=True)
+    next(tokens)
+    with FlopCount() as count:
+        next(tokens), next(tokens)
+    tokens.close()
+    dense, skip = report.arms
+    step = dense.decode_work
+    assert step is not None and step.flops == pytest.approx(count.total / 2, rel=0.02)
+    assert dense.prefill_work is not None and dense.prefill_work.flops == dense.flops_prefill
+    assert skip.prefill_work.kv_bytes < dense.prefill_work.kv_bytes
+    assert skip.decode_work.kv_bytes < step.kv_bytes and skip.decode_work.weight_bytes == step.weight_bytes
+    # what is read in the first decode step is what prefill left, and half a token more in each layer
+    assert step.kv_bytes == pytest.approx(dense.kv_bytes * (1 + 1 / dense.kv_tokens))
+    content = report.to_dict()
+    assert content["arms"][0]["decode_work"]["flops"] == step.flops and content["roof"]["source"] == report.roof.source
+    assert content["arms"][0]["run_token_ms"] == [list(dense.token_ms)]
