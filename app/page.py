@@ -17,6 +17,7 @@ from app.panels.ask import AskPanel
 from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
+from app.panels.link import LinkPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
@@ -47,6 +48,7 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
+                LinkPanel(ask_panel, examples).wire(page)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
                 answers = AnswersPanel(is_judge=world is not None)
         with gr.Column(elem_id="tokens-panel"):
