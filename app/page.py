@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from app.api import compare_endpoint
+from app.api import compare_endpoint, methods, models_endpoint
 from app.asking import STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
@@ -18,6 +18,7 @@ from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.link import LinkPanel
+from app.panels.models import ModelsPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
@@ -61,6 +62,7 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
+        ModelsPanel(vlm)
         wire(Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
     return page
 
@@ -96,6 +98,8 @@ def wire(asking: Asking) -> None:
         **quiet,
     )
     gr.api(compare_endpoint(asking.vlm), api_name="compare", **DEVICE)
+    gr.api(models_endpoint(asking.vlm), api_name="models", queue=False)
+    gr.api(methods, api_name="methods", queue=False)
 
 
 def num_visual_tokens(vlm: Vlm) -> int:
