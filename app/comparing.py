@@ -13,9 +13,10 @@ from typing import Any
 from gradio.utils import get_upload_folder
 
 from app.budgets import OFFERED, SKIP_VISION, with_budget
-from profiling import Report, stream
+from app.zero_gpu import stream_on_device
+from profiling import Report
 from profiling.events import Event
-from skipcore import Dense, InputError, Method, Vlm
+from skipcore import InputError, Method, Vlm
 from skipcore.methods import Combined
 from skipcore.methods.retain import RETAIN_RULES
 
@@ -92,7 +93,7 @@ class Settings:
 
 
 def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event) -> Generator[Event | Report]:
-    """`profiling.stream` of dense and one method. Closing this closes the run and frees the device.
+    """`stream_on_device` of dense and one method. Closing this closes the run and frees the device.
 
     Args:
         picture: as Gradio's browser and client send an uploaded file: a dictionary with its "path".
@@ -102,16 +103,7 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     """
     try:
         settings.check()
-        methods = [Dense(), settings.compared(vlm)]
-        events = stream(
-            vlm,
-            uploaded_file(picture),
-            question,
-            methods,
-            settings.max_new_tokens,
-            settings.repeats,
-            stop=stop,
-        )
+        events = stream_on_device(vlm, uploaded_file(picture), question, settings, stop)
         with closing(events):
             yield from events
     except InputError as error:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":  # run as a file, the rooms of the house are not importable yet
     sys.path[0] = str(ROOT)
 
-import app  # noqa: E402, F401, I001  before gradio: it turns Gradio's analytics off
+from app import ON_ZERO_GPU  # noqa: E402, I001  before gradio and torch, see there
 import gradio as gr  # noqa: E402
 from skipcore import InputError, load  # noqa: E402
 from skipcore.inputs import MAX_BYTES  # noqa: E402
@@ -18,6 +18,7 @@ from skipcore.inputs import MAX_BYTES  # noqa: E402
 from app.models import chosen_model  # noqa: E402
 from app.page import build_page  # noqa: E402
 from app.theme import CSS, theme  # noqa: E402
+from app.zero_gpu import lend  # noqa: E402
 
 MAX_WAITING = 32
 
@@ -72,7 +73,12 @@ def main(
     Raises:
         InputError: the model cannot be loaded, or what `mcp` needs is missing.
     """
-    page = build_page(load(chosen_model(model), calibration=calibration, device=device))
+    vlm = load(chosen_model(model), calibration=calibration, device=device)
+    if ON_ZERO_GPU:
+        import spaces
+
+        lend(vlm, spaces.GPU)
+    page = build_page(vlm)
     print(f"The page is ready: {start(page, host, port, mcp=mcp)}", flush=True)
     page.block_thread()
 
