@@ -1,16 +1,19 @@
-"""What a ZeroGPU Space has for `spaces`, without its GPU: the heavy function runs in a forked process, and arguments and
-results are pickled on their way."""
+"""What a ZeroGPU Space has for `spaces`, without its GPU: the heavy function runs in a forked process, and what goes in
+and comes out is pickled on its way."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Generator
 from functools import wraps
 from multiprocessing.connection import Connection
 from typing import Any
 
-IMPORTED_BEFORE_TORCH = "torch" not in sys.modules
+if os.environ.get("SPACES_ZERO_GPU") and "torch" in sys.modules:
+    raise RuntimeError("On a Space, spaces must be imported before torch.")
+WORKS = "A forked worker runs."
 
 
 def GPU(*, duration: Callable[..., float]) -> Callable[..., Any]:
@@ -43,6 +46,7 @@ def GPU(*, duration: Callable[..., float]) -> Callable[..., Any]:
 def work(task: Callable[..., Generator[Any]], pipe: Connection) -> None:
     import torch
 
+    print(WORKS, flush=True)
     torch.set_num_threads(1)  # OpenMP's threads do not outlive a fork
     try:
         for result in task(*pipe.recv()):
