@@ -90,7 +90,8 @@ def models_endpoint(vlm: Vlm) -> Callable[[], list[dict[str, Any]]]:
 
         Returns:
             One entry a model, the smallest first: name, family, number of weights, GiB that they take in bfloat16 and
-            in float32, what it is good for, and "runs_here". The one that runs is chosen by whoever runs the server.
+            in float32, what it is good for, "runs_here", and for the one that runs where its setting for skipping comes
+            from ("skipping"). Which one runs is chosen by whoever runs the server.
         """
         return known
 

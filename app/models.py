@@ -79,8 +79,12 @@ def running_model(vlm: Vlm) -> KnownModel:
 
 
 def models_for(vlm: Vlm) -> list[dict[str, Any]]:
-    """The running model and all known ones, the smallest first, as JSON; "runs_here" tells them apart."""
+    """The running model and all known ones, the smallest first, as JSON. "runs_here" tells them apart; "skipping" says
+    where the running one's setting for skipping comes from, and is None for the others."""
     running = running_model(vlm)
     others = [each for each in KNOWN if each.name != running.name]
     ordered = sorted([running, *others], key=lambda each: each.weights)
-    return [each.facts() | {"runs_here": each is running} for each in ordered]
+    return [
+        each.facts() | {"runs_here": each is running, "skipping": vlm.skipping_source if each is running else None}
+        for each in ordered
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,6 +46,7 @@ def test_the_built_in_model_is_as_listed(scenes: Vlm) -> None:
     assert running_model(scenes) == KNOWN[0]
     facts = models_for(scenes)
     assert [each["runs_here"] for each in facts] == [True] + [False] * (len(KNOWN) - 1)
+    assert [each["skipping"] for each in facts] == ["trained"] + [None] * (len(KNOWN) - 1)
     bytes_of_weights = sum(parameter.nbytes for parameter in scenes.model.parameters())
     assert facts[0]["gib_float32"] * 2**30 == bytes_of_weights == 2 * facts[0]["gib_bfloat16"] * 2**30
 
@@ -70,6 +72,13 @@ def test_a_model_that_cannot_be_had_is_one_sentence(
     assert run([]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: The model {name!r} cannot be loaded: ") and said.count("\n") == 1
+
+
+def test_too_little_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2**20))
+    assert run(["--device", "cpu"]) == 2
+    assert "or choose a model of at most" in capsys.readouterr().err
 
 
 def test_rows_are_for_people(scenes: Vlm) -> None:
