@@ -9,7 +9,7 @@ LOWEST := $(shell sed -n 's/^transformers>=\([0-9.]*\).*/\1/p' requirements.txt)
 TESTED := $(shell sed -n 's/^transformers==//p' constraints.txt)
 LOWEST_PATH := .venv/matrix/transformers-$(LOWEST)
 
-.PHONY: app test test-matrix check format bench train evaluate race clean
+.PHONY: app test test-matrix check format bench train evaluate race space clean
 
 app: $(APP_READY)  ## start the page and print its address
 	$(BIN)/python -m app
@@ -41,6 +41,10 @@ evaluate: $(DEV_READY)  ## accuracy of the built-in model, which the page's qual
 
 race: $(DEV_READY)  ## all methods at equal FLOPs on the built-in model, which the page's quality panel shows
 	$(BIN)/python -m profiling sweep --questions 120 --cost-prompts 1 --repeats 3
+
+space: $(APP_READY)  ## the folder to upload as a Space, checked
+	rm -rf runs/space
+	$(BIN)/python -m app.space runs/space
 
 clean:
 	rm -rf .venv

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.main import DEFAULT_MODEL, main
+from app.main import main
+from app.models import BUILT_IN, VARIABLE
 from skipcore import InputError
 
 
@@ -13,15 +14,23 @@ def run(arguments: list[str] | None = None) -> int:
     """Open the page; returns the exit status (2 for a model that cannot be loaded)."""
     parser = argparse.ArgumentParser(prog="python -m app", description="The Skip-Vision page.")
     parser.add_argument(
-        "--model", default=str(DEFAULT_MODEL), help="model folder or Hub id (default: the built-in model)"
+        "--model", help=f'folder, Hub id or "{BUILT_IN}" (default: what {VARIABLE} says, or the built-in model)'
     )
     parser.add_argument("--calibration", help="what `python -m skipcore calibrate` wrote for the model")
     parser.add_argument("--device", help='such as "cuda:1"; "auto" spreads a large model over GPUs, CPU and disk')
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860 on)")
+    parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (needs gradio[mcp])")
     options = parser.parse_args(arguments)
     try:
-        main(options.model, options.host, options.port, calibration=options.calibration, device=options.device)
+        main(
+            options.model,
+            options.host,
+            options.port,
+            calibration=options.calibration,
+            device=options.device,
+            mcp=options.mcp,
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""The API: the same comparison as on the page, as one typed endpoint."""
+"""The API: the same comparison as on the page, the models and the methods, as typed endpoints and MCP tools."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
-from app.budgets import OFFERED, SKIP_VISION
+from app.budgets import OFFERED, SKIP_VISION, budget_of, summary_of
 from app.comparing import Refusal, Settings, run
+from app.models import models_for
 from profiling import Report
 from skipcore import Vlm
 
@@ -79,3 +80,38 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
         return report.to_dict()
 
     return compare
+
+
+def models_endpoint(vlm: Vlm) -> Callable[[], list[dict[str, Any]]]:
+    """The function behind the endpoint `/models`."""
+    known = models_for(vlm)
+
+    def models() -> list[dict[str, Any]]:
+        """List the vision-language models that this software is known to work with, and say which one runs here.
+
+        Returns:
+            One entry a model, the smallest first: name, family, number of weights, GiB that they take in bfloat16 and
+            in float32, what it is good for, "runs_here", and for the one that runs where its setting for skipping comes
+            from ("skipping"). Which one runs is chosen by whoever runs the server.
+        """
+        return known
+
+    return models
+
+
+def methods() -> list[dict[str, Any]]:
+    """List the methods that "compare" can compare with dense.
+
+    Returns:
+        One entry a method: "name" for the argument "method", its title, what it does, and what the argument "budget"
+        means to it with its usual value (null for Skip-Vision, which takes num_retained and num_skipped instead).
+    """
+    return [
+        {"name": name, "title": method.name, "summary": summary_of(method), "budget": _budget_of(name)}
+        for name, method in OFFERED.items()
+    ]
+
+
+def _budget_of(name: str) -> dict[str, Any] | None:
+    budget = budget_of(OFFERED[name])
+    return None if budget is None else {"means": budget.means, "usual": budget.usual}

@@ -16,9 +16,10 @@ import torch
 from app.budgets import OFFERED, SKIP_VISION, with_budget
 from app.uploads import uploaded_picture
 from app.visitors import ends_when_they_leave
-from profiling import Report, stream
+from app.zero_gpu import stream_on_device
+from profiling import Report
 from profiling.events import Event
-from skipcore import Dense, InputError, Method, Vlm
+from skipcore import InputError, Method, Vlm
 from skipcore.methods import Combined
 from skipcore.methods.retain import RETAIN_RULES
 
@@ -99,7 +100,7 @@ class Settings:
 
 
 def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event) -> Generator[Event | Report]:
-    """`profiling.stream` of dense and one method. Closing this closes the run and frees the device.
+    """`stream_on_device` of dense and one method. Closing this closes the run and frees the device.
 
     Args:
         picture: as Gradio's browser and client send an uploaded file: a dictionary with its "path".
@@ -109,16 +110,7 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     """
     try:
         settings.check()
-        methods = [Dense(), settings.compared(vlm)]
-        events = stream(
-            vlm,
-            uploaded_picture(picture),
-            question,
-            methods,
-            settings.max_new_tokens,
-            settings.repeats,
-            stop=stop,
-        )
+        events = stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)
         with ends_when_they_leave(stop), closing(events):
             yield from events
     except InputError as error:

@@ -29,6 +29,11 @@ class Example:
     truth: Question | None = None
     needs: frozenset[str] = frozenset()
 
+    @property
+    def name(self) -> str:
+        """The file's name without its ending, which links call the example by."""
+        return Path(self.image).stem
+
 
 def load_examples(folder: Path = EXAMPLES) -> list[Example]:
     """The examples in the order of `examples.json`; none where there is no such file."""

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":  # run as a file, the rooms of the house are not importable yet
     sys.path[0] = str(ROOT)
 
-import app  # noqa: E402, F401, I001  before gradio: it turns Gradio's analytics off
+from app import ON_ZERO_GPU  # noqa: E402, I001  before gradio and torch, see there
 import gradio as gr  # noqa: E402
-from skipcore import load  # noqa: E402
+from skipcore import InputError, load  # noqa: E402
 from skipcore.inputs import MAX_BYTES  # noqa: E402
 
+from app.models import chosen_model  # noqa: E402
 from app.page import build_page  # noqa: E402
 from app.theme import CSS, theme  # noqa: E402
+from app.zero_gpu import lend  # noqa: E402
 
-DEFAULT_MODEL = ROOT / "assets" / "models" / "scenes"
 MAX_WAITING = 32
 # A visitor's last report stays in memory until then, with its pictures; whoever asked longest ago is forgotten first.
 MAX_VISITORS = 100
 
 
-def start(page: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
+def start(page: gr.Blocks, host: str | None = None, port: int | None = None, *, mcp: bool = False) -> str:
     """Serve a page in the background, safe for the public internet; returns its address.
 
     Args:
         host: default: this machine only, or what `GRADIO_SERVER_NAME` says.
         port: default: the first free one from 7860 on, or what `GRADIO_SERVER_PORT` says.
+        mcp: offer the API as MCP tools too, at `/gradio_api/mcp/`.
+
+    Raises:
+        InputError: the package that MCP needs is missing.
     """
+    if mcp and find_spec("mcp") is None:
+        raise InputError('The MCP server needs another package: pip install "gradio[mcp]"')
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=4)
     _, address, _ = page.launch(
         server_name=host,
@@ -43,6 +51,7 @@ def start(page: gr.Blocks, host: str | None = None, port: int | None = None) -> 
         state_session_capacity=MAX_VISITORS,
         enable_monitoring=False,
         run_history=False,
+        mcp_server=mcp,
         footer_links=["api", "settings"],
         theme=theme(),
         css_paths=CSS,
@@ -51,18 +60,33 @@ def start(page: gr.Blocks, host: str | None = None, port: int | None = None) -> 
 
 
 def main(
-    model: str | Path = DEFAULT_MODEL,
+    model: str | None = None,
     host: str | None = None,
     port: int | None = None,
     *,
     calibration: str | Path | None = None,
     device: str | None = None,
+    mcp: bool = False,
 ) -> None:
-    """Load the model, serve the page and print its address; returns when it is interrupted."""
-    page = build_page(load(model, calibration=calibration, device=device))
-    print(f"The page is ready: {start(page, host, port)}", flush=True)
+    """Load the model, serve the page and print its address; returns when it is interrupted.
+
+    Args:
+        model: see `chosen_model`.
+
+    Raises:
+        InputError: the model cannot be loaded, or what `mcp` needs is missing.
+    """
+    vlm = load(chosen_model(model), calibration=calibration, device=device)
+    if ON_ZERO_GPU:
+        import spaces
+
+        lend(vlm, spaces.GPU)
+    page = build_page(vlm)
+    print(f"The page is ready: {start(page, host, port, mcp=mcp)}", flush=True)
     page.block_thread()
 
 
 if __name__ == "__main__":
-    main()
+    from app.__main__ import run
+
+    sys.exit(run())

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from app.api import compare_endpoint
+from app.api import compare_endpoint, methods, models_endpoint
 from app.asking import LINE_FULL, STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
@@ -18,7 +18,9 @@ from app.panels.ask import AskPanel, notice
 from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
+from app.panels.link import LinkPanel
 from app.panels.linked import link
+from app.panels.models import ModelsPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
@@ -50,6 +52,7 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
+                LinkPanel(ask_panel, examples).wire(page)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
                 answers = AnswersPanel(is_judge=world is not None)
         with gr.Column(elem_id="tokens-panel"):
@@ -63,6 +66,7 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
+        ModelsPanel(vlm)
         page.unload(left)
         line = Line(page, str(DEVICE["concurrency_id"]))
         wire(line, Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
@@ -107,6 +111,8 @@ def wire(line: Line, asking: Asking) -> None:
         **quiet,
     )
     gr.api(compare_endpoint(asking.vlm), api_name="compare", **DEVICE)
+    gr.api(models_endpoint(asking.vlm), api_name="models", queue=False)
+    gr.api(methods, api_name="methods", queue=False)
 
 
 def num_visual_tokens(vlm: Vlm) -> int:

@@ -20,10 +20,12 @@ class Known:
         picture: SHA-256 of the file, in hexadecimal. Any other picture has another one, so nothing has to be told
             when the visitor chooses one.
         questions: what is known about it.
+        scene: the number of the scene that it shows; None for another picture.
     """
 
     picture: str
     questions: tuple[Question, ...]
+    scene: int | None = None
 
 
 def truth_of(picture: Any, question: Any, known: Iterable[Known | None]) -> Question | None:

@@ -94,6 +94,11 @@ class AskPanel:
             *self.method.inputs,
         ]
 
+    @property
+    def in_shares(self) -> bool:
+        """Whether tokens are chosen in per cent: pictures of such a model may have any number of them."""
+        return self._in_shares
+
     def _lay_out_examples(self, examples: list[Example]) -> None:
         thumbnail = gr.Image(render=False)
         self.gallery = gr.Dataset(

@@ -69,7 +69,7 @@ class ScenePanel:
         return {
             picture: path,
             question: texts[0] if texts else "",
-            self.known: Known(digest_of_file(path), scene.questions),
+            self.known: Known(digest_of_file(path), scene.questions, number),
             self.number: f'<p class="hint">scene {number}. Take a question, and the answers will be marked:</p>',
             self.row: gr.update(visible=True),
         } | {button: gr.update(value=shown.get(button, ""), visible=button in shown) for button in self.suggestions}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from shared_models import noise_picture
 
+from app import main
 from app.budgets import OFFERED, SKIP_VISION
 from app.examples import load_examples
 from app.main import start
 from app.page import build_page
 from profiling import compare
-from skipcore import METHODS, Dense, SkipVision, Vlm
+from skipcore import METHODS, Dense, InputError, SkipVision, Vlm
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates
+PUBLIC = ["/compare", "/models", "/methods"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
 
 
@@ -110,15 +113,52 @@ def test_the_page_uses_the_summary_the_model_was_trained_with(ask, scenes: Vlm) 
     assert ask()["arms"][1]["settings"]["summary"] == (scenes.method or SkipVision()).settings()["summary"]
 
 
-def test_only_compare_is_public_and_it_is_documented(client: Client) -> None:
+def test_only_the_api_is_public_and_it_is_documented(client: Client, page: gr.Blocks) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/compare"]
+    assert list(endpoints) == PUBLIC
     parameters = {each["parameter_name"]: each for each in endpoints["/compare"]["parameters"]}
     assert list(parameters)[:2] == ["image", "question"] and len(parameters) == 11
     assert parameters["num_retained"]["parameter_default"] == 100
     assert parameters["method"]["parameter_default"] == "SkipVision"
     assert "PyramidDrop" in str(parameters["method"]["type"]) + str(parameters["method"]["python_type"])
     assert "Skip-Vision" in endpoints["/compare"]["description"]
+    assert all(endpoints[name]["description"] for name in PUBLIC)
+    visible = {each.api_name for each in page.fns.values() if each.api_visibility != "private"}
+    assert visible == {name.removeprefix("/") for name in PUBLIC} and len(page.fns) > len(PUBLIC)
+
+
+def test_models_and_methods_are_told(client: Client) -> None:
+    models = client.predict(api_name="/models")
+    [running] = [model for model in models if model["runs_here"]]
+    assert running["name"] == "built-in" and len(models) > 5
+    methods = client.predict(api_name="/methods")
+    assert [method["name"] for method in methods] == list(OFFERED)
+    assert methods[0]["budget"] is None and all(0 < method["budget"]["usual"] < 1 for method in methods[1:])
+    assert all(method["summary"] for method in methods)
+
+
+def test_the_api_takes_the_names_that_methods_tells(ask, client: Client) -> None:
+    name = client.predict(api_name="/methods")[-1]["name"]
+    assert ask(method=name, max_new_tokens=1)["arms"][1]["name"].startswith(METHODS[name].name)
+
+
+def test_a_missing_mcp_package_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r'pip install "gradio\[mcp\]"'):
+        start(page, mcp=True)
+
+
+@pytest.mark.skipif(find_spec("mcp") is None, reason='needs pip install "gradio[mcp]"')
+def test_the_mcp_tools_are_the_api(tiny: Vlm) -> None:
+    page = build_page(tiny)
+    address = start(page, host="127.0.0.1", mcp=True)
+    try:
+        tools = {tool["name"]: tool for tool in httpx.get(address + "gradio_api/mcp/schema").json()}
+    finally:
+        page.close(verbose=False)
+    assert sorted(tools) == ["compare", "methods", "models"]
+    arguments = tools["compare"]["inputSchema"]["properties"]
+    assert len(arguments) == 11 and all(each.get("description") for each in arguments.values())
 
 
 @pytest.mark.parametrize("mode, suffix", [("CMYK", "jpg"), ("RGBA", "png"), ("L", "png"), ("P", "gif"), ("1", "bmp")])

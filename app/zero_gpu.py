@@ -1,0 +1,97 @@
+"""ZeroGPU: a Space that has a GPU only while a run lasts, in a forked worker. Elsewhere runs are done right here.
+
+The worker has the model by the fork; all else is pickled on its way in and out. So plain settings go in, not methods,
+whose summaries lie on the GPU; and events come back as bytes, since tensors that processes exchange otherwise lie in
+shared memory that ends with the worker. Warm-up, device name and figures are all of the worker: see `profiling.stream`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from profiling import Report, stream
+from profiling.events import Event
+from skipcore import Dense, InputError, Vlm
+from skipcore.inputs import ImageLike
+
+if TYPE_CHECKING:
+    from app.comparing import Settings
+
+LONGEST_S = 120.0
+"""As much as a visitor who is not signed in has in a day."""
+START_S, READING_S, TOKEN_S = 10.0, 0.5, 0.03
+"""What a worker's start, reading a picture with its question, and one token of an answer may take: guesses on the safe
+side, since ZeroGPU breaks off what takes longer than was said."""
+REFUSED = (
+    "The shared GPU refused this run or broke it off: sign in to Hugging Face for a larger quota, or ask for fewer "
+    "timed runs or a shorter answer."
+)
+
+_workers: dict[int, Callable[..., Generator[bytes]]] = {}
+
+
+def lend(vlm: Vlm, gpu: Callable[..., Any]) -> None:
+    """From now on, run this model's comparisons in ZeroGPU's worker. Call it before the page is served.
+
+    Args:
+        gpu: the decorator `spaces.GPU`.
+    """
+
+    @gpu(duration=estimated_seconds)
+    def run_in_worker(picture: ImageLike, question: str, settings: Settings) -> Generator[bytes]:
+        try:
+            with closing(_stream(vlm, picture, question, settings)) as events:
+                yield from map(pickle.dumps, events)
+        except InputError as error:  # of any other exception only the name would come back
+            yield pickle.dumps(error)
+
+    _workers[id(vlm)] = run_in_worker
+
+
+def stream_on_device(
+    vlm: Vlm, picture: ImageLike, question: str, settings: Settings, stop: threading.Event
+) -> Generator[Event | Report]:
+    """`profiling.stream` of dense and one method, where the device is: in a worker for a model that was lent, or here.
+
+    Raises:
+        InputError: bad picture, question or setting; or ZeroGPU gives no GPU, or not for so long.
+    """
+    worker = _workers.get(id(vlm))
+    if worker is None:
+        return _stream(vlm, picture, question, settings, stop)
+    return _events_of(worker(picture, question, settings), stop)
+
+
+def estimated_seconds(picture: ImageLike, question: str, settings: Settings) -> float:
+    """How long to ask the GPU for: both arms' timed runs, and two more readings of each, for trace and agreement."""
+    readings = settings.repeats + 2
+    of_an_arm = readings * READING_S + settings.repeats * settings.max_new_tokens * TOKEN_S
+    return min(START_S + 2 * of_an_arm, LONGEST_S)
+
+
+def _stream(
+    vlm: Vlm, picture: ImageLike, question: str, settings: Settings, stop: threading.Event | None = None
+) -> Generator[Event | Report]:
+    methods = [Dense(), settings.compared(vlm)]
+    yield from stream(vlm, picture, question, methods, settings.max_new_tokens, settings.repeats, stop=stop)
+
+
+def _events_of(pickled: Generator[bytes], stop: threading.Event) -> Generator[Event | Report]:
+    """A thread's event does not reach another process: leaving the generator ends the run there."""
+    try:
+        with closing(pickled):
+            for each in pickled:
+                if stop.is_set():
+                    return
+                event = pickle.loads(each)
+                if isinstance(event, InputError):
+                    raise event
+                yield event
+    except gr.Error as error:
+        raise InputError(REFUSED) from error

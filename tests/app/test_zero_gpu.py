@@ -1,0 +1,112 @@
+"""A run in a forked worker, as on ZeroGPU, is the same run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import pytest
+from fake_spaces import spaces
+from shared_models import noise_picture
+
+from app import zero_gpu
+from app.comparing import Settings
+from profiling import Report
+from profiling.events import NewText, Progress, Started, Traced
+from skipcore import InputError, Vlm
+
+SETTINGS = Settings(0.2, 0.3, "uniform", False, 3, 2)
+
+
+@pytest.fixture(autouse=True)
+def nothing_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zero_gpu, "_workers", {})
+
+
+def events(vlm: Vlm, question: str = "what is it?", settings: Settings = SETTINGS) -> list[Any]:
+    return list(zero_gpu.stream_on_device(vlm, noise_picture(0), question, settings, threading.Event()))
+
+
+def test_events_and_report_come_back_from_the_worker(vlm: Vlm) -> None:
+    here = events(vlm)
+    zero_gpu.lend(vlm, spaces.GPU)
+    there = events(vlm)
+    assert [type(event) for event in there] == [type(event) for event in here]
+    assert {type(event) for event in there} == {Started, Traced, Progress, NewText, Report}
+    one, other = here[-1], there[-1]
+    assert [arm.answer for arm in one.arms] == [arm.answer for arm in other.arms]
+    assert [arm.layer_kv_bytes for arm in one.arms] == [arm.layer_kv_bytes for arm in other.arms]
+    assert one.device == other.device | {"threads": one.device["threads"]}
+    for arm, same in zip(one.arms, other.arms, strict=True):
+        assert (arm.trace.ran_ffn == same.trace.ran_ffn).all() and same.energy_j is None
+
+
+def test_a_trained_summary_stays_where_the_model_is(scenes: Vlm) -> None:
+    zero_gpu.lend(scenes, spaces.GPU)
+    report = events(scenes)[-1]
+    assert report.arms[1].settings["summary"] == scenes.skipping.settings()["summary"]
+
+
+@pytest.mark.parametrize(
+    "question, settings, says",
+    [("", SETTINGS, "Type a question"), ("?", replace(SETTINGS, num_retained=-1), "negative")],
+)
+def test_a_refusal_keeps_its_sentence(tiny: Vlm, question: str, settings: Settings, says: str) -> None:
+    zero_gpu.lend(tiny, spaces.GPU)
+    with pytest.raises(InputError, match=says):
+        events(tiny, question, settings)
+
+
+def test_a_failing_worker_is_one_sentence_and_the_next_run_is_right(tiny: Vlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    zero_gpu.lend(tiny, spaces.GPU)
+    with monkeypatch.context() as broken:
+        broken.setattr(zero_gpu, "stream", lambda *_, **__: 1 / 0)
+        with pytest.raises(InputError, match="refused this run or broke it off"):
+            events(tiny)
+    assert isinstance(events(tiny)[-1], Report)
+
+
+def test_a_stopped_run_ends_in_the_worker_too(tiny: Vlm) -> None:
+    zero_gpu.lend(tiny, spaces.GPU)
+    stop = threading.Event()
+    with closing(zero_gpu.stream_on_device(tiny, noise_picture(0), "what?", SETTINGS, stop)) as running:
+        assert isinstance(next(running), Started)
+        stop.set()
+        assert list(running) == []
+    assert spaces.multiprocessing.active_children() == []
+
+
+def test_the_run_is_done_by_another_process(tiny: Vlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zero_gpu, "stream", lambda *_, **__: iter([os.getpid()]))
+    assert events(tiny) == [os.getpid()]
+    zero_gpu.lend(tiny, spaces.GPU)
+    assert events(tiny) != [os.getpid()]
+
+
+def test_quota_errors_are_told_in_our_words(tiny: Vlm) -> None:
+    def without_quota(**_: Any) -> Callable[..., Any]:
+        def decorate(_task: Any) -> Callable[..., Generator[bytes]]:
+            def refuse(*_: Any) -> Generator[bytes]:
+                raise gr.Error("You have exceeded your <a>GPU quota</a>")
+                yield b""
+
+            return refuse
+
+        return decorate
+
+    zero_gpu.lend(tiny, without_quota)
+    with pytest.raises(InputError, match="sign in to Hugging Face"):
+        events(tiny)
+
+
+@pytest.mark.parametrize(
+    "tokens, repeats, seconds", [(1, 1, 10 + 2 * (1.5 + 0.03)), (96, 3, 10 + 2 * (2.5 + 8.64)), (256, 20, 120)]
+)
+def test_the_gpu_is_asked_for_as_long_as_the_run_may_take(tokens: int, repeats: int, seconds: float) -> None:
+    settings = replace(SETTINGS, max_new_tokens=tokens, repeats=repeats)
+    assert zero_gpu.estimated_seconds("picture.png", "what?", settings) == pytest.approx(seconds)
