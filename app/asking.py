@@ -98,23 +98,29 @@ class Asking:
                 case Progress(number, timed_run, runs):
                     # from here on no setting can be refused any more, so the last answers may go
                     progress = self.ask_panel.running(f"{names[number]}: timed run {timed_run} of {runs}…")
-                    yield self.answers.show_question(question) | self.answers.show_live(live) | progress
+                    yield self.answers.show_question(question) | self.answers.show_live(live, truth) | progress
                 case NewText(number):
                     live[number] = live[number].with_text(event, vision_ms)
                     if monotonic() - drawn > SECONDS_BETWEEN_REDRAWS:
-                        yield self.answers.show_live(live)
+                        yield self.answers.show_live(live, truth)
                         drawn = monotonic()
                 case Report():
                     yield self._finish(event, controls, truth)
 
     def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
         return (
+            self.answers.show(report, truth)
+            | self.show_panels(report, *controls)
+            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
+        )
+
+    def show_panels(self, report: Report, *controls: Any) -> Changes:
+        """All that a report shows beside its answers."""
+        return (
             {self.report: report}
-            | self.answers.show(report, truth)
             | self.tokens.show(report, *controls)
             | self.layers.show(report)
             | self.latency.show(report)
-            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
         )
 
     def end(self, stop: threading.Event | None) -> Changes:

@@ -12,6 +12,7 @@ from app.api import compare_endpoint
 from app.asking import STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
+from app.overlay import View
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.calibration import CalibrationPanel
@@ -20,6 +21,7 @@ from app.panels.layers import LayersPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
+from app.recorded import RECORDED, recorded_for
 from app.world import world_of
 from skipcore import Vlm
 
@@ -27,19 +29,25 @@ TITLE = "Skip-Vision, side by side"
 HEADER = f"""<header><h1>{TITLE}</h1>
 <p>Ask a question about a picture. A dense model and the same model with Skip-Vision, or another method, answer it,
 with every token, layer, byte and millisecond accounted for.</p></header>"""
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+ESCAPE_STOPS = """() => document.addEventListener('keydown', event => {
+    if (event.key === 'Escape' && !event.defaultPrevented) document.querySelector('#stop:not(:disabled)')?.click();
+})"""
 
 
-def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
+def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr.Blocks:
     """The whole page for one model, with its API.
 
     Args:
         record: of measured accuracy; the page does without where there is none of this model.
+        recorded: a finished example that a first visit shows; likewise.
 
     Raises:
         InputError: the model's folder says badly what the model was trained on.
     """
     world = world_of(vlm)
     examples = offered(load_examples(), world)
+    first = recorded_for(vlm, recorded)
     # Uploaded pictures are deleted within an hour and ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, stop = gr.State(None), gr.State(None)
@@ -48,7 +56,7 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
-                answers = AnswersPanel(is_judge=world is not None)
+                answers = AnswersPanel(world is not None, None if first is None else (first, examples[0].truth))
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(report, vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):
@@ -59,39 +67,42 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
-        wire(Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
+        asking = Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples))
+        wire(asking)
+        page.load(None, js=ESCAPE_STOPS, api_visibility="private")
+        if first is not None:
+            page.load(lambda: asking.show_panels(first, 1, View.STATE, 1), None, asking.outputs, queue=False, **QUIET)
     return page
 
 
 def wire(asking: Asking) -> None:
     """Events: Ask and Enter run, Stop ends; the API runs the same. All runs share the device's queue."""
     panel = asking.ask_panel
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     in_line = gr.on(
         [panel.ask_button.click, panel.question.submit],
         lambda: panel.running("In line for the device…"),
         None,
         panel.outputs,
         queue=False,
-        **quiet,
+        **QUIET,
     )
     asked = in_line.then(
         asking.ask,
         asking.inputs,
         asking.outputs,
         preprocess=False,  # Gradio would open the picture first, and its words about a bad one are not ours
-        **quiet,
+        **QUIET,
         **DEVICE,
     )
     # Gradio calls it a failure when a run leaves the line, and when the line is full, which it says in a toast.
-    asked.failure(lambda: panel.idle(STOPPED), None, panel.outputs, queue=False, **quiet)
+    asked.failure(lambda: panel.idle(STOPPED), None, panel.outputs, queue=False, **QUIET)
     panel.stop_button.click(
         asking.end,
         asking.stop,
         panel.outputs,
         cancels=[asked],  # takes a run that still waits in line out of it
         queue=False,
-        **quiet,
+        **QUIET,
     )
     gr.api(compare_endpoint(asking.vlm), api_name="compare", **DEVICE)
 
