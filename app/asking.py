@@ -11,17 +11,19 @@ from typing import Any
 
 import gradio as gr
 
-from app.comparing import Refusal, run
+from app.comparing import Refusal, Settings, run
+from app.overlay import View
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
+from app.panels.follow import FollowPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
 from app.truth import Known, truth_of
 from profiling import Report
 from profiling.events import NewText, Progress, Started, Traced
-from skipcore import Vlm
+from skipcore import Dense, Vlm
 from skipcore.training.scenes.questions import Question
 
 STOPPED = "Stopped. Ask again whenever you like."
@@ -45,6 +47,7 @@ class Asking:
     tokens: TokensPanel
     layers: LayersPanel
     latency: LatencyPanel
+    follow: FollowPanel
     report: gr.State
     stop: gr.State
     known: tuple[Known, ...] = ()
@@ -57,7 +60,7 @@ class Asking:
     @property
     def outputs(self) -> list[Any]:
         """Every component that `ask` may change."""
-        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency)
+        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency, self.follow)
         return [self.report, self.stop, *(component for panel in panels for component in panel.outputs)]
 
     def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
@@ -68,13 +71,14 @@ class Asking:
             values: the settings, the controls of the token overlay, and what is known about the visitor's scene.
         """
         *values_chosen, scene = values
-        settings, controls = _split(values_chosen, len(self.tokens.controls))
+        values_of_settings, controls = _split(values_chosen, len(self.tokens.controls))
+        settings = self.ask_panel.settings(*values_of_settings)
         truth = truth_of(picture, question, (scene, *self.known))
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
         try:
-            with closing(run(self.vlm, picture, question, self.ask_panel.settings(*settings), stop)) as events:
-                yield from self._follow(events, question, controls, truth)
+            with closing(run(self.vlm, picture, question, settings, stop)) as events:
+                yield from self._follow(events, question, settings, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
         except Refusal as refusal:
@@ -83,7 +87,12 @@ class Asking:
             stop.set()  # also when the visitor left: whatever still runs ends before its next token
 
     def _follow(
-        self, events: Iterator[Any], question: str, controls: Sequence[Any], truth: Question | None
+        self,
+        events: Iterator[Any],
+        question: str,
+        settings: Settings,
+        controls: Sequence[Any],
+        truth: Question | None,
     ) -> Iterator[Changes]:
         live: list[LiveAnswer] = []
         names: tuple[str, ...] = ()
@@ -105,7 +114,8 @@ class Asking:
                         yield self.answers.show_live(live, truth)
                         drawn = monotonic()
                 case Report():
-                    yield self._finish(event, controls, truth)
+                    methods = (Dense(), settings.compared(self.vlm))
+                    yield self._finish(event, controls, truth) | self.follow.start(self.vlm, event, methods)
 
     def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
         return (
@@ -113,6 +123,11 @@ class Asking:
             | self.show_panels(report, *controls)
             | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
         )
+
+    def show_recorded(self, report: Report) -> Changes:
+        """What a first visit finds beside the recorded answers, which stand in the page already."""
+        methods = (Dense(), self.vlm.skipping)
+        return self.show_panels(report, 1, View.STATE, 1) | self.follow.start(self.vlm, report, methods)
 
     def show_panels(self, report: Report, *controls: Any) -> Changes:
         """All that a report shows beside its answers."""

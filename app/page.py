@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from app.api import compare_endpoint
 from app.asking import STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
-from app.overlay import View
+from app.following import Following
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.calibration import CalibrationPanel
+from app.panels.follow import FollowPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.quality import QualityPanel
@@ -57,6 +59,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
                 answers = AnswersPanel(world is not None, None if first is None else (first, examples[0].truth))
+                follow = FollowPanel()
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(report, vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):
@@ -67,44 +70,45 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
-        asking = Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples))
+        asking = Asking(vlm, ask_panel, answers, tokens, layers, latency, follow, report, stop, known_of(examples))
         wire(asking)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
         if first is not None:
-            page.load(lambda: asking.show_panels(first, 1, View.STATE, 1), None, asking.outputs, queue=False, **QUIET)
+            page.load(lambda: asking.show_recorded(first), None, asking.outputs, queue=False, **QUIET)
     return page
 
 
 def wire(asking: Asking) -> None:
     """Events: Ask and Enter run, Stop ends; the API runs the same. All runs share the device's queue."""
     panel = asking.ask_panel
-    in_line = gr.on(
-        [panel.ask_button.click, panel.question.submit],
-        lambda: panel.running("In line for the device…"),
-        None,
-        panel.outputs,
-        queue=False,
-        **QUIET,
-    )
-    asked = in_line.then(
-        asking.ask,
-        asking.inputs,
-        asking.outputs,
-        preprocess=False,  # Gradio would open the picture first, and its words about a bad one are not ours
-        **QUIET,
-        **DEVICE,
-    )
-    # Gradio calls it a failure when a run leaves the line, and when the line is full, which it says in a toast.
-    asked.failure(lambda: panel.idle(STOPPED), None, panel.outputs, queue=False, **QUIET)
+    follow = asking.follow
+    following = Following(panel, follow, asking.stop)
+    runs: list[Any] = [
+        # Gradio would open the picture first, and its words about a bad one are not ours
+        queued(asking, [panel.ask_button.click, panel.question.submit], asking, preprocess=False),
+        queued(asking, [follow.button.click, follow.question.submit], following),
+    ]
     panel.stop_button.click(
         asking.end,
         asking.stop,
         panel.outputs,
-        cancels=[asked],  # takes a run that still waits in line out of it
+        cancels=runs,  # takes a run that still waits in line out of it
         queue=False,
         **QUIET,
     )
     gr.api(compare_endpoint(asking.vlm), api_name="compare", **DEVICE)
+
+
+def queued(asking: Asking, triggers: Sequence[Any], run: Asking | Following, **options: Any) -> gr.events.Dependency:
+    """Let a run wait in the device's line, and the page say so."""
+    panel = asking.ask_panel
+    in_line = gr.on(
+        triggers, lambda: panel.running("In line for the device…"), None, panel.outputs, queue=False, **QUIET
+    )
+    ran = in_line.then(run.ask, run.inputs, run.outputs, **options, **QUIET, **DEVICE)
+    # Gradio calls it a failure when a run leaves the line, and when the line is full, which it says in a toast.
+    ran.failure(lambda: panel.idle(STOPPED), None, panel.outputs, queue=False, **QUIET)
+    return ran
 
 
 def num_visual_tokens(vlm: Vlm) -> int:
