@@ -17,6 +17,7 @@ from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel
+from app.panels.lanes import LanesPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
@@ -47,6 +48,7 @@ class Asking:
     tokens: TokensPanel
     layers: LayersPanel
     latency: LatencyPanel
+    lanes: LanesPanel
     follow: FollowPanel
     report: gr.State
     stop: gr.State
@@ -60,7 +62,7 @@ class Asking:
     @property
     def outputs(self) -> list[Any]:
         """Every component that `ask` may change."""
-        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency, self.follow)
+        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency, self.lanes, self.follow)
         return [self.report, self.stop, *(component for panel in panels for component in panel.outputs)]
 
     def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
@@ -136,6 +138,7 @@ class Asking:
             | self.tokens.show(report, *controls)
             | self.layers.show(report)
             | self.latency.show(report)
+            | self.lanes.start()
         )
 
     def end(self, stop: threading.Event | None) -> Changes:

@@ -18,11 +18,13 @@ from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.calibration import CalibrationPanel
 from app.panels.follow import FollowPanel
+from app.panels.lanes import LanesPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
+from app.racing import Racing
 from app.recorded import RECORDED, recorded_for
 from app.world import world_of
 from skipcore import Vlm
@@ -59,7 +61,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
                 answers = AnswersPanel(world is not None, None if first is None else (first, examples[0].truth))
-                follow = FollowPanel()
+                lanes, follow = LanesPanel(), FollowPanel()
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(report, vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):
@@ -70,7 +72,9 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
-        asking = Asking(vlm, ask_panel, answers, tokens, layers, latency, follow, report, stop, known_of(examples))
+        asking = Asking(
+            vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, stop, known_of(examples)
+        )
         wire(asking)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
         if first is not None:
@@ -81,12 +85,17 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
 def wire(asking: Asking) -> None:
     """Events: Ask and Enter run, Stop ends; the API runs the same. All runs share the device's queue."""
     panel = asking.ask_panel
-    follow = asking.follow
+    follow, lanes = asking.follow, asking.lanes
     following = Following(panel, follow, asking.stop)
+    racing = Racing(asking.vlm, panel, lanes, follow.talk, asking.stop)
+    race = queued(asking, [lanes.button.click], racing)
+    replay = race.success(racing.replay, [follow.talk, lanes.steps], racing.outputs, **QUIET)
     runs: list[Any] = [
         # Gradio would open the picture first, and its words about a bad one are not ours
         queued(asking, [panel.ask_button.click, panel.question.submit], asking, preprocess=False),
         queued(asking, [follow.button.click, follow.question.submit], following),
+        race,
+        replay,
     ]
     panel.stop_button.click(
         asking.end,
@@ -99,7 +108,9 @@ def wire(asking: Asking) -> None:
     gr.api(compare_endpoint(asking.vlm), api_name="compare", **DEVICE)
 
 
-def queued(asking: Asking, triggers: Sequence[Any], run: Asking | Following, **options: Any) -> gr.events.Dependency:
+def queued(
+    asking: Asking, triggers: Sequence[Any], run: Asking | Following | Racing, **options: Any
+) -> gr.events.Dependency:
     """Let a run wait in the device's line, and the page say so."""
     panel = asking.ask_panel
     in_line = gr.on(

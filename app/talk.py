@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from weakref import ReferenceType, ref
 
+from PIL import Image
+
 from profiling import Report
 from skipcore import Chat, Method, Vlm
 
@@ -39,7 +41,7 @@ class Talk:
     """One visitor's conversation, which goes on where a report ended.
 
     Attributes:
-        question: of the report.
+        question, pictures: of the report.
         chats: one for each arm.
         turns: what was said after the report.
     """
@@ -47,6 +49,7 @@ class Talk:
     names: tuple[str, ...]
     question: str
     max_new_tokens: int
+    pictures: tuple[Image.Image, ...]
     chats: tuple[Chat, ...]
     turns: list[Turn] = field(default_factory=list)
 
@@ -58,7 +61,9 @@ class Talk:
             methods: of the report's arms.
         """
         chats = tuple(Chat(vlm, list(report.pictures), method) for method in methods)
-        return cls(tuple(arm.name for arm in report.arms), report.question, report.max_new_tokens, chats)
+        return cls(
+            tuple(arm.name for arm in report.arms), report.question, report.max_new_tokens, report.pictures, chats
+        )
 
     def ask(self, question: str, stop: threading.Event) -> Generator[Turn]:
         """The turn as it grows. One that ends early, for whatever reason, leaves the talk as it was.
