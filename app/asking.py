@@ -12,17 +12,20 @@ from typing import Any
 
 import gradio as gr
 
-from app.comparing import UNEXPECTED, Refusal, run
+from app.comparing import UNEXPECTED, Refusal, Settings, run
+from app.overlay import View
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
+from app.panels.follow import FollowPanel
+from app.panels.lanes import LanesPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
 from app.truth import Known, truth_of
 from profiling import Report
 from profiling.events import NewText, Progress, Started, Traced
-from skipcore import Vlm
+from skipcore import Dense, Vlm
 from skipcore.training.scenes.questions import Question
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,8 @@ class Asking:
     tokens: TokensPanel
     layers: LayersPanel
     latency: LatencyPanel
+    lanes: LanesPanel
+    follow: FollowPanel
     report: gr.State
     stop: gr.State
     known: tuple[Known, ...] = ()
@@ -61,7 +66,7 @@ class Asking:
     @property
     def outputs(self) -> list[Any]:
         """Every component that `ask` may change."""
-        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency)
+        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency, self.lanes, self.follow)
         return [self.report, self.stop, *(component for panel in panels for component in panel.outputs)]
 
     def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
@@ -72,13 +77,14 @@ class Asking:
             values: the settings, the controls of the token overlay, and what is known about the visitor's scene.
         """
         *values_chosen, scene = values
-        settings, controls = _split(values_chosen, len(self.tokens.controls))
+        values_of_settings, controls = _split(values_chosen, len(self.tokens.controls))
+        settings = self.ask_panel.settings(*values_of_settings)
         truth = truth_of(picture, question, (scene, *self.known))
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
         try:
-            with closing(run(self.vlm, picture, question, self.ask_panel.settings(*settings), stop)) as events:
-                yield from self._follow(events, question, controls, truth)
+            with closing(run(self.vlm, picture, question, settings, stop)) as events:
+                yield from self._follow(events, question, settings, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
         except Refusal as refusal:
@@ -90,7 +96,12 @@ class Asking:
             stop.set()  # also when the visitor left: whatever still runs ends before its next token
 
     def _follow(
-        self, events: Iterator[Any], question: str, controls: Sequence[Any], truth: Question | None
+        self,
+        events: Iterator[Any],
+        question: str,
+        settings: Settings,
+        controls: Sequence[Any],
+        truth: Question | None,
     ) -> Iterator[Changes]:
         live: list[LiveAnswer] = []
         names: tuple[str, ...] = ()
@@ -105,23 +116,36 @@ class Asking:
                 case Progress(number, timed_run, runs):
                     # from here on no setting can be refused any more, so the last answers may go
                     progress = self.ask_panel.running(f"{names[number]}: timed run {timed_run} of {runs}…")
-                    yield self.answers.show_question(question) | self.answers.show_live(live) | progress
+                    yield self.answers.show_question(question) | self.answers.show_live(live, truth) | progress
                 case NewText(number):
                     live[number] = live[number].with_text(event, vision_ms)
                     if monotonic() - drawn > SECONDS_BETWEEN_REDRAWS:
-                        yield self.answers.show_live(live)
+                        yield self.answers.show_live(live, truth)
                         drawn = monotonic()
                 case Report():
-                    yield self._finish(event, controls, truth)
+                    methods = (Dense(), settings.compared(self.vlm))
+                    yield self._finish(event, controls, truth) | self.follow.start(self.vlm, event, methods)
 
     def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
         return (
+            self.answers.show(report, truth)
+            | self.show_panels(report, *controls)
+            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
+        )
+
+    def show_recorded(self, report: Report) -> Changes:
+        """What a first visit finds beside the recorded answers, which stand in the page already."""
+        methods = (Dense(), self.vlm.skipping)
+        return self.show_panels(report, 1, View.STATE, 1) | self.follow.start(self.vlm, report, methods)
+
+    def show_panels(self, report: Report, *controls: Any) -> Changes:
+        """All that a report shows beside its answers."""
+        return (
             {self.report: report}
-            | self.answers.show(report, truth)
             | self.tokens.show(report, *controls)
             | self.layers.show(report, controls[-1])
             | self.latency.show(report)
-            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
+            | self.lanes.start()
         )
 
     def end(self, stop: threading.Event | None) -> Changes:

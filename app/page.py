@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ from app.api import compare_endpoint, methods, models_endpoint
 from app.asking import LINE_FULL, STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
+from app.following import Following
 from app.panels import Changes
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel, notice
 from app.panels.calibration import CalibrationPanel
+from app.panels.follow import FollowPanel
+from app.panels.lanes import LanesPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.link import LinkPanel
@@ -24,6 +29,8 @@ from app.panels.models import ModelsPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
+from app.racing import Racing
+from app.recorded import RECORDED, recorded_for
 from app.visitors import Line, left
 from app.world import world_of
 from skipcore import Vlm
@@ -32,19 +39,25 @@ TITLE = "Skip-Vision, side by side"
 HEADER = f"""<header><h1>{TITLE}</h1>
 <p>Ask a question about a picture. A dense model and the same model with Skip-Vision, or another method, answer it,
 with every token, layer, byte and millisecond accounted for.</p></header>"""
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+ESCAPE_STOPS = """() => document.addEventListener('keydown', event => {
+    if (event.key === 'Escape' && !event.defaultPrevented) document.querySelector('#stop:not(:disabled)')?.click();
+})"""
 
 
-def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
+def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr.Blocks:
     """The whole page for one model, with its API.
 
     Args:
         record: of measured accuracy; the page does without where there is none of this model.
+        recorded: a finished example that a first visit shows; likewise.
 
     Raises:
         InputError: the model's folder says badly what the model was trained on.
     """
     world = world_of(vlm)
     examples = offered(load_examples(), world)
+    first = recorded_for(vlm, recorded)
     # Uploaded pictures are deleted within an hour and ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, stop = gr.State(None), gr.State(None)
@@ -54,7 +67,8 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
                 LinkPanel(ask_panel, examples).wire(page)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
-                answers = AnswersPanel(is_judge=world is not None)
+                answers = AnswersPanel(world is not None, None if first is None else (first, examples[0].truth))
+                lanes, follow = LanesPanel(), FollowPanel()
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):
@@ -67,52 +81,84 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
         ModelsPanel(vlm)
+        asking = Asking(
+            vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, stop, known_of(examples)
+        )
         page.unload(left)
-        line = Line(page, str(DEVICE["concurrency_id"]))
-        wire(line, Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
+        wire(Line(page, str(DEVICE["concurrency_id"])), asking)
+        page.load(None, js=ESCAPE_STOPS, api_visibility="private")
+        if first is not None:
+            page.load(lambda: asking.show_recorded(first), None, asking.outputs, queue=False, **QUIET)
     return page
 
 
 def wire(line: Line, asking: Asking) -> None:
     """Events: Ask and Enter run, Stop ends; the API runs the same. All runs share the device's queue."""
     panel = asking.ask_panel
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    follow, lanes = asking.follow, asking.lanes
+    following = Following(panel, follow, asking.stop)
+    racing = Racing(asking.vlm, panel, lanes, follow.talk, asking.stop)
     looking = gr.Timer(1, active=False)  # while a visitor waits, at their place in line
-    in_line = gr.on(
-        [panel.ask_button.click, panel.question.submit],
-        lambda: panel.running(line.at_its_end()) | {looking: gr.Timer(active=True)},
-        None,
-        [*panel.outputs, looking],
-        queue=False,
-        **quiet,
-    )
-    asked = in_line.then(
-        asking.ask,
-        asking.inputs,
-        asking.outputs,
-        preprocess=False,  # Gradio would open the picture first, and its words about a bad one are not ours
-        **quiet,
-        **DEVICE,
-    )
-    # Gradio calls it a failure when a run leaves the line, and when the line is full, which it says in a toast.
-    asked.failure(lambda: panel.idle(LINE_FULL if line.is_full else STOPPED), None, panel.outputs, queue=False, **quiet)
-
-    def look(request: gr.Request) -> Changes:
-        place = line.seen_by(request.session_hash)
-        return {looking: gr.Timer(active=False)} if place is None else {panel.notice: notice(place)}
-
-    looking.tick(look, None, [panel.notice, looking], queue=False, **quiet)
+    in_line = InLine(line, panel, looking)
+    race = in_line.queued([lanes.button.click], racing)
+    replay = race.success(racing.replay, [follow.talk, lanes.steps], racing.outputs, **QUIET)
+    runs: list[Any] = [
+        # Gradio would open the picture first, and its words about a bad one are not ours
+        in_line.queued([panel.ask_button.click, panel.question.submit], asking, preprocess=False),
+        in_line.queued([follow.button.click, follow.question.submit], following),
+        race,
+        replay,
+    ]
+    looking.tick(in_line.look, None, [panel.notice, looking], queue=False, **QUIET)
     panel.stop_button.click(
         asking.end,
         asking.stop,
         panel.outputs,
-        cancels=[asked],  # takes a run that still waits in line out of it
+        cancels=runs,  # takes a run that still waits in line out of it
         queue=False,
-        **quiet,
+        **QUIET,
     )
     gr.api(compare_endpoint(asking.vlm), api_name="compare", **DEVICE)
     gr.api(models_endpoint(asking.vlm), api_name="models", queue=False)
     gr.api(methods, api_name="methods", queue=False)
+
+
+@dataclass(frozen=True)
+class InLine:
+    """The device's line, and the notice that tells a visitor their place in it.
+
+    Attributes:
+        looking: ticks while a visitor waits.
+    """
+
+    line: Line
+    panel: AskPanel
+    looking: gr.Timer
+
+    def queued(self, triggers: Sequence[Any], run: Asking | Following | Racing, **options: Any) -> gr.events.Dependency:
+        """Let a run wait in line, and the page say so."""
+        panel, line = self.panel, self.line
+        in_line = gr.on(
+            triggers,
+            lambda: panel.running(line.at_its_end()) | {self.looking: gr.Timer(active=True)},
+            None,
+            [*panel.outputs, self.looking],
+            queue=False,
+            **QUIET,
+        )
+        ran = in_line.then(run.ask, run.inputs, run.outputs, **options, **QUIET, **DEVICE)
+
+        # Gradio calls it a failure when a run leaves the line, and when the line is full, which it says in a toast.
+        def end() -> Changes:
+            return panel.idle(LINE_FULL if line.is_full else STOPPED)
+
+        ran.failure(end, None, panel.outputs, queue=False, **QUIET)
+        return ran
+
+    def look(self, request: gr.Request) -> Changes:
+        """The visitor's place in line; nothing more to look at once they have left it."""
+        place = self.line.seen_by(request.session_hash)
+        return {self.looking: gr.Timer(active=False)} if place is None else {self.panel.notice: notice(place)}
 
 
 def num_visual_tokens(vlm: Vlm) -> int:

@@ -27,6 +27,6 @@ def versions() -> dict[str, str]:
     """Versions that the figures depend on."""
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "transformers": transformers.__version__,
     }

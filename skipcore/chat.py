@@ -85,6 +85,11 @@ class Chat:
                 raise
             self._keep(cache, question, ids, tokens)
 
+    def forget(self) -> None:
+        """Let go of the KV cache and of the encoded pictures, which lie on the device; the turns stay. The next
+        question reads everything anew."""
+        self._cache, self._features = None, None
+
     def _start(self, prepared: Prepared) -> dict[str, Any]:
         """Everything anew; pictures are encoded the first time only."""
         if self._features is None:

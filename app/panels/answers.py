@@ -8,6 +8,7 @@ from html import escape
 import gradio as gr
 
 from app import wording
+from app.differences import marked
 from app.panels import Changes
 from profiling import Arm, Report
 from profiling.events import NewText
@@ -21,6 +22,12 @@ WAITING = {
     "Dense": "Every visual token runs through every layer.",
     "Skip-Vision": "The same weights; redundant visual tokens are merged, skip the FFN and leave the KV cache.",
 }
+
+NOTHING_SAVED = (
+    '<p class="hint">What is saved appears here: prefill time, KV cache, FLOPs, '
+    "and how much of the FLOP saving became time.</p>"
+)
+LIVE = "Measured here, now."
 
 
 @dataclass(frozen=True)
@@ -57,41 +64,51 @@ class AnswersPanel:
 
     Args:
         is_judge: whether a wrong answer may be called wrong, see `verdict`.
+        recorded: a recorded report that the page opens with, and what is known about its question.
     """
 
-    def __init__(self, is_judge: bool = False) -> None:
+    def __init__(self, is_judge: bool = False, recorded: tuple[Report, Question | None] | None = None) -> None:
         self.is_judge = is_judge
-        self.asked = gr.HTML(visible=False, elem_id="asked")
+        asked, cards, saved = "", list(map(waiting_card, WAITING)), NOTHING_SAVED
+        if recorded is not None:
+            report, truth = recorded
+            asked = asked_line(report.question, wording.recorded_sentence(report))
+            cards, saved = self._finished(report, truth), headline(report)
+        self.asked = gr.HTML(asked, visible=bool(asked), elem_id="asked")
         with gr.Row(elem_id="answers", equal_height=True):
-            self.cards = [
-                gr.HTML(waiting_card(name), min_width=260, elem_id=f"answer-{number}")
-                for number, name in enumerate(WAITING)
-            ]
-        self.headline = gr.HTML(
-            '<p class="hint">What is saved appears here: prefill time, KV cache, FLOPs, '
-            "and how much of the FLOP saving became time.</p>",
-            elem_id="headline",
-        )
+            self.cards = [gr.HTML(card, min_width=260, elem_id=f"answer-{number}") for number, card in enumerate(cards)]
+        self.headline = gr.HTML(saved, elem_id="headline")
         self.outputs = [self.asked, *self.cards, self.headline]
 
     def show_question(self, question: str) -> Changes:
         """What the answers to come are about: the question box may say something else by then."""
-        return {self.asked: gr.update(value=f'<p class="asked">{escape(question.strip())}</p>', visible=True)}
+        return {self.asked: gr.update(value=asked_line(question, LIVE), visible=True)}
 
-    def show_live(self, answers: list[LiveAnswer]) -> Changes:
-        """The answers so far."""
+    def show_live(self, answers: list[LiveAnswer], truth: Question | None = None) -> Changes:
+        """The answers so far, with room for their marks where the truth is known."""
+        room = '<p class="verdict">&nbsp;</p>' * (truth is not None)
         return {
-            card: answer_card(answer, number)
+            card: answer_card(answer, number, room)
             for number, (card, answer) in enumerate(zip(self.cards, answers, strict=True))
         }
 
     def show(self, report: Report, truth: Question | None = None) -> Changes:
         """The finished answers, marked where the truth is known, and the headline."""
-        cards = {
-            card: answer_card(LiveAnswer.of(arm), number, verdict(truth, arm.answer, self.is_judge))
-            for number, (card, arm) in enumerate(zip(self.cards, report.arms, strict=True))
-        }
+        cards = dict(zip(self.cards, self._finished(report, truth), strict=True))
         return cards | self.show_question(report.question) | {self.headline: headline(report)}
+
+    def _finished(self, report: Report, truth: Question | None) -> list[str]:
+        first, *_, last = (arm.answer for arm in report.arms)
+        texts = [marked(first, last)[0], *(marked(first, arm.answer)[1] for arm in report.arms[1:])]
+        return [
+            answer_card(LiveAnswer.of(arm), number, verdict(truth, arm.answer, self.is_judge), text)
+            for number, (arm, text) in enumerate(zip(report.arms, texts, strict=True))
+        ]
+
+
+def asked_line(question: str, origin: str) -> str:
+    """Where the answers come from, and the question, as HTML."""
+    return f'<p class="origin">{escape(origin)}</p><p class="asked">{escape(question.strip())}</p>'
 
 
 def waiting_card(name: str) -> str:
@@ -117,8 +134,12 @@ def verdict(truth: Question | None, answer: str, is_judge: bool) -> str:
     return f'<p class="verdict wrong"><strong>✗ wrong</strong>, {the_truth}</p>'
 
 
-def answer_card(answer: LiveAnswer, number: int, its_verdict: str = "") -> str:
-    """An answer with its mark, if any, and its measures, as HTML; all text is escaped."""
+def answer_card(answer: LiveAnswer, number: int, its_verdict: str = "", text: str | None = None) -> str:
+    """An answer with its mark, if any, and its measures, as HTML; all text is escaped.
+
+    Args:
+        text: the answer as HTML with its differences marked; default: the plain answer.
+    """
     measures = [
         ("time to first token", "–" if answer.ttft_ms is None else wording.milliseconds(answer.ttft_ms)),
         ("decode", wording.pace(answer.tokens_per_s) if answer.done or answer.tokens_per_s else "–"),
@@ -126,13 +147,14 @@ def answer_card(answer: LiveAnswer, number: int, its_verdict: str = "") -> str:
         ("tokens in the cache", "–" if answer.kv_tokens is None else f"{answer.kv_tokens:,.0f} a layer"),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in measures)
-    text = escape(answer.text.strip()) or ("<i>(an empty answer)</i>" if answer.done else "&nbsp;")
+    text = (text or escape(answer.text.strip())) or ("<i>(an empty answer)</i>" if answer.done else "&nbsp;")
     length = " long" if len(answer.text) > LONG else ""
     kind = "dense" if number == 0 else "skip"
     state = "done" if answer.done else "live"
     return (
         f'<article class="answer {kind} {state}"><h2>{escape(answer.name)}</h2>'
-        f'<p class="text{length}" aria-live="polite">{text}</p>{its_verdict}<dl class="measures">{cells}</dl></article>'
+        f'<p class="text{length}" aria-live="polite"><span>{text}</span></p>{its_verdict}'
+        f'<dl class="measures">{cells}</dl></article>'
     )
 
 
@@ -149,6 +171,8 @@ def headline(report: Report) -> str:
     ]
     cells = "".join(f"<div><dd>{value}</dd><dt>{name}</dt></div>" for value, name in numbers)
     agreement = agreement_line(report, report.arms[-1].name)
+    if report.arms[0].answer.split() != report.arms[-1].answer.split():
+        agreement += " Words that the other answer lacks are underlined."
     return (
         f'<p class="sentence">{escape(wording.saving_sentence(report))}</p><dl class="numbers">{cells}</dl>'
         f'<p class="agreement">{escape(agreement)}</p>'

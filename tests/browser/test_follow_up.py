@@ -1,0 +1,55 @@
+"""Follow-up questions as a visitor asks them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+from visitor import SECONDS, ask_and_wait, expect, prepare, screenshot, set_number, sync_api
+
+
+def follow_up(page: sync_api.Page, text: str) -> None:
+    box = page.locator("#follow-question textarea")
+    box.fill(text)
+    box.press("Enter")
+
+
+def test_follow_ups_reuse_the_cache_and_a_new_question_starts_anew(visit, picture: Path) -> None:
+    page = visit()
+    turns = page.locator("#transcript ol.turns > li")
+    follow_up(page, "is there a dog?")  # about the recorded example
+    expect(turns).to_have_count(1, timeout=SECONDS)
+    expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
+    expect(turns.first.locator(".said")).to_have_text(["no", "no"])
+    for sentence in turns.first.locator(".hint").all_inner_texts():
+        assert "tokens reused" in sentence
+    follow_up(page, "what is at the top?")
+    expect(turns).to_have_count(2, timeout=SECONDS)
+    expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
+    expect(page.locator("#follow-question textarea")).to_have_value("")
+    screenshot(page, "follow-up")
+    follow_up(page, " ")
+    expect(page.locator("#notice .failed")).to_contain_text("Type a question")
+    expect(turns).to_have_count(2)
+    prepare(page, picture)
+    ask_and_wait(page)
+    expect(turns).to_have_count(0)
+
+
+def test_a_follow_up_that_waits_in_line_can_be_stopped(visit, picture: Path) -> None:
+    first, second = visit(), visit()
+    set_number(first, "Timed runs of each", 20)
+    set_number(first, "Longest answer, in tokens", 256)
+    first.click("#ask")
+    expect(first.locator("#notice")).to_contain_text("timed run", timeout=SECONDS)
+    follow_up(second, "is there a dog?")
+    expect(second.locator("#notice")).to_contain_text("In line")
+    second.keyboard.press("Escape")
+    expect(second.locator("#notice")).to_contain_text("Stopped", timeout=2_000)
+    first.keyboard.press("Escape")
+    follow_up(second, "is there a lion?")
+    expect(second.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
+    expect(second.locator("#transcript .said").first).to_have_text("yes")
