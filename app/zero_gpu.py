@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import torch
 
 from profiling import Report, stream
 from profiling.events import Event
@@ -50,6 +51,8 @@ def lend(vlm: Vlm, gpu: Callable[..., Any]) -> None:
                 yield from map(pickle.dumps, events)
         except InputError as error:  # of any other exception only the name would come back
             yield pickle.dumps(error)
+        except (MemoryError, torch.OutOfMemoryError):
+            yield pickle.dumps(MemoryError())
 
     _workers[id(vlm)] = run_in_worker
 
@@ -61,6 +64,7 @@ def stream_on_device(
 
     Raises:
         InputError: bad picture, question or setting; or ZeroGPU gives no GPU, or not for so long.
+        MemoryError: the worker's GPU has too little memory.
     """
     worker = _workers.get(id(vlm))
     if worker is None:
@@ -90,7 +94,7 @@ def _events_of(pickled: Generator[bytes], stop: threading.Event) -> Generator[Ev
                 if stop.is_set():
                     return
                 event = pickle.loads(each)
-                if isinstance(event, InputError):
+                if isinstance(event, InputError | MemoryError):
                     raise event
                 yield event
     except gr.Error as error:

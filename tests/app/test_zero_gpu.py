@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import torch
 from fake_spaces import spaces
 from shared_models import noise_picture
 
@@ -69,6 +70,20 @@ def test_a_failing_worker_is_one_sentence_and_the_next_run_is_right(tiny: Vlm, m
         with pytest.raises(InputError, match="refused this run or broke it off"):
             events(tiny)
     assert isinstance(events(tiny)[-1], Report)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_too_little_memory_in_the_worker_is_told_as_such(
+    tiny: Vlm, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*_: Any, **__: Any) -> Generator[Any]:
+        raise error("no memory left")
+        yield
+
+    zero_gpu.lend(tiny, spaces.GPU)
+    monkeypatch.setattr(zero_gpu, "stream", without_memory)
+    with pytest.raises(MemoryError):
+        events(tiny)
 
 
 def test_a_stopped_run_ends_in_the_worker_too(tiny: Vlm) -> None:
