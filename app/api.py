@@ -87,7 +87,7 @@ def models_endpoint(vlm: Vlm) -> Callable[[], list[dict[str, Any]]]:
     known = models_for(vlm)
 
     def models() -> list[dict[str, Any]]:
-        """List the vision-language models that this software is known to work with, and say which one runs here.
+        """List vision-language models of the families that this software supports, and say which one runs here.
 
         Returns:
             One entry a model, the smallest first: name, family, number of weights, GiB that they take in bfloat16 and

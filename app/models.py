@@ -49,9 +49,9 @@ class KnownModel:
 
 KNOWN = (
     KnownModel(BUILT_IN, "LLaVA", 4_553_088, "drawn scenes; trained for skipping"),
-    KnownModel("HuggingFaceTB/SmolVLM-256M-Instruct", "SmolVLM", 260_000_000, "photos, on any CPU"),
-    KnownModel("HuggingFaceTB/SmolVLM-500M-Instruct", "SmolVLM", 510_000_000, "photos, on any CPU"),
-    KnownModel("OpenGVLab/InternVL3-1B-hf", "InternVL", 940_000_000, "photos and documents, on a strong CPU"),
+    KnownModel("HuggingFaceTB/SmolVLM-256M-Instruct", "SmolVLM", 260_000_000, "photos"),
+    KnownModel("HuggingFaceTB/SmolVLM-500M-Instruct", "SmolVLM", 510_000_000, "photos"),
+    KnownModel("OpenGVLab/InternVL3-1B-hf", "InternVL", 940_000_000, "photos and documents"),
     KnownModel("OpenGVLab/InternVL3-2B-hf", "InternVL", 2_090_000_000, "photos and documents"),
     KnownModel("Qwen/Qwen3-VL-2B-Instruct", "Qwen3-VL", 2_130_000_000, "photos, documents, any size of picture"),
     KnownModel("HuggingFaceTB/SmolVLM-Instruct", "SmolVLM", 2_250_000_000, "photos"),
@@ -79,7 +79,7 @@ def running_model(vlm: Vlm) -> KnownModel:
 
 
 def models_for(vlm: Vlm) -> list[dict[str, Any]]:
-    """The running model and all known ones, the smallest first, as JSON. "runs_here" tells them apart; "skipping" says
+    """The running model and all listed ones, the smallest first, as JSON. "runs_here" tells them apart; "skipping" says
     where the running one's setting for skipping comes from, and is None for the others."""
     running = running_model(vlm)
     others = [each for each in KNOWN if each.name != running.name]

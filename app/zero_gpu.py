@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import torch
 
 from profiling import Report, stream
 from profiling.events import Event
@@ -33,56 +34,70 @@ REFUSED = (
     "timed runs or a shorter answer."
 )
 
+Task = Callable[..., Generator[Any]]
+"""A generator function of a module, which takes the model, then its own arguments, last the event that stops it."""
 _workers: dict[int, Callable[..., Generator[bytes]]] = {}
 
 
 def lend(vlm: Vlm, gpu: Callable[..., Any]) -> None:
-    """From now on, run this model's comparisons in ZeroGPU's worker. Call it before the page is served.
+    """From now on, run this model in ZeroGPU's worker. Call it before the page is served.
 
     Args:
         gpu: the decorator `spaces.GPU`.
     """
 
-    @gpu(duration=estimated_seconds)
-    def run_in_worker(picture: ImageLike, question: str, settings: Settings) -> Generator[bytes]:
+    @gpu(duration=lambda seconds, *_: min(seconds, LONGEST_S))
+    def run_in_worker(_seconds: float, task: Task, *arguments: Any) -> Generator[bytes]:
         try:
-            with closing(_stream(vlm, picture, question, settings)) as events:
+            with closing(task(vlm, *arguments, threading.Event())) as events:
                 yield from map(pickle.dumps, events)
         except InputError as error:  # of any other exception only the name would come back
             yield pickle.dumps(error)
+        except (MemoryError, torch.OutOfMemoryError):
+            yield pickle.dumps(MemoryError())
 
     _workers[id(vlm)] = run_in_worker
+
+
+def on_device(task: Task, vlm: Vlm, *arguments: Any, seconds: float, stop: threading.Event) -> Generator[Any]:
+    """Run a task where the device is: in the worker for a model that was lent, or right here.
+
+    Args:
+        arguments: of the task, between the model and `stop`; they are pickled for a worker, as is what it yields.
+        seconds: how long it may take in a worker.
+
+    Raises:
+        InputError: raised by the task; or ZeroGPU gives no GPU, or not for so long.
+        MemoryError: the worker's GPU has too little memory.
+    """
+    worker = _workers.get(id(vlm))
+    if worker is None:
+        return task(vlm, *arguments, stop)
+    return _events_of(worker(seconds, task, *arguments), stop)
 
 
 def stream_on_device(
     vlm: Vlm, picture: ImageLike, question: str, settings: Settings, stop: threading.Event
 ) -> Generator[Event | Report]:
-    """`profiling.stream` of dense and one method, where the device is: in a worker for a model that was lent, or here.
-
-    Raises:
-        InputError: bad picture, question or setting; or ZeroGPU gives no GPU, or not for so long.
-    """
-    worker = _workers.get(id(vlm))
-    if worker is None:
-        return _stream(vlm, picture, question, settings, stop)
-    return _events_of(worker(picture, question, settings), stop)
+    """`profiling.stream` of dense and one method, where the device is; see `on_device`."""
+    return on_device(_comparison, vlm, picture, question, settings, seconds=estimated_seconds(settings), stop=stop)
 
 
-def estimated_seconds(picture: ImageLike, question: str, settings: Settings) -> float:
+def estimated_seconds(settings: Settings) -> float:
     """How long to ask the GPU for: both arms' timed runs, and two more readings of each, for trace and agreement."""
     readings = settings.repeats + 2
     of_an_arm = readings * READING_S + settings.repeats * settings.max_new_tokens * TOKEN_S
-    return min(START_S + 2 * of_an_arm, LONGEST_S)
+    return START_S + 2 * of_an_arm
 
 
-def _stream(
-    vlm: Vlm, picture: ImageLike, question: str, settings: Settings, stop: threading.Event | None = None
+def _comparison(
+    vlm: Vlm, picture: ImageLike, question: str, settings: Settings, stop: threading.Event
 ) -> Generator[Event | Report]:
     methods = [Dense(), settings.compared(vlm)]
     yield from stream(vlm, picture, question, methods, settings.max_new_tokens, settings.repeats, stop=stop)
 
 
-def _events_of(pickled: Generator[bytes], stop: threading.Event) -> Generator[Event | Report]:
+def _events_of(pickled: Generator[bytes], stop: threading.Event) -> Generator[Any]:
     """A thread's event does not reach another process: leaving the generator ends the run there."""
     try:
         with closing(pickled):
@@ -90,7 +105,7 @@ def _events_of(pickled: Generator[bytes], stop: threading.Event) -> Generator[Ev
                 if stop.is_set():
                     return
                 event = pickle.loads(each)
-                if isinstance(event, InputError):
+                if isinstance(event, InputError | MemoryError):
                     raise event
                 yield event
     except gr.Error as error:

@@ -66,10 +66,14 @@ class LinkPanel:
         is_whole = example is not None or scene is not None
         return gr.update(value=query, visible=True, info=WITH_PICTURE if is_whole else WITHOUT_PICTURE)
 
+    def is_link(self, request: gr.Request) -> bool:
+        """Whether the address wants something of the page, which then must not show anything else at first."""
+        return from_query(dict(request.query_params), self.examples) != (Link(), ())
+
     def open(self, request: gr.Request) -> Changes:
         """The page as the query of its address wants it; no change where it wants nothing."""
         link, ignored = from_query(dict(request.query_params), self.examples)
-        if link == Link() and not ignored:
+        if not self.is_link(request):
             return {self.ask_panel.notice: gr.update()}
         panel = self.ask_panel
         changes: Changes = {}

@@ -1,4 +1,4 @@
-"""Models: which one runs here, which others the page is known to work with, and what memory each needs."""
+"""Models: which one runs here, which others can be chosen, and what memory each needs."""
 
 from __future__ import annotations
 

@@ -111,6 +111,13 @@ def test_a_link_of_another_kind_of_model_says_what_it_cannot_show(counting: Link
     assert shown(counting, "?num_retained=0.25")[counting.ask_panel.retained] == 144
 
 
+@pytest.mark.parametrize(
+    "query, is_link", [({}, False), ({"view": "api"}, False), ({"repeats": "3"}, True), ({"repeats": "x"}, True)]
+)
+def test_a_link_is_known_by_its_query(counting: LinkPanel, query: dict[str, str], is_link: bool) -> None:
+    assert counting.is_link(SimpleNamespace(query_params=query)) == is_link
+
+
 @pytest.mark.parametrize("query", ["", "?__theme=dark&view=api"])
 def test_an_address_that_says_nothing_changes_nothing(counting: LinkPanel, query: str) -> None:
     usual = {component: component.value for component in counting.ask_panel.inputs}

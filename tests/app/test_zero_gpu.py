@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import torch
 from fake_spaces import spaces
 from shared_models import noise_picture
 
@@ -71,6 +72,20 @@ def test_a_failing_worker_is_one_sentence_and_the_next_run_is_right(tiny: Vlm, m
     assert isinstance(events(tiny)[-1], Report)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_too_little_memory_in_the_worker_is_told_as_such(
+    tiny: Vlm, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*_: Any, **__: Any) -> Generator[Any]:
+        raise error("no memory left")
+        yield
+
+    zero_gpu.lend(tiny, spaces.GPU)
+    monkeypatch.setattr(zero_gpu, "stream", without_memory)
+    with pytest.raises(MemoryError):
+        events(tiny)
+
+
 def test_a_stopped_run_ends_in_the_worker_too(tiny: Vlm) -> None:
     zero_gpu.lend(tiny, spaces.GPU)
     stop = threading.Event()
@@ -105,8 +120,31 @@ def test_quota_errors_are_told_in_our_words(tiny: Vlm) -> None:
 
 
 @pytest.mark.parametrize(
-    "tokens, repeats, seconds", [(1, 1, 10 + 2 * (1.5 + 0.03)), (96, 3, 10 + 2 * (2.5 + 8.64)), (256, 20, 120)]
+    "tokens, repeats, seconds",
+    [(1, 1, 10 + 2 * (1.5 + 0.03)), (96, 3, 10 + 2 * (2.5 + 8.64)), (256, 20, 10 + 2 * (11 + 153.6))],
 )
 def test_the_gpu_is_asked_for_as_long_as_the_run_may_take(tokens: int, repeats: int, seconds: float) -> None:
     settings = replace(SETTINGS, max_new_tokens=tokens, repeats=repeats)
-    assert zero_gpu.estimated_seconds("picture.png", "what?", settings) == pytest.approx(seconds)
+    assert zero_gpu.estimated_seconds(settings) == pytest.approx(seconds)
+
+
+def test_no_more_than_the_quota_is_asked_for(tiny: Vlm) -> None:
+    asked = []
+
+    def gpu(*, duration: Callable[..., float]) -> Callable[..., Any]:
+        def decorate(task: Callable[..., Generator[bytes]]) -> Callable[..., Generator[bytes]]:
+            def run(*arguments: Any) -> Generator[bytes]:
+                asked.append(duration(*arguments))
+                return task(*arguments)
+
+            return run
+
+        return decorate
+
+    zero_gpu.lend(tiny, gpu)
+    for max_new_tokens, repeats in ((1, 1), (256, 20)):
+        stop = threading.Event()
+        stop.set()
+        settings = replace(SETTINGS, max_new_tokens=max_new_tokens, repeats=repeats)
+        assert list(zero_gpu.stream_on_device(tiny, noise_picture(0), "what?", settings, stop)) == []
+    assert asked == [pytest.approx(13.06), zero_gpu.LONGEST_S]
