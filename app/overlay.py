@@ -63,6 +63,21 @@ def token_marks(
     return shown
 
 
+def looks_of(trace: Trace, view: View) -> list[int]:
+    """[layers] for each layer the first one whose marks are the same, so that it need not be drawn again."""
+    states = token_states(trace)
+    firsts: dict[bytes, int] = {}
+    looks = []
+    for layer in range(len(states.state)):
+        seen = {
+            View.STATE: (states.state[layer], states.in_cache[layer], states.halted_from <= layer),
+            View.UPDATE: (np.array(layer),),
+            View.MERGES: (states.state[layer] == State.GONE,),
+        }[view]
+        looks.append(firsts.setdefault(b"".join(part.tobytes() for part in seen), layer))
+    return looks
+
+
 def _cell(grid: TokenGrid) -> int:
     return max(4, LONGEST_SIDE // max(grid.tokens.shape))
 
