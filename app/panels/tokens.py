@@ -131,7 +131,7 @@ def layered_marks(grids: list[TokenGrid], trace: Trace, view: View, layer: int, 
         f'<img src="{sheet}" alt="{escape(words[layer])}" decoding="sync">' for sheet in sheets[looks[layer]]
     )
     layers = json.dumps({"sheets": sheets, "looks": looks, "words": words}, ensure_ascii=False, separators=(",", ":"))
-    return f'<div class="pictures" data-layers="{escape(layers)}">{images}</div>'
+    return f'<div class="pictures {view}" data-layers="{escape(layers)}">{images}</div>'
 
 
 def describe(trace: Trace, view: View, layer: int) -> str:
