@@ -41,7 +41,7 @@ def token_marks(
     layer: int,
     scale: Scale = (0.01, 1.0),
 ) -> list[Image.Image]:
-    """The marks on every token of a run, to be laid over `plain_pictures`: of the same size, with transparency.
+    """The marks on every token of a run, to be laid over `plain_pictures`: of the same shape, with transparency.
 
     Args:
         grids: of all pictures, see `token_grids`.
@@ -53,7 +53,8 @@ def token_marks(
     shown, states = [], token_states(trace)
     for grid in grids:
         tokens = grid.tokens
-        sheet = cells.clear(tokens.shape, _cell(grid))
+        # updates are flat colours and differ from layer to layer: half the size is enough, and less to send
+        sheet = cells.clear(tokens.shape, _cell(grid, LONGEST_SIDE // 2 if view is View.UPDATE else LONGEST_SIDE))
         if view is View.STATE:
             shown.append(_states(sheet, tokens, states, layer).picture())
         elif view is View.UPDATE:
@@ -63,8 +64,23 @@ def token_marks(
     return shown
 
 
-def _cell(grid: TokenGrid) -> int:
-    return max(4, LONGEST_SIDE // max(grid.tokens.shape))
+def looks_of(trace: Trace, view: View) -> list[int]:
+    """[layers] for each layer the first one whose marks are the same, so that it need not be drawn again."""
+    states = token_states(trace)
+    firsts: dict[bytes, int] = {}
+    looks = []
+    for layer in range(len(states.state)):
+        seen = {
+            View.STATE: (states.state[layer], states.in_cache[layer], states.halted_from <= layer),
+            View.UPDATE: (np.array(layer),),
+            View.MERGES: (states.state[layer] == State.GONE,),
+        }[view]
+        looks.append(firsts.setdefault(b"".join(part.tobytes() for part in seen), layer))
+    return looks
+
+
+def _cell(grid: TokenGrid, longest_side: int = LONGEST_SIDE) -> int:
+    return max(4, longest_side // max(grid.tokens.shape))
 
 
 def _size(grid: TokenGrid) -> tuple[int, int]:

@@ -12,6 +12,7 @@ PICK = """
 let focused = null;
 const pick = (cells, row, column) => {
   focused = cells.dataset.grid;
+  Object.assign(cells.dataset, {row, column});  // the next key may come before the answer
   trigger('pick', {grid: Number(focused), row, column});
 };
 element.addEventListener('click', event => {

@@ -15,7 +15,7 @@ from app.panels import Changes
 from app.panels.update_maps import update_map_cells, update_maps
 from app.picking import PICK
 from app.selection import first_choice
-from profiling import Report
+from profiling import Arm, Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."
 
@@ -43,6 +43,7 @@ class LayersPanel:
                     gr.HTML("<h3>Tokens of each layer</h3>")
                     self.rows_key = gr.HTML()
                     self.rows = plot("rows")
+                    self.rows_finding = gr.HTML(elem_id="rows-finding")
                     with gr.Accordion("As text", open=False):
                         self.rows_text = gr.HTML(elem_id="rows-text")
                 with gr.Column(min_width=320):
@@ -63,6 +64,7 @@ class LayersPanel:
             self.medians_text,
             self.rows_key,
             self.rows,
+            self.rows_finding,
             self.rows_text,
             self.kv_key,
             self.kv,
@@ -82,6 +84,7 @@ class LayersPanel:
             self.medians_text: tables.medians_table(report),
             self.rows_key: keys(*arm_keys(report)),
             self.rows: figures.rows_by_layer(report),
+            self.rows_finding: f'<p class="finding">{escape(" ".join(map(skips_sentence, report.arms[1:])))}</p>',
             self.rows_text: tables.rows_table(report),
             self.kv_key: keys(*arm_keys(report), ("predicted", "predicted")),
             self.kv: figures.kv_by_layer(report),
@@ -146,3 +149,34 @@ def kv_sentence(report: Report) -> str:
         unequal = "" if least == most else f" ({wording.size(least)} to {wording.size(most)} a layer)"
         parts.append(f"{arm.name} keeps {wording.size(arm.kv_bytes)}{unequal}, {predicted}")
     return "; ".join(parts) + "."
+
+
+def skips_sentence(arm: Arm) -> str:
+    """Which layers do not run in full, and how: "FastV: the FFN is skipped in no layer; …"."""
+    trace = arm.trace
+    masks = {
+        "the FFN is skipped in": trace.entered & ~trace.ran_ffn,
+        "attention is skipped in": trace.entered & ~trace.ran_attention,
+        "places are gone in": ~trace.entered,
+        "places that entered leave the KV cache of": trace.entered & ~trace.in_cache,
+    }
+    parts = [f"{does} {layers_named(mask.any(dim=1).tolist())}" for does, mask in masks.items() if mask.any()]
+    if not parts:
+        return f"{arm.name}: every layer runs in full for all that enters the decoder."
+    return f"{arm.name}: {'; '.join(parts)}."
+
+
+def layers_named(chosen: list[bool]) -> str:
+    """Layers in words, counted from 1: [True, True, True, False, True] → "layers 1 to 3 and 5"."""
+    if all(chosen):
+        return "every layer"
+    numbers = [number for number, is_chosen in enumerate(chosen, start=1) if is_chosen]
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    named = [" to ".join(map(str, run)) for run in runs]
+    listed = f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
+    return f"layer{'s' * (len(numbers) > 1)} {listed}"

@@ -22,40 +22,41 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
         report: the visitor's last report.
     """
     now = [report, tokens.selected, *tokens.controls]
-    drawn = [*tokens.drawn, layers.map_cells]
+    told = [*tokens.told_parts, layers.map_cells]
     nothing: Changes = {tokens.card: gr.skip()}
-    at_once: dict[str, Any] = {
-        "queue": False,
-        "show_progress": "hidden",
-        "trigger_mode": "always_last",
-        "api_visibility": "private",
-    }
+    at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    # Not “always_last” where a click tells its cell: Gradio 6.31 sends the cell of the first click once more.
+    last, every = at_once | {"trigger_mode": "always_last"}, at_once | {"trigger_mode": "multiple"}
 
-    def redraw(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
+    def tell(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
         if report is None or token is None:
             return nothing
-        return tokens.redrawn(report, token, arm, view, layer) | layers.marked(report, token, layer)
+        return tokens.told(report, token, arm, view, layer) | layers.marked(report, token, layer)
+
+    def redraw(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
+        return nothing if report is None or token is None else tokens.redrawn(report, token, arm, view, layer)
 
     def picked_on_picture(event: gr.EventData, report: Report | None, *controls: Any) -> Changes:
         if report is None:
             return nothing
         token = token_on_picture(token_grids(report.pictures, report.tiles), cell_of(event._data))
-        return nothing if token is None else {tokens.selected: token} | redraw(report, token, *controls)
+        return nothing if token is None else {tokens.selected: token} | tell(report, token, *controls)
 
     def picked_in_map(event: gr.EventData, report: Report | None, token: int | None, *controls: Any) -> Changes:
         found = None if report is None else slot_in_map(report, cell_of(event._data))
-        if report is None or found is None:
+        if report is None or token is None or found is None:
             return nothing
         arm, layer, slot = found
         trace = report.arms[arm].trace
         there = int(trace.slot_token[slot])
-        shown = redraw(report, token if there < 0 else there, arm, controls[1], layer + 1)
-        moved = {tokens.arm: arm, tokens.layer: layer + 1}
-        if there < 0:
-            return shown | moved | {tokens.card: no_token(trace, slot)}
-        return shown | moved | {tokens.selected: there}
+        chosen = (report, token if there < 0 else there, arm, controls[1], layer + 1)
+        changes = tell(*chosen) | {tokens.arm: arm, tokens.layer: layer + 1}
+        if arm != controls[0]:
+            changes |= redraw(*chosen)
+        return changes | ({tokens.card: no_token(trace, slot)} if there < 0 else {tokens.selected: there})
 
-    gr.on([tokens.arm.input, tokens.view.input, tokens.layer.input], redraw, now, drawn, **at_once)
-    on_picture = [report, *tokens.controls]
-    tokens.cells.pick(picked_on_picture, on_picture, [tokens.selected, *drawn], **at_once)
-    layers.map_cells.pick(picked_in_map, now, [tokens.selected, tokens.arm, tokens.layer, *drawn], **at_once)
+    tokens.layer.input(tell, now, told, **last)
+    gr.on([tokens.arm.input, tokens.view.input], redraw, now, [tokens.marks, *tokens.told_parts], **last)
+    tokens.cells.pick(picked_on_picture, [report, *tokens.controls], [tokens.selected, *told], **every)
+    in_map = [tokens.selected, tokens.arm, tokens.layer, tokens.marks, *told]
+    layers.map_cells.pick(picked_in_map, now, in_map, **every)

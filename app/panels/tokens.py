@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 
 import gradio as gr
@@ -10,13 +11,13 @@ import numpy as np
 from app.data_uri import data_uri
 from app.keys import keys, ramp, swatch
 from app.marks import marks, phrase, sentence
-from app.overlay import Scale, View, common_scale, plain_pictures, token_marks
+from app.overlay import Scale, View, common_scale, looks_of, plain_pictures, token_marks
 from app.panels import Changes
 from app.picking import PICK, picture_cells
 from app.selection import first_choice, group_of, layer_number
 from app.tables import html_table
 from app.token_card import token_card
-from app.token_grids import token_grids
+from app.token_grids import TokenGrid, token_grids
 from app.token_states import State, token_states
 from profiling import Report
 from skipcore import Trace
@@ -26,6 +27,16 @@ INTRO = (
     "click or tap it, then go on with the arrow keys."
 )
 VIEWS = [("What happens", View.STATE), ("FFN update", View.UPDATE), ("Merged into", View.MERGES)]
+SHOW_LAYER = """layer => {
+  const pictures = document.querySelector('#overlay .pictures');
+  if (!pictures) return;
+  const {sheets, looks, words} = JSON.parse(pictures.dataset.layers);
+  [...pictures.children].forEach((image, number) => {
+    image.src = sheets[looks[layer - 1]][number];
+    image.alt = words[layer - 1];
+  });
+}"""
+"""Shows another layer in the browser alone, which has the marks of all: it takes a frame, not a round trip."""
 WIPE = "share => document.getElementById('token-sheets').style.setProperty('--before', share + '%')"
 """Moves the edge between the plain picture and the marked one, in the browser alone."""
 
@@ -37,10 +48,10 @@ class TokensPanel:
     cells, which take the clicks and frame the selected token.
 
     Attributes:
-        controls: model, view and layer: inputs of `show` after the report, and of `redrawn` after report and token.
+        controls: model, view and layer: inputs of `show` after the report, of the others after report and token.
         selected: number of the selected token.
         outputs: what `show` changes.
-        drawn: what `redrawn` changes.
+        told_parts: what `told` changes; `redrawn` changes the marks as well.
     """
 
     def __init__(self, num_layers: int) -> None:
@@ -66,9 +77,10 @@ class TokensPanel:
                 with gr.Accordion("As text", open=False):
                     self.text = gr.HTML()
         self.controls = [self.arm, self.view, self.layer]
-        self.drawn = [self.marks, self.cells, self.legend, self.card]
-        self.outputs = [self.selected, self.result, self.arm, self.plain, *self.drawn, self.text]
-        before.input(None, before, None, js=WIPE, queue=False, show_progress="hidden", api_visibility="private")
+        self.told_parts = [self.cells, self.legend, self.card]
+        self.outputs = [self.selected, self.result, self.arm, self.plain, self.marks, *self.told_parts, self.text]
+        for control, js in ((before, WIPE), (self.layer, SHOW_LAYER)):
+            control.change(None, control, None, js=js, queue=False, show_progress="hidden", api_visibility="private")
 
     def show(self, report: Report, arm: int, view: View, layer: int) -> Changes:
         """The overlay of a new report, with the controls as they stand and a token to begin with."""
@@ -86,26 +98,40 @@ class TokensPanel:
         } | self.redrawn(report, token, arm, view, layer)
 
     def redrawn(self, report: Report, token: int, arm: int, view: str, layer: int) -> Changes:
-        """What follows the controls and the selected token.
+        """What follows model and view: the marks of all layers, and what follows the rest.
 
         Args:
             layer: counted from 1, as on the slider.
         """
         trace = report.arms[arm].trace
+        scale = common_scale([each.trace for each in report.arms])
+        grids = token_grids(report.pictures, report.tiles)
+        marked = {self.marks: layered_marks(grids, trace, View(view), layer_number(trace, layer), scale)}
+        return marked | self.told(report, token, arm, view, layer)
+
+    def told(self, report: Report, token: int, arm: int, view: str, layer: int) -> Changes:
+        """What follows the selected token and the layer, counted from 1."""
+        trace = report.arms[arm].trace
         number = layer_number(trace, layer)
         scale = common_scale([each.trace for each in report.arms])
         grids = token_grids(report.pictures, report.tiles)
-        description = escape(describe(trace, View(view), number))
-        images = "".join(
-            f'<img src="{data_uri(picture)}" alt="{description}" decoding="sync">'
-            for picture in token_marks(grids, trace, View(view), number, scale)
-        )
         return {
-            self.marks: f'<div class="pictures">{images}</div>',
             self.cells: f'<div class="pictures">{picture_cells(grids, token, group_of(trace, token))}</div>',
             self.legend: legend(trace, View(view), number, scale),
             self.card: token_card(report, arm, token, number),
         }
+
+
+def layered_marks(grids: list[TokenGrid], trace: Trace, view: View, layer: int, scale: Scale) -> str:
+    """The marks of a layer, from 0, as pictures; those of all layers, each look once, wait beside them as JSON."""
+    looks = looks_of(trace, view)
+    sheets = {look: [data_uri(marks) for marks in token_marks(grids, trace, view, look, scale)] for look in set(looks)}
+    words = [describe(trace, view, number) for number in range(len(looks))]
+    images = "".join(
+        f'<img src="{sheet}" alt="{escape(words[layer])}" decoding="sync">' for sheet in sheets[looks[layer]]
+    )
+    layers = json.dumps({"sheets": sheets, "looks": looks, "words": words}, ensure_ascii=False, separators=(",", ":"))
+    return f'<div class="pictures {view}" data-layers="{escape(layers)}">{images}</div>'
 
 
 def describe(trace: Trace, view: View, layer: int) -> str:

@@ -111,4 +111,5 @@ def report(*arms: Arm, pictures: int = 1) -> Report:
 
 def under(plain: Image.Image, marks: Image.Image) -> Image.Image:
     """A picture under its marks, as the browser shows them."""
-    return Image.alpha_composite(plain.convert("RGBA"), marks.convert("RGBA")).convert("RGB")
+    over = marks.convert("RGBA").resize(plain.size, Image.Resampling.NEAREST)
+    return Image.alpha_composite(plain.convert("RGBA"), over).convert("RGB")
