@@ -115,8 +115,8 @@ def break_even_sentence(report: Report) -> str:
     own = found.own_cost_ms
     cost = f"the method itself costs {wording.milliseconds(own)}" if own > 0 else "the method itself costs nothing more"
     return (
-        f"{change} {pays} (there are {tokens:,} here): the FLOPs saved are {wording.milliseconds(found.ideal_ms)} at the "
-        f"pace of the dense prefill, {wording.operations(found.pace)}/s beyond the "
+        f"{change} {pays} (there are {tokens:,} here): the FLOPs saved are {wording.milliseconds(found.ideal_ms)} at "
+        f"the pace of the dense prefill, {wording.operations(found.pace)}/s beyond the "
         f"{wording.milliseconds(found.fixed_ms)} of a decode step, and {cost}. A cost model with measured values, at "
         "the same shares of tokens; not a measurement at that length."
     )
