@@ -91,7 +91,9 @@ class Settings:
             )
 
 
-def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event) -> Generator[Event | Report]:
+def run(
+    vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event, *, fixed_length: bool = False
+) -> Generator[Event | Report]:
     """`profiling.stream` of dense and one method. Closing this closes the run and frees the device.
 
     Args:
@@ -110,6 +112,7 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
             methods,
             settings.max_new_tokens,
             settings.repeats,
+            fixed_length=fixed_length,
             stop=stop,
         )
         with closing(events):

@@ -14,6 +14,7 @@ from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
+from app.panels.benchmark import BenchmarkPanel
 from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
@@ -55,6 +56,7 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             layers = LayersPanel()
         with gr.Column(elem_id="latency-panel"):
             latency = LatencyPanel()
+            BenchmarkPanel(vlm, ask_panel.inputs, ask_panel.settings)
         with gr.Column(elem_id="calibration-panel", visible=vlm.calibration is not None):
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
