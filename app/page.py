@@ -19,6 +19,7 @@ from app.panels.calibration import CalibrationPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.quality import QualityPanel
+from app.panels.sweep import SweepPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
 from app.world import world_of
@@ -61,6 +62,7 @@ def build_page(vlm: Vlm, record: Path = RECORD) -> gr.Blocks:
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
+            SweepPanel(vlm, ask_panel.inputs, ask_panel.settings)
         wire(Asking(vlm, ask_panel, answers, tokens, layers, latency, report, stop, known_of(examples)))
     return page
 

@@ -16,6 +16,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from app import wording
 from app.comparing import DEVICE, Refusal, Settings, run
 from app.downloads import DOWNLOADS
+from app.notice import status
 from app.panels import Changes
 from app.progress import Eta
 from app.tables import html_table
@@ -131,11 +132,6 @@ class BenchmarkPanel:
         if stop is not None:
             stop.set()
         return self.idle("Stopped.")
-
-
-def status(sentence: str, *, failed: bool = False) -> str:
-    """A line that screen readers read aloud when it changes."""
-    return f'<p class="notice {"failed" if failed else "calm"}" role="status" aria-live="polite">{escape(sentence)}</p>'
 
 
 def figures_table(report: Report) -> str:

@@ -77,3 +77,34 @@ def download(page, name: str) -> str:
     with page.expect_download() as waiting:
         page.click(f"#download-{name}")
     return Path(waiting.value.path()).read_text()
+
+
+@pytest.mark.parametrize("theme, width", [("light", 1400), ("dark", 390)])
+def test_a_sweep_that_is_cancelled_keeps_what_is_done(visit, picture: Path, theme: str, width: int) -> None:
+    page = visit(width=width, theme=theme)
+    prepare(page, picture)
+    page.locator("#sweep-methods").get_by_label("VTW").check()
+    page.click("#sweep-start")
+    expect(page.locator("#sweep-table tbody tr")).to_have_count(3, timeout=SECONDS)
+    expect(page.locator("#sweep-status")).to_contain_text("left", timeout=SECONDS)
+    page.click("#sweep-cancel")
+    expect(page.locator("#sweep-status")).to_contain_text("Stopped")
+    expect(page.locator("#sweep-start")).to_be_enabled()
+    rows = page.locator("#sweep-table tbody tr")
+    assert 3 <= rows.count() < 11
+    expect(page.locator("#sweep-table")).to_contain_text("Skip-Vision")
+    page.locator("#sweep-cost input").click()
+    page.get_by_role("option", name="KV cache", exact=True).click()
+    expect(page.locator("#sweep-chart")).to_contain_text("KV cache, % of dense")
+    screenshot(page, f"sweep-{theme}-{width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ask_and_wait(page)
+
+
+def test_a_sweep_without_a_method_gets_a_sentence(visit, picture: Path) -> None:
+    page = visit()
+    prepare(page, picture)
+    for box in page.locator("#sweep-methods input").all():
+        box.uncheck()
+    page.click("#sweep-start")
+    expect(page.locator("#sweep-status")).to_contain_text("Choose at least one method")
