@@ -41,7 +41,13 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a visitor can choose about a comparison; the first four are of Skip-Vision, the last three of all others."""
+    """What a visitor can choose about a comparison.
+
+    Attributes:
+        num_retained, num_skipped, retain, text_attends_skipped: of Skip-Vision.
+        method, budget, then_skip_vision: of the others.
+        fixed_length: let every answer go on to `max_new_tokens`.
+    """
 
     num_retained: int | float
     num_skipped: int | float
@@ -52,6 +58,7 @@ class Settings:
     method: str = SKIP_VISION
     budget: float | None = None
     then_skip_vision: bool = False
+    fixed_length: bool = False
 
     def compared(self, vlm: Vlm) -> Method:
         """The method that is compared with dense. Skip-Vision has the summary that the model was trained with if it

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from app import ON_ZERO_GPU
 from app.api import compare_endpoint, methods, models_endpoint
 from app.asking import LINE_FULL, STOPPED, Asking
 from app.comparing import DEVICE
@@ -18,6 +19,7 @@ from app.following import Following
 from app.panels import Changes
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel, notice
+from app.panels.benchmark import BenchmarkPanel
 from app.panels.calibration import CalibrationPanel
 from app.panels.follow import FollowPanel
 from app.panels.lanes import LanesPanel
@@ -27,6 +29,7 @@ from app.panels.link import LinkPanel
 from app.panels.linked import link
 from app.panels.models import ModelsPanel
 from app.panels.quality import QualityPanel
+from app.panels.sweep import SweepPanel
 from app.panels.tokens import TokensPanel
 from app.quality import RECORD
 from app.racing import Racing
@@ -65,10 +68,12 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
-                LinkPanel(ask_panel, examples).wire(page)
+                link_panel = LinkPanel(ask_panel, examples)
+                link_panel.wire(page)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
                 answers = AnswersPanel(world is not None, None if first is None else (first, examples[0].truth))
-                lanes, follow = LanesPanel(), FollowPanel()
+                with gr.Column(visible=not ON_ZERO_GPU):  # there, nothing stays on the device between two runs
+                    lanes, follow = LanesPanel(), FollowPanel()
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(vlm.model.get_decoder().config.num_hidden_layers)
         with gr.Column(elem_id="layers-panel"):
@@ -76,10 +81,12 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
         link(report, tokens, layers)
         with gr.Column(elem_id="latency-panel"):
             latency = LatencyPanel()
+            BenchmarkPanel(vlm, ask_panel.inputs, ask_panel.settings)
         with gr.Column(elem_id="calibration-panel", visible=vlm.calibration is not None):
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
+            SweepPanel(vlm, ask_panel.inputs, ask_panel.settings)
         ModelsPanel(vlm)
         asking = Asking(
             vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, stop, known_of(examples)
@@ -88,7 +95,11 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
         wire(Line(page, str(DEVICE["concurrency_id"])), asking)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
         if first is not None:
-            page.load(lambda: asking.show_recorded(first), None, asking.outputs, queue=False, **QUIET)
+
+            def show_first(request: gr.Request) -> Changes:
+                return {report: None} if link_panel.is_link(request) else asking.show_recorded(first)
+
+            page.load(show_first, None, asking.outputs, queue=False, **QUIET)
     return page
 
 

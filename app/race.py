@@ -22,7 +22,10 @@ class RaceRow:
         budget: share of the dense prefill FLOPs that was wanted; None for dense.
         flops: share reached.
         is_at_budget: whether that is as good as the budget.
-        score, low, high: share of right answers (or of answers equal to the dense model's), and its 95 % interval.
+        score, low, high: share of right answers (or of answers equal to the dense model's), and its 95 % interval,
+            None for a single question.
+        kl, top1: agreement with the dense model: KL in nats, and the share of next tokens found likeliest by both.
+        prefill_time, kv_bytes: over the dense ones. These four are None where they were not measured.
     """
 
     method: str
@@ -31,8 +34,12 @@ class RaceRow:
     flops: float
     is_at_budget: bool
     score: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    kl: float | None = None
+    top1: float | None = None
+    prefill_time: float | None = None
+    kv_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,23 @@ def read_race(file: Path) -> Race | None:
 
 
 def _data(values: dict[str, Any], sentences: dict[str, str]) -> RaceData:
-    rows = tuple(RaceRow(**{name: row[name] for name in RaceRow.__annotations__}) for row in values["rows"])
+    rows = tuple(_row(row, _dense_kv_bytes(values["rows"])) for row in values["rows"])
     return RaceData(
         values["name"], values["asked"], values["has_truth"], values["blind"], rows, tuple(sentences.values())
+    )
+
+
+def _dense_kv_bytes(rows: list[dict[str, Any]]) -> float | None:
+    return next((row["cost"]["kv_bytes"] for row in rows if row["method"] == "Dense" and row.get("cost")), None)
+
+
+def _row(row: dict[str, Any], dense_kv_bytes: float | None) -> RaceRow:
+    cost = row.get("cost") or {}
+    kv_bytes = cost.get("kv_bytes")
+    return RaceRow(
+        **{name: row[name] for name in ("method", "label", "budget", "flops", "is_at_budget", "score", "low", "high")},
+        kl=row.get("kl"),
+        top1=row.get("top1"),
+        prefill_time=cost.get("prefill_ratio"),
+        kv_bytes=kv_bytes / dense_kv_bytes if kv_bytes is not None and dense_kv_bytes else None,
     )

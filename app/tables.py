@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 
 from app import wording
+from app.axes import AGREEMENT, COSTS, score_axis
 from app.figures.latency import PHASES
 from app.medians import medians_of
 from app.quality import SplitScores
@@ -127,18 +128,19 @@ def quality_table(split: SplitScores) -> str:
 
 def race_table(data: RaceData) -> str:
     """Every method at every budget, the largest budget first and the best first in each."""
+    axes = [*COSTS.values(), score_axis("score", data.has_truth), *AGREEMENT.values()]
     rows = [
         [
             row.label,
             "–" if row.budget is None else wording.share(row.budget),
-            wording.accuracy(row.flops) + ("" if row.is_at_budget else " †"),
-            wording.accuracy(row.score),
-            f"{wording.accuracy(row.low)} to {wording.accuracy(row.high)}",
+            *(axis.text(row) + (" †" if axis is COSTS["flops"] and not row.is_at_budget else "") for axis in axes),
+            "–" if row.low is None else f"{wording.accuracy(row.low)} to {wording.accuracy(row.high)}",
         ]
         for row in sorted(data.rows, key=lambda row: (-(row.budget or 1), -row.score))
     ]
-    score = "right answers" if data.has_truth else "answers as the dense model"
-    table = html_table(["method", "budget", "prefill FLOPs", score, "95 % interval"], rows)
+    table = html_table(["method", "budget", *(axis.short for axis in axes), "95 % interval"], rows)
+    if all(row.is_at_budget for row in data.rows):
+        return table
     return f'{table}<p class="hint">† more than 2 points of the FLOPs away from the budget.</p>'
 
 

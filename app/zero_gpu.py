@@ -93,8 +93,16 @@ def estimated_seconds(settings: Settings) -> float:
 def _comparison(
     vlm: Vlm, picture: ImageLike, question: str, settings: Settings, stop: threading.Event
 ) -> Generator[Event | Report]:
-    methods = [Dense(), settings.compared(vlm)]
-    yield from stream(vlm, picture, question, methods, settings.max_new_tokens, settings.repeats, stop=stop)
+    yield from stream(
+        vlm,
+        picture,
+        question,
+        [Dense(), settings.compared(vlm)],
+        settings.max_new_tokens,
+        settings.repeats,
+        fixed_length=settings.fixed_length,
+        stop=stop,
+    )
 
 
 def _events_of(pickled: Generator[bytes], stop: threading.Event) -> Generator[Any]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from profiling.bench import ratios_of, record_of, run_bench
 from profiling.compare import compare
+from profiling.exports import chrome_trace, csv_text, json_text
+from profiling.html_report import html_report
 from profiling.sweep.command import add_commands
 from profiling.table import table_of
 from skipcore import Dense, InputError, Method, SkipVision, load
@@ -39,8 +41,21 @@ def _compare(options: argparse.Namespace) -> int:
         options.repeats,
         fixed_length=options.fixed_length,
     )
-    print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else table_of(report))
+    for name, text_of in EXPORTS.items():
+        if file := getattr(options, name):
+            _write(Path(file), text_of(report))
+    print(json_text(report) if options.json else table_of(report))
     return 0
+
+
+EXPORTS = {"csv": csv_text, "html": html_report, "trace": chrome_trace}
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{str(file)!r} cannot be written: choose a file in a folder that exists.") from error
 
 
 def _skip_method(options: argparse.Namespace, own: SkipVision) -> Method:
@@ -105,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--repeats", type=int, default=5, help="timed runs per arm (default 5)")
     one.add_argument("--fixed-length", action="store_true", help="always decode --max-new-tokens tokens")
     one.add_argument("--json", action="store_true", help="print the report as JSON")
+    one.add_argument("--csv", metavar="FILE", help="also write the figures, a row an arm")
+    one.add_argument("--html", metavar="FILE", help="also write a report with its pictures in one HTML file")
+    one.add_argument("--trace", metavar="FILE", help="also write the timed runs as a trace for ui.perfetto.dev")
     one.set_defaults(run=_compare)
 
     bench = commands.add_parser("bench", help="dense against Skip-Vision on random models of three families")

@@ -9,24 +9,28 @@ from profiling.report import Arm, Report
 
 def table_of(report: Report) -> str:
     """The report as plain text, one column an arm."""
+    conditions, runs, *found = summary_lines(report)
+    return "\n".join([conditions, runs, f"Question: {report.question}", "", *columns(table_rows(report)), "", *found])
+
+
+def table_rows(report: Report) -> list[list[str]]:
+    """The figures, one column an arm; the first row names them."""
     rows: list[list[str]] = [["", *(arm.name for arm in report.arms)]]
-    rows += [[title, *(show(arm) for arm in report.arms)] for title, show in _ROWS]
+    return rows + [[title, *(show(arm) for arm in report.arms)] for title, show in _ROWS]
+
+
+def summary_lines(report: Report) -> list[str]:
+    """What was measured on what (two lines), what was saved, how far the arms agree, and what is not available."""
     device = report.device
-    return "\n".join(
-        [
-            f"{report.model} on {device['name']} ({device['kind']}, {device['dtype']}, {device['attention']}, "
-            f"{device['threads']} CPU threads)",
-            f"torch {report.versions['torch']}, transformers {report.versions['transformers']}; median of "
-            f"{report.repeats} timed run(s) per arm after {report.warmup_runs} warm-up, interleaved",
-            f"Question: {report.question}",
-            "",
-            *columns(rows),
-            "",
-            *(_savings_line(report, name) for name in report.savings),
-            *(agreement_line(report, name) for name in report.agreement),
-            *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
-        ]
-    )
+    return [
+        f"{report.model} on {device['name']} ({device['kind']}, {device['dtype']}, {device['attention']}, "
+        f"{device['threads']} CPU threads)",
+        f"torch {report.versions['torch']}, transformers {report.versions['transformers']}; median of "
+        f"{report.repeats} timed run(s) per arm after {report.warmup_runs} warm-up, interleaved",
+        *(_savings_line(report, name) for name in report.savings),
+        *(agreement_line(report, name) for name in report.agreement),
+        *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
+    ]
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,10 +1,11 @@
-"""Chart of a race: score against FLOPs, a curve for each method."""
+"""Chart of a trade-off: accuracy or agreement against a cost, a curve for each method."""
 
 from __future__ import annotations
 
 import plotly.graph_objects as go
 
 from app import palette
+from app.axes import ACCURACY, COSTS, SAME, Axis, score_axis
 from app.figures.style import style
 from app.race import RaceData, RaceRow
 from skipcore import METHODS
@@ -14,9 +15,14 @@ SYMBOLS = ("square", "triangle-up", "triangle-down", "diamond", "cross", "x", "t
 """With colours that come round, so that no method is known by its colour alone."""
 
 
-def race_chart(data: RaceData) -> go.Figure:
-    """Share of right answers over prefill FLOPs (both percent); Skip-Vision with its intervals."""
-    figure = go.Figure()
+def race_chart(data: RaceData, cost: str = "flops", score: str = "score") -> go.Figure:
+    """One axis over another; Skip-Vision with its intervals where there are any.
+
+    Args:
+        cost: "flops", "time" or "kv".
+        score: "score" (right answers, or answers as the dense model's), "top1" or "kl".
+    """
+    figure, across, up = go.Figure(), COSTS[cost], score_axis(score, data.has_truth)
     peers = [name for name in dict.fromkeys(row.method for row in data.rows) if name not in ("Dense", "SkipVision")]
     looks = {
         name: (palette.PEERS[number % len(palette.PEERS)], SYMBOLS[number % len(SYMBOLS)])
@@ -24,35 +30,43 @@ def race_chart(data: RaceData) -> go.Figure:
     }
     looks = {"Dense": (palette.INK, "star"), "SkipVision": (palette.SKIP_VISION, "circle"), **looks}
     for method, (colour, symbol) in looks.items():
-        rows = sorted((row for row in data.rows if row.method == method), key=lambda row: row.flops)
+        rows = [row for row in data.rows if row.method == method and None not in (across.of(row), up.of(row))]
         if rows:
-            _add_method(figure, method, rows, colour, symbol)
-    if data.blind is not None:
+            rows.sort(key=lambda row: across.of(row) or 0)
+            _add_method(figure, method, rows, (across, up), colour, symbol)
+    if data.blind is not None and score == "score":
         figure.add_hline(100 * data.blind, line={"color": palette.TEXT, "dash": "dash", "width": 1.5})
-    figure.update_xaxes(title_text="prefill FLOPs, % of dense", range=[0, 104], ticksuffix=" %", nticks=6)
-    figure.update_yaxes(ticksuffix=" %", nticks=7)
+    figure.update_xaxes(title_text=across.title, rangemode="tozero", ticksuffix=across.suffix, nticks=6)
+    figure.update_yaxes(title_text=up.title, ticksuffix=up.suffix, nticks=7)
     style(figure, height=460)
     return figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 12}})
 
 
-def _add_method(figure: go.Figure, method: str, rows: list[RaceRow], colour: str, symbol: str) -> None:
-    own = method == "SkipVision"
+def _add_method(
+    figure: go.Figure, method: str, rows: list[RaceRow], axes: tuple[Axis, Axis], colour: str, symbol: str
+) -> None:
+    own, (across, up) = method == "SkipVision", axes
+    spread = [
+        (row.high - row.score, row.score - row.low) for row in rows if row.high is not None and row.low is not None
+    ]
     figure.add_scatter(
-        x=[100 * row.flops for row in rows],
-        y=[100 * row.score for row in rows],
+        x=[across.of(row) for row in rows],
+        y=[up.of(row) for row in rows],
         error_y={
-            "array": [100 * (row.high - row.score) for row in rows],
-            "arrayminus": [100 * (row.score - row.low) for row in rows],
+            "array": [100 * above for above, _ in spread],
+            "arrayminus": [100 * below for _, below in spread],
             "thickness": 1,
             "width": 0,
-            "visible": own,
+            "visible": own and up in (ACCURACY, SAME) and len(spread) == len(rows),
         },
         mode="lines+markers",
         line={"color": colour, "width": 2.5 if own else 1},
         marker={"symbol": symbol, "size": 11 if own or method == "Dense" else 8, "color": colour},
         name=method_name(method),
-        customdata=[row.label for row in rows],
-        hovertemplate="%{customdata}<br>%{y:.1f} %, %{x:.1f} % of the dense FLOPs<extra></extra>",
+        customdata=[[row.label, across.text(row), up.text(row)] for row in rows],
+        hovertemplate=(
+            f"%{{customdata[0]}}<br>{up.short}: %{{customdata[2]}}<br>{across.short}: %{{customdata[1]}}<extra></extra>"
+        ),
     )
 
 

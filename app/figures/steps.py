@@ -16,7 +16,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 def inter_token(report: Report) -> go.Figure:
     """Inter-token latency of every arm, from the second token on: the median of the timed runs; the fastest and the
     slowest run as a band."""
-    figure = go.Figure()
+    figure, longest = go.Figure(), max(arm.new_tokens for arm in report.arms)
     for number, arm in enumerate(report.arms):
         steps = step_spreads(arm)
         tokens, colour = [step.token for step in steps], palette.arm_colour(number)
@@ -40,6 +40,6 @@ def inter_token(report: Report) -> go.Figure:
             name=arm.name,
             hovertemplate=f"{arm.name}, token %{{x}}: %{{y:.2f}} ms<extra></extra>",
         )
-    figure.update_xaxes(title_text="token of the answer", nticks=8, tickformat="d")
+    figure.update_xaxes(title_text="token of the answer", tick0=2, dtick=max(1, -(-longest // 8)))
     figure.update_yaxes(rangemode="tozero", ticksuffix=" ms", nticks=5)
     return style(figure, height=280, top=12)

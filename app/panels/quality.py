@@ -1,4 +1,4 @@
-"""Quality: how often the model answers rightly, against the FLOPs of reading picture and question."""
+"""Trade-off, from records: accuracy and agreement against what they cost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import gradio as gr
 from app import figures, wording
 from app.figures.quality import MARKERS
 from app.keys import keys
+from app.panels.axes import axis_choices
 from app.panels.layers import plot
 from app.quality import COMMAND, RECORD, Quality, read_quality, weights_sha256
 from app.race import Race, RaceData, read_race
@@ -26,7 +27,7 @@ class QualityPanel:
     of all methods, from `race.json` beside the record, where that is of this model."""
 
     def __init__(self, vlm: Vlm, record: Path = RECORD) -> None:
-        gr.HTML(f"<h2>Quality</h2><p class='intro'>{INTRO}</p>")
+        gr.HTML(f"<h2>Trade-off</h2><p class='intro'>{INTRO}</p>")
         try:
             quality, race = read_quality(record), read_race(record.with_name("race.json"))
         except InputError as error:
@@ -64,15 +65,25 @@ class QualityPanel:
 
     def _lay_out_race(self, race: Race) -> None:
         gr.HTML(f"<h3>The race: all methods at equal FLOPs</h3><p class='intro'>{RACE_INTRO}</p>")
+        axes, charts = axis_choices("race"), []
         for number, data in enumerate(race.data):
             with gr.Row():
                 with gr.Column(min_width=320):
                     gr.HTML(f"<h3>{escape(data.name)}</h3>")
-                    plot(f"race-{number}", figures.race_chart(data))
+                    charts.append(plot(f"race-{number}", figures.race_chart(data)))
                 with gr.Column(min_width=320):
                     gr.HTML(
                         race_sentences(data) + f"<details><summary>All values</summary>{race_table(data)}</details>"
                     )
+        gr.on(
+            [axis.input for axis in axes],
+            lambda *chosen: [figures.race_chart(data, *chosen) for data in race.data],
+            axes,
+            charts,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
         gr.HTML(_sentence(f"Measured on {race.device}, {race.date}, by `python -m profiling sweep`."))
 
 

@@ -111,3 +111,20 @@ def test_a_record_that_cannot_be_read_gets_a_sentence(tiny: Vlm, tmp_path: Path,
     with pytest.raises(InputError, match="write it anew"):
         read_race(tmp_path / "race.json")
     assert COMMAND in shown(tiny, tmp_path)[0]
+
+
+def test_costs_of_a_record_become_shares_of_dense(tmp_path: Path) -> None:
+    rows = [
+        row("Dense", None, 1.0, 0.9, top1=1.0, cost={"prefill_ratio": 1.0, "kv_bytes": 4000}),
+        row("FastV", 0.5, 0.5, 0.8, top1=0.7, cost={"prefill_ratio": 0.6, "kv_bytes": 1000}),
+        row("VTW", 0.5, 0.5, 0.8),
+    ]
+    (tmp_path / "race.json").write_text(json.dumps(CONTENT | {"data": [CONTENT["data"][0] | {"rows": rows}]}))
+    race = read_race(tmp_path / "race.json")
+    assert race is not None
+    _, fastv, vtw = race.data[0].rows
+    assert (fastv.top1, fastv.prefill_time, fastv.kv_bytes) == (0.7, 0.6, 0.25)
+    assert vtw.prefill_time is None and vtw.kv_bytes is None and vtw.top1 is None
+    curves = {curve.name: curve for curve in race_chart(race.data[0], "kv", "kl").data}
+    assert list(curves["FastV"].x) == [25] and list(curves["FastV"].y) == [0.1] and "VTW" not in curves
+    assert not race_chart(race.data[0], "kv", "kl").layout.shapes  # a blind guess has no KL

@@ -45,6 +45,15 @@ def test_json(ask) -> None:
     assert report["image_grid"] == [[24, 24]]
 
 
+def test_files_beside_the_table(ask, tmp_path) -> None:
+    files = {name: str(tmp_path / f"out.{name}") for name in ("csv", "html", "trace")}
+    status, table, _ = ask(*(part for name, file in files.items() for part in (f"--{name}", file)))
+    assert status == 0 and "Dense" in table
+    assert (tmp_path / "out.csv").read_text().count("\n") == 3
+    assert json.loads((tmp_path / "out.trace").read_text())["traceEvents"]
+    assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
+
+
 @pytest.mark.parametrize(
     "more, says",
     [
@@ -55,6 +64,7 @@ def test_json(ask) -> None:
         (("--model", "/nowhere"), "cannot be loaded"),
         (("--max-new-tokens", "0"), "at least 1"),
         (("--paper", "llava", "--retained", "36"), "whole setting"),
+        (("--html", "/nowhere/report.html"), "cannot be written"),
     ],
 )
 def test_bad_input_gets_a_sentence(ask, more: tuple[str, ...], says: str) -> None:

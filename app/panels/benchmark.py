@@ -1,0 +1,151 @@
+"""Benchmark: many timed runs of the question above, in turns and of one length, with files to take away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from html import escape
+from time import monotonic
+from typing import Any
+
+import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
+
+from app import wording
+from app.comparing import DEVICE, Refusal, Settings, run
+from app.downloads import DOWNLOADS
+from app.notice import status
+from app.panels import Changes
+from app.progress import Eta
+from app.tables import html_table
+from profiling import Report
+from profiling.events import Progress
+from skipcore import Vlm
+
+INTRO = (
+    "Times the question above again and again: the arms in turns, answers of one length, the first run of each left "
+    "out. Keep other programs quiet meanwhile."
+)
+MAX_REPEATS, MAX_LENGTH = 20, 128
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+class BenchmarkPanel:
+    """Controls, a line of progress, the figures, and buttons that download them.
+
+    Args:
+        inputs: components with picture, question and settings.
+        settings: makes `Settings` of the values of the third and later ones.
+    """
+
+    def __init__(self, vlm: Vlm, inputs: Sequence[Any], settings: Callable[..., Settings]) -> None:
+        self.vlm, self.settings = vlm, settings
+        with gr.Accordion("Benchmark", open=False, elem_id="benchmark"):
+            gr.HTML(f"<p class='intro'>{INTRO}</p>")
+            with gr.Row():
+                repeats = gr.Slider(
+                    2, MAX_REPEATS, 10, step=1, precision=0, label="Timed runs of each", buttons=[], elem_id="runs"
+                )
+                length = gr.Slider(
+                    2, MAX_LENGTH, 32, step=1, precision=0, label="Tokens of every answer", buttons=[], elem_id="length"
+                )
+            with gr.Row():
+                self.start = gr.Button("Run the benchmark", variant="secondary", elem_id="benchmark-start")
+                self.cancel = gr.Button("Cancel", interactive=False, elem_id="benchmark-cancel")
+            self.status = gr.HTML(
+                status("Takes the picture, the question and the settings above."), elem_id="benchmark-status"
+            )
+            self.result = gr.HTML(elem_id="benchmark-result")
+            with gr.Row(visible=False, elem_id="downloads") as self.row:
+                self.files = [
+                    gr.DownloadButton(each.label, size="sm", elem_id=f"download-{each.name}") for each in DOWNLOADS
+                ]
+        self.stop = gr.State(None)
+        self.outputs = [self.stop, self.start, self.cancel, self.status, self.result, self.row, *self.files]
+        self._wire([*inputs, repeats, length])
+
+    def _wire(self, inputs: Sequence[Any]) -> None:
+        in_line = self.start.click(
+            lambda: self.running("In line for the device…"), None, self.outputs, queue=False, **QUIET
+        )
+        ran = in_line.then(self.measure, list(inputs), self.outputs, preprocess=False, **QUIET, **DEVICE)
+        ran.failure(lambda: self.idle("Stopped."), None, self.outputs, queue=False, **QUIET)
+        self.cancel.click(self.end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
+
+    def measure(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
+        """Run it; what an earlier one found stays until this one is done.
+
+        Args:
+            values: the settings, then runs and length.
+        """
+        *settings, repeats, length = values
+        stop = threading.Event()
+        yield {self.stop: stop} | self.running("Reading the picture and the question…")
+        try:
+            chosen = replace(self.settings(*settings), repeats=repeats, max_new_tokens=length, fixed_length=True)
+            eta = Eta(monotonic)
+            with closing(run(self.vlm, picture, question, chosen, stop)) as events:
+                for event in events:
+                    match event:
+                        case Progress():
+                            eta.begin(2 * event.runs)
+                            yield self.running(eta.sentence(f"run {event.run} of {event.runs}"))
+                        case Report():
+                            yield self.show(event)
+            if stop.is_set():
+                yield self.idle("Stopped.")
+        except Refusal as refusal:
+            yield self.idle(str(refusal), failed=True)
+        finally:
+            stop.set()
+
+    def show(self, report: Report) -> Changes:
+        """The figures, and the files."""
+        files: Changes = {}
+        for button, download in zip(self.files, DOWNLOADS, strict=True):
+            # in Gradio's own folder, which it cleans: `delete_cache` of the page
+            path = save_bytes_to_cache(download.text(report).encode(), download.file, button.GRADIO_CACHE)
+            button.temp_files.add(path)
+            files[button] = path
+        return {self.result: figures_table(report), self.row: gr.update(visible=True)} | files | self.idle("Done.")
+
+    def running(self, sentence: str) -> Changes:
+        """Cancel instead of Run."""
+        return {
+            self.start: gr.update(interactive=False),
+            self.cancel: gr.update(interactive=True),
+            self.status: status(sentence),
+        }
+
+    def idle(self, sentence: str, *, failed: bool = False) -> Changes:
+        """Run instead of Cancel."""
+        return {
+            self.start: gr.update(interactive=True),
+            self.cancel: gr.update(interactive=False),
+            self.status: status(sentence, failed=failed),
+        }
+
+    def end(self, stop: threading.Event | None) -> Changes:
+        """What Cancel does."""
+        if stop is not None:
+            stop.set()
+        return self.idle("Stopped.")
+
+
+def figures_table(report: Report) -> str:
+    """Median and 90th percentile of every time by arm, and what was measured on what."""
+    rows = []
+    for name, title in (
+        ("vision_ms", "vision"),
+        ("prefill_ms", "prefill"),
+        ("ttft_ms", "first token"),
+        ("tpot_ms", "per token"),
+    ):
+        for figure in ("p50", "p90"):
+            spreads = [arm.spread.get(name) for arm in report.arms]
+            cells = [wording.NOT_AVAILABLE if each is None else f"{getattr(each, figure):.2f} ms" for each in spreads]
+            rows.append([f"{title}, {'median' if figure == 'p50' else figure}", *cells])
+    conditions = f'<p class="conditions">{escape(wording.conditions_sentence(report))}</p>'
+    return html_table(["", *(arm.name for arm in report.arms)], rows) + conditions

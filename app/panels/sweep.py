@@ -1,0 +1,141 @@
+"""Trade-off of the visitor's own picture and question: methods at several budgets, by agreement with dense."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from time import monotonic
+from typing import Any
+
+import gradio as gr
+
+from app import figures
+from app.budgets import OFFERED, SKIP_VISION
+from app.comparing import DEVICE, Refusal, Settings
+from app.notice import status
+from app.panels import Changes
+from app.panels.axes import axis_choices
+from app.panels.layers import plot
+from app.progress import Eta
+from app.race import RaceRow
+from app.sweeping import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, sweep
+from app.tables import race_table
+from skipcore import InputError, Vlm
+
+INTRO = (
+    f"Each method at each budget answers the question above ({REPEATS} timed runs, up to {MAX_NEW_TOKENS} tokens), "
+    "beside dense runs of its own. A budget is a share of the visual tokens, or of the layers, as under “Compare dense "
+    "with”; what it costs is measured. One picture says little about others."
+)
+USUAL = [name for name in (SKIP_VISION, "FastV", "DivPrune", "UniformGrid") if name in OFFERED]
+STOPPED = "Stopped. What was done stays."
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+class SweepPanel:
+    """Choice of methods and budgets, Start and Cancel, progress, chart and table.
+
+    Args:
+        inputs: components with picture, question and settings.
+        settings: makes `Settings` of the values of the third and later ones.
+    """
+
+    def __init__(self, vlm: Vlm, inputs: Sequence[Any], settings: Callable[..., Settings]) -> None:
+        self.vlm, self.settings = vlm, settings
+        gr.HTML(f"<h3>Your picture and question</h3><p class='intro'>{INTRO}</p>", elem_id="sweep-intro")
+        with gr.Row():
+            methods = gr.CheckboxGroup(
+                [(method.name, name) for name, method in OFFERED.items()], value=USUAL, label="Methods",
+                elem_id="sweep-methods",
+            )  # fmt: skip
+            shares = gr.CheckboxGroup(
+                [(f"{share:.0%}", share) for share in SHARES],
+                value=[0.5, 0.25],
+                label="Budgets",
+                elem_id="sweep-shares",
+            )
+        with gr.Row():
+            self.start = gr.Button("Start the sweep", elem_id="sweep-start")
+            self.cancel = gr.Button("Cancel", interactive=False, elem_id="sweep-cancel")
+        self.status = gr.HTML(status("What is done when you cancel stays."), elem_id="sweep-status")
+        self.rows, self.stop = gr.State([]), gr.State(None)
+        with gr.Column(visible=False, elem_id="sweep-result") as self.result:
+            self.axes = axis_choices("sweep", score="top1")
+            self.chart = plot("sweep-chart")
+            self.table = gr.HTML(elem_id="sweep-table")
+        self.outputs = [self.rows, self.stop, self.start, self.cancel, self.status, self.result, self.chart, self.table]
+        self._wire([*inputs, *self.axes, methods, shares])
+
+    def _wire(self, inputs: Sequence[Any]) -> None:
+        in_line = self.start.click(
+            lambda: self.running("In line for the device…"), None, self.outputs, queue=False, **QUIET
+        )
+        ran = in_line.then(self.measure, list(inputs), self.outputs, preprocess=False, **QUIET, **DEVICE)
+        ran.failure(lambda: self.idle(STOPPED), None, self.outputs, queue=False, **QUIET)
+        self.cancel.click(self.end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
+        gr.on(
+            [axis.input for axis in self.axes],
+            lambda rows, *axes: figures.race_chart(as_data(rows), *axes),
+            [self.rows, *self.axes],
+            self.chart,
+            queue=False,
+            **QUIET,
+        )
+
+    def measure(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
+        """Run it; every part that is done is shown at once, and stays.
+
+        Args:
+            values: the settings, then both axes, methods and budgets.
+        """
+        *settings, cost, score, methods, shares = values
+        stop, rows = threading.Event(), list[RaceRow]()
+        yield {self.stop: stop} | self.running("Reading the picture and the question…")
+        try:
+            parts, eta = parts_of(methods or (), shares or ()), Eta(monotonic)
+            with closing(sweep(self.vlm, picture, question, self.settings(*settings), parts, stop)) as events:
+                for part, report in events:
+                    if report is None:
+                        eta.begin(len(parts))
+                        yield self.running(eta.sentence(part.name))
+                    else:
+                        rows += rows_of(part, report)
+                        yield self.show(rows, cost, score)
+            yield self.idle(STOPPED if stop.is_set() else "Done.")
+        except (Refusal, InputError) as refusal:
+            yield self.idle(str(refusal), failed=True)
+        finally:
+            stop.set()
+
+    def show(self, rows: list[RaceRow], cost: str, score: str) -> Changes:
+        """What is known so far."""
+        data = as_data(rows)
+        return {
+            self.rows: list(rows),
+            self.result: gr.update(visible=True),
+            self.chart: figures.race_chart(data, cost, score),
+            self.table: race_table(data),
+        }
+
+    def running(self, sentence: str) -> Changes:
+        """Cancel instead of Start."""
+        return {
+            self.start: gr.update(interactive=False),
+            self.cancel: gr.update(interactive=True),
+            self.status: status(sentence),
+        }
+
+    def idle(self, sentence: str, *, failed: bool = False) -> Changes:
+        """Start instead of Cancel."""
+        return {
+            self.start: gr.update(interactive=True),
+            self.cancel: gr.update(interactive=False),
+            self.status: status(sentence, failed=failed),
+        }
+
+    def end(self, stop: threading.Event | None) -> Changes:
+        """What Cancel does."""
+        if stop is not None:
+            stop.set()
+        return self.idle(STOPPED)

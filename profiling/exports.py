@@ -1,0 +1,79 @@
+"""A report as files for other programs: JSON, CSV and a trace that Perfetto and Chrome open. Report in, text out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+from typing import Any
+
+from profiling.report import Arm, Report
+
+_FIGURES = (
+    "new_tokens", "vision_ms", "prefill_ms", "ttft_ms", "tpot_ms", "decode_tokens_per_s", "kv_tokens", "kv_bytes",
+    "kv_bytes_predicted", "flops_prefill", "flops_prefill_predicted", "peak_memory_bytes", "energy_j",
+)  # fmt: skip
+_SPREADS = tuple(
+    (phase, figure) for phase in ("vision_ms", "prefill_ms", "ttft_ms", "tpot_ms") for figure in ("p90", "min", "max")
+)
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def json_text(report: Report) -> str:
+    """The report as `--json` prints it."""
+    return json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+
+
+def csv_text(report: Report) -> str:
+    """One row an arm: what it ran on, every figure (medians), and the spread of every time. None is an empty cell."""
+    file = StringIO()
+    head = ["model", "device", "dtype", "threads", "torch", "transformers", "prompt_tokens", "repeats", "arm"]
+    spreads = [f"{phase.removesuffix('_ms')}_{figure}_ms" for phase, figure in _SPREADS]
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow([*head, *_FIGURES, *spreads, "answer"])
+    device, versions = report.device, report.versions
+    shared = [report.model, device["name"], device["dtype"], device["threads"]]
+    shared += [versions["torch"], versions["transformers"], report.prompt_tokens, report.repeats]
+    for arm in report.arms:
+        figures = [getattr(arm, name) for name in _FIGURES]
+        rows.writerow([*shared, arm.name, *figures, *_spreads(arm), _as_text(arm.answer)])
+    return file.getvalue()
+
+
+def chrome_trace(report: Report) -> str:
+    """Every timed run as trace events: an arm is a process, a run a thread, a phase or a token a slice.
+
+    Written from the measured durations of each step, laid end to end: gaps between steps are not in it. The vision
+    tower's time is the median over the runs.
+    """
+    events: list[dict[str, Any]] = []
+    for process, arm in enumerate(report.arms, start=1):
+        events.append({"ph": "M", "name": "process_name", "pid": process, "tid": 0, "args": {"name": arm.name}})
+        for run, token_ms in enumerate(arm.run_token_ms, start=1):
+            events.append(
+                {"ph": "M", "name": "thread_name", "pid": process, "tid": run, "args": {"name": f"timed run {run}"}}
+            )
+            start = 0.0
+            names = ["vision", "prefill", *(f"decode {number}" for number in range(2, len(token_ms) + 1))]
+            for name, ms in zip(names, (arm.vision_ms, *token_ms), strict=True):
+                category = name.split()[0]
+                slice_ = {"ph": "X", "name": name, "cat": category, "pid": process, "tid": run}
+                events.append(slice_ | {"ts": 1000 * start, "dur": 1000 * ms, "args": _arguments(arm, category)})
+                start += ms
+    about = {"model": report.model, "device": report.device["name"], "question": report.question}
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}, ensure_ascii=False)
+
+
+def _arguments(arm: Arm, category: str) -> dict[str, Any]:
+    if category != "prefill":
+        return {}
+    return {"FLOPs": arm.flops_prefill, "KV bytes": arm.kv_bytes}
+
+
+def _spreads(arm: Arm) -> list[float | None]:
+    return [getattr(arm.spread[phase], figure) if phase in arm.spread else None for phase, figure in _SPREADS]
+
+
+def _as_text(answer: str) -> str:
+    """An answer that a spreadsheet would take for a formula, made text by an apostrophe."""
+    return f"'{answer}" if answer.startswith(_FORMULA_STARTS) else answer
