@@ -135,7 +135,7 @@ def _updates(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates
     gone = states.state[layer][tokens] == State.GONE
     none = np.isnan(values) & ~gone
     sheet = cells.ramp(sheet, ~none & ~gone, share_of_scale(values, scale), RAMP, 0.85)
-    sheet = cells.hatch(cells.tint(sheet, none, palette.FADED, 0.85), none, "#5A5E64")
+    sheet = cells.hatch(cells.tint(sheet, none, palette.FADED, 0.85), none, "#74787D")
     return cells.cross_out(sheet, gone, palette.DROPPED)
 
 
