@@ -12,7 +12,7 @@ from app.latency_tables import gpu_table, roofline_table, steps_table
 from app.panels import Changes
 from app.panels.layers import plot
 from app.roofline import roofline_sentence
-from profiling import Report
+from profiling import Arm, Report
 from profiling.break_even import break_even
 
 INTRO = "Where the time goes: encoding the picture, reading the prompt (prefill), writing the answer (decode)."
@@ -131,8 +131,18 @@ def break_even_sentence(report: Report) -> str:
         f"{change} {pays} (there are {tokens:,} here): the FLOPs saved are {wording.milliseconds(found.ideal_ms)} at "
         f"the pace of the dense prefill, {wording.operations(found.pace)}/s beyond the "
         f"{wording.milliseconds(found.fixed_ms)} of a decode step, and {cost}. A cost model with measured values, at "
-        "the same shares of tokens; not a measurement at that length."
+        "the same shares of tokens; not a measurement at that length." + _chance(first, last)
     )
+
+
+def _chance(first: Arm, last: Arm) -> str:
+    """A warning where single runs of both arms took the same time."""
+    one, other = first.spread["prefill_ms"], last.spread["prefill_ms"]
+    if one.runs == 1:
+        return " It rests on one run of each: more timed runs tell more."
+    if one.min <= other.max and other.min <= one.max:
+        return " The runs of both overlap, so it may be chance: more timed runs on a quiet machine tell more."
+    return ""
 
 
 def gpu_sentence(report: Report) -> str:
