@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from statistics import fmean
 
 from app import wording
 from app.roofline import points_of
@@ -22,6 +23,26 @@ def steps_table(report: Report) -> str:
 
 def _step(step: Step | None) -> str:
     return "–" if step is None else f"{step.p50:.2f} ms ({step.min:.2f} to {step.max:.2f})"
+
+
+def gpu_table(report: Report) -> str:
+    """Mean and most of utilisation, memory and power by arm; nothing where no GPU was watched."""
+    watched = [(arm.name, arm.gpu_samples) for arm in report.arms if arm.gpu_samples]
+    if not watched:
+        return ""
+    rows = []
+    for name, samples in watched:
+        shares, watts = [each.utilisation for each in samples], [each.power_w for each in samples]
+        rows.append(
+            [
+                name,
+                f"{wording.share(fmean(shares))} ({wording.share(max(shares))})",
+                wording.size(max(each.memory_bytes for each in samples)),
+                f"{fmean(watts):.0f} W ({max(watts):.0f} W)",
+                str(len(samples)),
+            ]
+        )
+    return html_table(["", "utilisation: mean (most)", "memory, most", "power: mean (most)", "samples"], rows)
 
 
 def roofline_table(report: Report) -> str:

@@ -48,17 +48,17 @@ def parts_of(methods: Sequence[str], shares: Sequence[float]) -> list[Part]:
 
 def settings_of(part: Part, chosen: Settings) -> Settings:
     """The settings of a part. Skip-Vision keeps the visitor's proportion of retained and skipped tokens."""
-    chosen = replace(chosen, max_new_tokens=MAX_NEW_TOKENS, repeats=REPEATS, then_skip_vision=False)
+    short = replace(chosen, max_new_tokens=MAX_NEW_TOKENS, repeats=REPEATS, then_skip_vision=False)
     if part.method != SKIP_VISION:
-        return replace(chosen, method=part.method, budget=part.share)
+        return replace(short, method=part.method, budget=part.share)
     total = chosen.num_retained + chosen.num_skipped
     retained = chosen.num_retained / total if total > 0 else USUAL_RETAINED
     return replace(
-        chosen,
-        method=SKIP_VISION,
-        budget=None,
+        short,
         num_retained=part.share * retained,
         num_skipped=part.share * (1 - retained),
+        method=SKIP_VISION,
+        budget=None,
     )
 
 

@@ -144,4 +144,9 @@ def race_table(data: RaceData) -> str:
     return f'{table}<p class="hint">† more than 2 points of the FLOPs away from the budget.</p>'
 
 
-_FIGURE_NAMES = {"peak_memory_bytes": "Peak memory", "energy_j": "Energy"}
+_FIGURE_NAMES = {
+    "peak_memory_bytes": "Peak memory",
+    "energy_j": "Energy",
+    "roof": "Roofs",
+    "gpu_samples": "GPU over time",
+}

@@ -19,6 +19,7 @@ from typing import Any
 from profiling.cost import predict_prefill_flops
 from profiling.events import Event, NewText, Progress, Started, Traced
 from profiling.gpu import GpuMeter
+from profiling.gpu_samples import GpuSample, watch
 from profiling.hardware import device_facts, versions
 from profiling.kv import predict_layer_kv_bytes
 from profiling.phases import AnswerTiming, fair_order, time_vision
@@ -116,6 +117,10 @@ def stream(
                     yield _new_text(number, token, runs[number])
             if stop.is_set():
                 return
+        for arm in runs:
+            arm.watch(max_new_tokens, fixed_length, stop)
+        if stop.is_set():
+            return
         agreement = _agreement(vlm, runs)
         yield _report(vlm, question, prepared, runs, agreement, max_new_tokens, repeats)
 
@@ -148,6 +153,8 @@ class _ArmRuns:
     first_run: bool = True
     trace: Trace = field(init=False)
     meter: GpuMeter = field(init=False)
+    samples: tuple[GpuSample, ...] | None = None
+    samples_unavailable: str | None = None
 
     def __post_init__(self) -> None:
         self.meter = GpuMeter(self.vlm.device)
@@ -175,6 +182,18 @@ class _ArmRuns:
         if not stop.is_set():
             self.timings.append(AnswerTiming.of(self.current))
             self.first = self.first or self.current
+
+    def watch(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> None:
+        """A run that is watched and in no time; none where there is no GPU to watch."""
+
+        def run() -> None:
+            session = self.method(self.vlm.model)
+            tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
+            with closing(tokens):
+                for _ in tokens:
+                    pass
+
+        self.samples, self.samples_unavailable = watch(self.vlm.device, run)
 
 
 def _new_text(number: int, token: AnswerToken, arm: _ArmRuns) -> NewText:
@@ -224,6 +243,7 @@ def _report(
     reasons = {
         "peak_memory_bytes": [arm.meter.memory_unavailable for arm in runs],
         "energy_j": [arm.meter.energy_unavailable for arm in runs],
+        "gpu_samples": [arm.samples_unavailable for arm in runs],
     }
     roof, no_roof = roof_of(vlm.device, vlm.model.dtype)
     reasons["roof"] = [no_roof]
@@ -281,4 +301,5 @@ def _arm(vlm: Vlm, runs: _ArmRuns) -> Arm:
         run_token_ms=tuple(timing.token_ms for timing in runs.timings),
         prefill_work=prefill_work(vlm, trace, runs.flops),
         decode_work=decode_work(vlm, trace, len(runs.first)) if tpot else None,
+        gpu_samples=runs.samples,
     )

@@ -34,7 +34,7 @@ class GpuMeter:
     _board: object | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._board = _board_of(self.device)
+        self._board = board_of(self.device)
 
     @contextmanager
     def run(self, energy: bool) -> Iterator[None]:
@@ -96,7 +96,7 @@ class GpuMeter:
         return pynvml.nvmlDeviceGetTotalEnergyConsumption(self._board) / 1000  # the counter is in millijoules
 
 
-def _board_of(device: torch.device) -> object | None:
+def board_of(device: torch.device) -> object | None:
     """NVML's handle of a whole board with an energy counter; None where there is none."""
     if device.type != "cuda" or os.environ.get("SPACES_ZERO_GPU"):  # on ZeroGPU the board is shared
         return None

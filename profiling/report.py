@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from profiling.gpu_samples import GpuSample
 from profiling.roofs import Roof
 from profiling.work import Work
 from skipcore import Trace
@@ -61,6 +62,7 @@ class Arm:
         trace: what happened to every token, from a run of its own.
         run_token_ms: time of every step of every timed run, a row a run.
         prefill_work, decode_work: FLOPs and bytes of the prefill, and of a decode step in the middle of the answer.
+        gpu_samples: utilisation, memory and power over a run of its own; None where there is no GPU to watch.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Arm:
     run_token_ms: tuple[tuple[float, ...], ...] = ()
     prefill_work: Work | None = None
     decode_work: Work | None = None
+    gpu_samples: tuple[GpuSample, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,8 @@ def _arm_to_dict(arm: Arm) -> dict[str, Any]:
     values = {name: value for name, value in vars(arm).items() if name not in ("trace", "spread")}
     for name in ("token_ms", "layer_kv_bytes", "layer_kv_bytes_predicted"):
         values[name] = list(values[name])
+    if arm.gpu_samples is not None:
+        values["gpu_samples"] = [asdict(sample) for sample in arm.gpu_samples]
     values["run_token_ms"] = [list(run) for run in arm.run_token_ms]
     for name in ("prefill_work", "decode_work"):
         values[name] = None if values[name] is None else asdict(values[name])

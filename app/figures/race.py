@@ -37,9 +37,25 @@ def race_chart(data: RaceData, cost: str = "flops", score: str = "score") -> go.
     if data.blind is not None and score == "score":
         figure.add_hline(100 * data.blind, line={"color": palette.TEXT, "dash": "dash", "width": 1.5})
     figure.update_xaxes(title_text=across.title, rangemode="tozero", ticksuffix=across.suffix, nticks=6)
-    figure.update_yaxes(title_text=up.title, ticksuffix=up.suffix, nticks=7)
+    figure.update_yaxes(title_text=up.title, ticksuffix=up.suffix, nticks=7, rangemode="tozero")
+    if up.suffix:
+        figure.update_yaxes(range=_range_of_shares(figure, data if score == "score" else None))
     style(figure, height=460)
     return figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 12}})
+
+
+def _range_of_shares(figure: go.Figure, data: RaceData | None) -> list[float]:
+    """From a little below the lowest value to a little above the highest, never a sliver about one value.
+
+    Args:
+        data: whose intervals and blind guess are to be seen too.
+    """
+    values = [value for curve in figure.data for value in curve.y]
+    if data is not None:
+        ends = [end for row in data.rows for end in (row.low, row.high)]
+        values += [100 * end for end in (*ends, data.blind) if end is not None]
+    lowest, highest = min(values, default=0), max(values, default=100)
+    return [max(0, lowest - 10), min(102, highest + 5)]
 
 
 def _add_method(

@@ -22,7 +22,11 @@ def axis_choices(name: str, score: str = "score") -> list[gr.Dropdown]:
     with gr.Row():
         return [
             gr.Dropdown(
-                [(title, key) for key, title in choices.items()], value=value, label=label, elem_id=f"{name}-{kind}"
+                [(title, key) for key, title in choices.items()],
+                value=value,
+                label=label,
+                elem_id=f"{name}-{kind}",
+                min_width=280,
             )
             for kind, label, value, choices in (
                 ("cost", "Cost", "flops", {key: axis.short for key, axis in COSTS.items()}),

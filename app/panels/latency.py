@@ -8,11 +8,11 @@ import gradio as gr
 
 from app import figures, tables, wording
 from app.keys import arm_keys, keys
-from app.latency_tables import roofline_table, steps_table
+from app.latency_tables import gpu_table, roofline_table, steps_table
 from app.panels import Changes
 from app.panels.layers import plot
 from app.roofline import roofline_sentence
-from profiling import Report
+from profiling import Arm, Report
 from profiling.break_even import break_even
 
 INTRO = "Where the time goes: encoding the picture, reading the prompt (prefill), writing the answer (decode)."
@@ -44,6 +44,11 @@ class LatencyPanel:
                     self.roofline_key = gr.HTML()
                     self.roofline = plot("roofline")
                     self.roofline_note = gr.HTML()
+            gr.HTML("<h3>GPU over time</h3>")
+            self.gpu_note = gr.HTML(elem_id="gpu-note")
+            with gr.Column(visible=False) as self.gpu_result:
+                self.gpu_key = gr.HTML()
+                self.gpu = plot("gpu")
             with gr.Accordion("As text", open=False):
                 self.text = gr.HTML(elem_id="latency-text")
         self.outputs = [
@@ -58,6 +63,10 @@ class LatencyPanel:
             self.roofline_key,
             self.roofline,
             self.roofline_note,
+            self.gpu_note,
+            self.gpu_result,
+            self.gpu_key,
+            self.gpu,
             self.text,
         ]
 
@@ -75,7 +84,11 @@ class LatencyPanel:
             self.roofline_key: keys(*arm_keys(report), ("prefill-point", "prefill"), ("decode-point", "decode")),
             self.roofline: figures.roofline(report),
             self.roofline_note: f'<p class="hint">{escape(roofline_sentence(report))}</p>',
-            self.text: tables.latency_table(report) + roofline_table(report) + steps_table(report),
+            self.gpu_note: f'<p class="hint">{escape(gpu_sentence(report))}</p>',
+            self.gpu_result: gr.update(visible=bool(report.arms[0].gpu_samples)),
+            self.gpu_key: keys(*arm_keys(report)),
+            self.gpu: figures.gpu_over_time(report),
+            self.text: tables.latency_table(report) + roofline_table(report) + steps_table(report) + gpu_table(report),
         }
 
 
@@ -118,5 +131,22 @@ def break_even_sentence(report: Report) -> str:
         f"{change} {pays} (there are {tokens:,} here): the FLOPs saved are {wording.milliseconds(found.ideal_ms)} at "
         f"the pace of the dense prefill, {wording.operations(found.pace)}/s beyond the "
         f"{wording.milliseconds(found.fixed_ms)} of a decode step, and {cost}. A cost model with measured values, at "
-        "the same shares of tokens; not a measurement at that length."
+        "the same shares of tokens; not a measurement at that length." + _chance(first, last)
     )
+
+
+def _chance(first: Arm, last: Arm) -> str:
+    """A warning where single runs of both arms took the same time."""
+    one, other = first.spread["prefill_ms"], last.spread["prefill_ms"]
+    if one.runs == 1:
+        return " It rests on one run of each: more timed runs tell more."
+    if one.min <= other.max and other.min <= one.max:
+        return " The runs of both overlap, so it may be chance: more timed runs on a quiet machine tell more."
+    return ""
+
+
+def gpu_sentence(report: Report) -> str:
+    """What the samples are, or why there are none."""
+    if report.arms[0].gpu_samples:
+        return "One run of each, watched through NVML and in no time above; memory is that of all processes."
+    return f"Not available; {report.unavailable.get('gpu_samples', 'it was not watched')}."

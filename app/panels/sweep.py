@@ -47,13 +47,15 @@ class SweepPanel:
         with gr.Row():
             methods = gr.CheckboxGroup(
                 [(method.name, name) for name, method in OFFERED.items()], value=USUAL, label="Methods",
-                elem_id="sweep-methods",
+                elem_id="sweep-methods", min_width=320, scale=3,
             )  # fmt: skip
             shares = gr.CheckboxGroup(
                 [(f"{share:.0%}", share) for share in SHARES],
                 value=[0.5, 0.25],
                 label="Budgets",
                 elem_id="sweep-shares",
+                min_width=200,
+                scale=1,
             )
         with gr.Row():
             self.start = gr.Button("Start the sweep", elem_id="sweep-start")
@@ -61,7 +63,7 @@ class SweepPanel:
         self.status = gr.HTML(status("What is done when you cancel stays."), elem_id="sweep-status")
         self.rows, self.stop = gr.State([]), gr.State(None)
         with gr.Column(visible=False, elem_id="sweep-result") as self.result:
-            self.axes = axis_choices("sweep", score="top1")
+            self.axes = axis_choices("sweep", score="kl")
             self.chart = plot("sweep-chart")
             self.table = gr.HTML(elem_id="sweep-table")
         self.outputs = [self.rows, self.stop, self.start, self.cancel, self.status, self.result, self.chart, self.table]

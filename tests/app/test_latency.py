@@ -8,10 +8,12 @@ import hand_made
 import pytest
 
 from app import figures
-from app.latency_tables import roofline_table, steps_table
-from app.panels.latency import break_even_sentence
+from app.latency_tables import gpu_table, roofline_table, steps_table
+from app.panels.latency import break_even_sentence, gpu_sentence
 from app.roofline import points_of, roofline_sentence
 from app.steps import step_spreads
+from profiling import Spread
+from profiling.gpu_samples import GpuSample
 
 ONE_TOKEN = {"tpot_ms": None, "run_token_ms": ((60.0,),), "decode_work": None}
 
@@ -63,4 +65,29 @@ def test_flops_saved_time_saved_and_the_break_even_point() -> None:
     said = break_even_sentence(hand_made.report())
     assert "750 MFLOP saved in prefill (75 %) became 30 ms saved (−50 % time)" in said
     assert "pays from about 2 visual tokens on (there are 6 here)" in said and "17.9 GFLOP/s" in said
-    assert "costs 12.0 ms" in said and "not a measurement" in said
+    assert "costs 12.0 ms" in said and said.endswith("not a measurement at that length.")
+
+
+@pytest.mark.parametrize(
+    "runs, says", [([30.0], "one run of each"), ([29.0, 62.0], "may be chance"), ([29.0, 31.0], "at that length.")]
+)
+def test_what_may_be_chance_is_said(runs: list[float], says: str) -> None:
+    dense, skip = hand_made.report().arms
+    times = [[59.0], [59.0, 61.0]][len(runs) > 1]
+    arms = [
+        replace(arm, spread=arm.spread | {"prefill_ms": Spread.of(own)}) for arm, own in ((dense, times), (skip, runs))
+    ]
+    assert says in break_even_sentence(hand_made.report(*arms))
+
+
+def test_the_gpu_over_time_or_the_reason() -> None:
+    samples = tuple(GpuSample(20.0 * n, 0.2 * n, 3_000_000_000, 100.0 + n) for n in range(3))
+    watched = hand_made.arm("Dense", hand_made.trace(hand_made.DENSE), gpu_samples=samples)
+    report = hand_made.report(watched)
+    utilisation, memory, power = figures.gpu_over_time(report).data
+    assert list(utilisation.y) == pytest.approx([0, 20, 40]) and list(memory.y) == pytest.approx([3, 3, 3])
+    assert list(power.x) == [0, 20, 40]
+    assert "20 % (40 %)" in gpu_table(report) and "3 GB" in gpu_table(report) and "101 W (102 W)" in gpu_table(report)
+    assert "watched through NVML" in gpu_sentence(report)
+    without = replace(hand_made.report(), unavailable={"gpu_samples": "there is no GPU"})
+    assert gpu_table(without) == "" and "Not available; there is no GPU." in gpu_sentence(without)

@@ -69,8 +69,11 @@ def test_a_benchmark_is_cancelled_and_the_next_one_runs(visit, picture: Path) ->
 
 def set_slider(page, name: str, value: int) -> None:
     box = page.locator(f"#{name} input[type=number]")
+    expect(box).to_be_visible()
+    page.wait_for_timeout(300)  # an accordion that opens sets its values once more
     box.fill(str(value))
     box.blur()
+    expect(page.locator(f"#{name} input[type=range]")).to_have_value(str(value))
 
 
 def download(page, name: str) -> str:
