@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from html import unescape
@@ -129,8 +129,15 @@ class Visitor:
                 if message["msg"] in ("process_completed", "close_stream", "unexpected_error"):
                     return
 
+    @contextmanager
+    def at_the_page(self) -> Iterator[None]:
+        """Inside, the page is open, as in a browser: the server notices when the visitor leaves."""
+        with self.http.stream("GET", f"gradio_api/heartbeat/{self.session}") as stream:
+            next(stream.iter_lines())
+            yield
+
     def close(self) -> None:
-        """Leave."""
+        """Leave: no connection stays open."""
         self.http.close()
 
     @cached_property

@@ -1,0 +1,240 @@
+"""Several visitors on one device: thirty at once, one who waits, one who leaves, one whose run fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+import torch
+from hostile_pictures import PNG, encoded
+
+from app.comparing import DEVICE, OUT_OF_MEMORY, UNEXPECTED, Settings, is_out_of_memory
+from app.main import start
+from app.over_http import Refused, Visitor
+from app.page import build_page
+from app.visitors import Line, place_in_line
+from app.world import world_of
+from profiling import Report, compare, stream
+from skipcore import Dense, Vlm, ask
+from skipcore.families import decoder_layers
+from skipcore.training.examples import numbered_scene
+from skipcore.training.scenes.questions import is_right
+
+# Gradio 6.31 counts its events in ways that pandas 3 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
+
+VISITORS = 30
+NEW_TOKENS = 8
+
+
+@pytest.fixture(scope="module")
+def page(scenes: Vlm) -> Iterator[gr.Blocks]:
+    page = build_page(scenes)
+    start(page, host="127.0.0.1")
+    yield page
+    page.close(verbose=False)
+
+
+@pytest.fixture
+def visit(page: gr.Blocks) -> Iterator:
+    visitors: list[Visitor] = []
+
+    def come() -> Visitor:
+        visitors.append(Visitor(page.local_url))
+        return visitors[-1]
+
+    yield come
+    for visitor in visitors:
+        visitor.close()
+
+
+@contextmanager
+def slow(vlm: Vlm, seconds: float) -> Iterator[threading.Event]:
+    """Every layer of the decoder takes so long; the event is set once the first has begun."""
+    begun = threading.Event()
+
+    def wait(*_: Any) -> None:
+        begun.set()
+        time.sleep(seconds)
+
+    handles = [layer.register_forward_hook(wait) for layer in decoder_layers(vlm.model)]
+    try:
+        yield begun
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def held(vlm: Vlm, go_on: threading.Event) -> Iterator[threading.Event]:
+    """The decoder waits until it may go on; the event is set once it waits."""
+    waits = threading.Event()
+    handle = vlm.model.get_decoder().register_forward_pre_hook(lambda *_: (waits.set(), go_on.wait(30), None)[2])
+    try:
+        yield waits
+    finally:
+        go_on.set()
+        handle.remove()
+
+
+def free_after(scenes: Vlm, seconds: float = 30) -> float:
+    """Seconds until nobody holds the model."""
+    start = time.perf_counter()
+    assert scenes.lock.acquire(timeout=seconds)
+    scenes.lock.release()
+    return time.perf_counter() - start
+
+
+def test_thirty_visitors_at_once_get_their_own_right_answers(visit, scenes: Vlm) -> None:
+    skipping = Settings(100, 156, "saliency", False, NEW_TOKENS, 1).compared(scenes)
+    files, asked, alone = [], [], []
+    for number in count():
+        scene = numbered_scene(number, 1, world_of(scenes))
+        file, question = encoded(scene.picture), scene.questions[0]
+        answers = [ask(scenes, file, question.text, method, NEW_TOKENS) for method in (Dense(), skipping)]
+        if is_right(question, answers[0]):
+            files.append(file), asked.append(question), alone.append(answers)
+        if len(asked) == VISITORS:
+            break
+    visitors = [visit() for _ in range(VISITORS)]
+    together = threading.Barrier(VISITORS)
+
+    def run(number: int) -> dict[str, Any]:
+        upload = visitors[number].upload(files[number])
+        together.wait()
+        return visitors[number].compare(upload, asked[number].text, max_new_tokens=NEW_TOKENS)
+
+    with ThreadPoolExecutor(VISITORS) as pool:
+        reports = list(pool.map(run, range(VISITORS)))
+    assert [report["question"] for report in reports] == [question.text for question in asked]
+    assert [[arm["answer"] for arm in report["arms"]] for report in reports] == alone
+    assert len({answers[0] for answers in alone}) > VISITORS / 3  # a mix-up would show
+
+
+@pytest.mark.parametrize("leaves_from", ["page", "api"])
+def test_a_visitor_who_leaves_in_prefill_frees_the_device_within_a_second(visit, scenes: Vlm, leaves_from: str) -> None:
+    visitor = visit()
+    picture = visitor.upload(PNG)
+    expected = visitor.compare(picture, "what is it?", max_new_tokens=3)["arms"][0]["answer"]
+    with slow(scenes, 0.3) as begun:
+        with visitor.at_the_page():
+            threading.Thread(target=lambda: _follow(visitor, picture, leaves_from), daemon=True).start()
+            assert begun.wait(20)
+        assert free_after(scenes) < 1
+    assert visit().compare(picture, "what is it?", max_new_tokens=3)["arms"][0]["answer"] == expected
+
+
+def _follow(visitor: Visitor, picture: Any, way: str) -> None:
+    with suppress(Refused, httpx.HTTPError):  # the connection ends under it
+        visitor.compare(picture, "what is it?") if way == "api" else list(visitor.ask(picture, "what is it?"))
+
+
+def test_those_who_wait_see_their_place_and_move_up(page: gr.Blocks, visit, scenes: Vlm) -> None:
+    line = Line(page, str(DEVICE["concurrency_id"]))
+    visitors = [visit() for _ in range(4)]
+    picture = visitors[0].upload(PNG)
+    quick = {"longest_answer_in_tokens": 1, "timed_runs_of_each": 1}
+    go_on = threading.Event()
+    with ThreadPoolExecutor(4) as pool, held(scenes, go_on) as begun:
+        runs = [pool.submit(lambda visitor=visitors[0]: list(visitor.ask(picture, "what is it?", **quick)))]
+        assert begun.wait(20)
+        for number, visitor in enumerate(visitors[1:]):
+            runs.append(pool.submit(lambda visitor=visitor: list(visitor.ask(picture, "what is it?", **quick))))
+            _until(lambda number=number: page._queue.event_queue_per_concurrency_id["device"].queue[number:])
+        seen = [list(visitor.events("look", []))[-1].data[0] for visitor in visitors[1:]]
+        assert ["you are next" in seen[0], "1 before you" in seen[1], "2 before you" in seen[2]] == [True] * 3
+        assert line.at_its_end() == place_in_line(3) and not line.is_full
+        assert line.seen_by(visitors[0].session) is line.seen_by("somebody else") is None
+        go_on.set()
+    for run in runs:
+        assert run.result()[-1].kind == "process_completed"
+    assert line.at_its_end() == place_in_line(None)
+
+
+def _until(true) -> None:
+    for _ in range(500):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_a_stop_ends_a_prefill_within_a_layer_and_leaves_nothing_behind(tiny: Vlm, picture) -> None:
+    before = compare(tiny, picture, "what?", max_new_tokens=4)
+    hooks = [len(module._forward_pre_hooks) for module in tiny.model.modules()]
+    stop = threading.Event()
+    with slow(tiny, 0.2) as begun:
+        threading.Thread(target=lambda: (begun.wait(), stop.set())).start()
+        start = time.perf_counter()
+        events = list(stream(tiny, picture, "what?", stop=stop))
+        assert time.perf_counter() - start < 0.6  # of the prefill's three layers, and of six runs
+    assert not any(isinstance(event, Report) for event in events)
+    assert [len(module._forward_pre_hooks) for module in tiny.model.modules()] == hooks
+    after = compare(tiny, picture, "what?", max_new_tokens=4)
+    assert [arm.answer for arm in after.arms] == [arm.answer for arm in before.arms]
+    assert [arm.kv_bytes for arm in after.arms] == [arm.kv_bytes for arm in before.arms]
+
+
+FAILURES = {
+    "GPU": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. /secret/path"), OUT_OF_MEMORY),
+    "CPU": (
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"),
+        OUT_OF_MEMORY,
+    ),
+    "Python": (MemoryError(), OUT_OF_MEMORY),
+    "other": (RuntimeError("a secret of /the/server"), UNEXPECTED),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("call", [1, 5])  # in the first prefill; in a later run
+def test_a_run_that_fails_says_so_once_and_leaves_the_next_one_clean(visit, scenes: Vlm, name: str, call: int) -> None:
+    error, says = FAILURES[name]
+    assert is_out_of_memory(error) is (says is OUT_OF_MEMORY)
+    visitor = visit()
+    picture = visitor.upload(PNG)
+    expected = visitor.compare(picture, "what is it?", max_new_tokens=3)["arms"]
+    calls = 0
+
+    def fail(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise error
+
+    handle = decoder_layers(scenes.model)[3].register_forward_hook(fail)
+    try:
+        with pytest.raises(Refused) as refusal:
+            visitor.compare(picture, "what is it?", max_new_tokens=3)
+    finally:
+        handle.remove()
+    assert str(refusal.value) == says
+    assert calls == call  # it was not tried again
+    again = visitor.compare(picture, "what is it?", max_new_tokens=3)["arms"]
+    assert [(arm["answer"], arm["kv_bytes"]) for arm in again] == [(arm["answer"], arm["kv_bytes"]) for arm in expected]
+
+
+def test_a_full_line_turns_away_in_a_sentence(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch, visit) -> None:
+    monkeypatch.setattr(page._queue, "max_size", 0)
+    assert Line(page, "device").is_full
+    visitor = visit()
+    [message] = visitor.ask(None, "what?")
+    assert message.kind == "refused" and "full" in message.error
+
+
+def test_places_in_line() -> None:
+    said = [place_in_line(before) for before in (None, 0, 1, 29)]
+    assert said == [
+        "In line for the device…",
+        "In line for the device, you are next…",
+        "In line for the device, 1 before you…",
+        "In line for the device, 29 before you…",
+    ]
