@@ -14,6 +14,7 @@ from app.asking import STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
 from app.following import Following
+from app.overlay import View
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.calibration import CalibrationPanel
@@ -27,7 +28,7 @@ from app.quality import RECORD
 from app.racing import Racing
 from app.recorded import RECORDED, recorded_for
 from app.world import world_of
-from skipcore import Vlm
+from skipcore import Dense, Vlm
 
 TITLE = "Skip-Vision, side by side"
 HEADER = f"""<header><h1>{TITLE}</h1>
@@ -78,7 +79,9 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
         wire(asking)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
         if first is not None:
-            page.load(lambda: asking.show_recorded(first), None, asking.outputs, queue=False, **QUIET)
+            methods = (Dense(), vlm.skipping)
+            shown = asking.show_panels(first, 1, View.STATE, 1)  # drawn once for all visitors
+            page.load(lambda: shown | follow.start(vlm, first, methods), None, asking.outputs, queue=False, **QUIET)
     return page
 
 
