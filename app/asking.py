@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from app.comparing import UNEXPECTED, Refusal, Settings, run
-from app.overlay import View
+from app.pace import SECONDS_BETWEEN_REDRAWS, ahead
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 STOPPED = "Stopped. Ask again whenever you like."
 LINE_FULL = "The line for the device is full: ask again in a minute."
-# Redrawing more often than this helps no reader and costs the browser.
-SECONDS_BETWEEN_REDRAWS = 0.04
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Asking:
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
         try:
-            with closing(run(self.vlm, picture, question, settings, stop)) as events:
+            with closing(ahead(run(self.vlm, picture, question, settings, stop), stop)) as events:
                 yield from self._follow(events, question, settings, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
@@ -120,7 +118,7 @@ class Asking:
                 case NewText(number):
                     live[number] = live[number].with_text(event, vision_ms)
                     if monotonic() - drawn > SECONDS_BETWEEN_REDRAWS:
-                        yield self.answers.show_live(live, truth)
+                        yield self.answers.show_live(live, truth, number)
                         drawn = monotonic()
                 case Report():
                     methods = (Dense(), settings.compared(self.vlm))
@@ -132,11 +130,6 @@ class Asking:
             | self.show_panels(report, *controls)
             | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
         )
-
-    def show_recorded(self, report: Report) -> Changes:
-        """What a first visit finds beside the recorded answers, which stand in the page already."""
-        methods = (Dense(), self.vlm.skipping)
-        return self.show_panels(report, 1, View.STATE, 1) | self.follow.start(self.vlm, report, methods)
 
     def show_panels(self, report: Report, *controls: Any) -> Changes:
         """All that a report shows beside its answers."""

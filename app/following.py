@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.asking import SECONDS_BETWEEN_REDRAWS, STOPPED
-from app.pace import at_most_every
+from app.asking import STOPPED
+from app.pace import SECONDS_BETWEEN_REDRAWS, ahead, at_most_every
 from app.panels import Changes
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel
@@ -54,7 +54,7 @@ class Following:
         self.floor.give(talk)
         yield {self.stop: stop} | self.ask_panel.running("Both answer over what they have read…")
         try:
-            with closing(talk.ask(question, stop)) as turns:
+            with closing(ahead(talk.ask(question, stop), stop)) as turns:
                 for turn in at_most_every(SECONDS_BETWEEN_REDRAWS, turns):
                     yield self.panel.show(talk, turn)
             said = {self.panel.question: ""} if not stop.is_set() else {}

@@ -16,6 +16,7 @@ from app.asking import LINE_FULL, STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
 from app.following import Following
+from app.overlay import View
 from app.panels import Changes
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel, notice
@@ -36,7 +37,7 @@ from app.racing import Racing
 from app.recorded import RECORDED, recorded_for
 from app.visitors import Line, left
 from app.world import world_of
-from skipcore import Vlm
+from skipcore import Dense, Vlm
 
 TITLE = "Skip-Vision, side by side"
 HEADER = f"""<header><h1>{TITLE}</h1>
@@ -95,9 +96,11 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
         wire(Line(page, str(DEVICE["concurrency_id"])), asking)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
         if first is not None:
+            arms = (Dense(), vlm.skipping)
+            shown = asking.show_panels(first, 1, View.STATE, 1)  # drawn once for all visitors
 
             def show_first(request: gr.Request) -> Changes:
-                return {report: None} if link_panel.is_link(request) else asking.show_recorded(first)
+                return {report: None} if link_panel.is_link(request) else shown | follow.start(vlm, first, arms)
 
             page.load(show_first, None, asking.outputs, queue=False, **QUIET)
     return page
@@ -111,12 +114,12 @@ def wire(line: Line, asking: Asking) -> None:
     racing = Racing(asking.vlm, panel, lanes, follow.talk, asking.stop)
     looking = gr.Timer(1, active=False)  # while a visitor waits, at their place in line
     in_line = InLine(line, panel, looking)
-    race = in_line.queued([lanes.button.click], racing)
+    race = in_line.queued([lanes.button.click], racing, api_name="race")
     replay = race.success(racing.replay, [follow.talk, lanes.steps], racing.outputs, **QUIET)
     runs: list[Any] = [
         # Gradio would open the picture first, and its words about a bad one are not ours
-        in_line.queued([panel.ask_button.click, panel.question.submit], asking, preprocess=False),
-        in_line.queued([follow.button.click, follow.question.submit], following),
+        in_line.queued([panel.ask_button.click, panel.question.submit], asking, api_name="ask", preprocess=False),
+        in_line.queued([follow.button.click, follow.question.submit], following, api_name="follow_up"),
         race,
         replay,
     ]

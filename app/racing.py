@@ -12,8 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.asking import SECONDS_BETWEEN_REDRAWS, STOPPED
-from app.pace import at_most_every
+from app.asking import STOPPED
+from app.pace import SECONDS_BETWEEN_REDRAWS, ahead, at_most_every
 from app.panels import Changes
 from app.panels.ask import AskPanel
 from app.panels.lanes import LanesPanel
@@ -63,11 +63,10 @@ class Racing:
         steps: list[Step] = []
         methods = [chat.method for chat in talk.chats]
         try:
-            with closing(
-                alternate(self.vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
-            ) as race:
+            race = alternate(self.vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
+            with closing(ahead(race, stop)) as tokens:
                 yield self.panel.show(talk.names, steps)
-                for _ in at_most_every(SECONDS_BETWEEN_REDRAWS, _kept(race, steps)):
+                for _ in at_most_every(SECONDS_BETWEEN_REDRAWS, _kept(tokens, steps)):
                     yield self.ask_panel.running("Both answer…") | self.panel.show(talk.names, steps)
             sentence = STOPPED if stop.is_set() else DONE
             yield self.panel.show(talk.names, steps) | {self.panel.steps: steps} | self.ask_panel.idle(sentence)

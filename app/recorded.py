@@ -15,7 +15,7 @@ from skipcore import InputError, Vlm, load
 
 RECORDED = Path(__file__).resolve().parent.parent / "assets" / "results" / "first-visit.json.gz"
 MAX_NEW_TOKENS = 96
-REPEATS = 5
+REPEATS = 20
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from time import perf_counter
 import psutil
 from PIL import Image
 
-from app.main import DEFAULT_MODEL, start
+from app.main import start
+from app.models import BUILT_IN_FOLDER
 from app.over_http import Visitor
 from app.page import build_page
 from skipcore import Vlm, load
@@ -55,7 +56,7 @@ def _resident_bytes() -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m app.soak", description=__doc__)
-    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="model folder or Hub id (default: built-in)")
+    parser.add_argument("--model", default=str(BUILT_IN_FOLDER), help="model folder or Hub id (default: built-in)")
     parser.add_argument("--runs", type=int, default=500, help=f"more than {WARM_UP} (default: 500)")
     options = parser.parse_args()
     if options.runs <= WARM_UP:

@@ -15,7 +15,8 @@ from typing import Any
 
 from PIL import Image
 
-from app.main import DEFAULT_MODEL, start
+from app.main import start
+from app.models import BUILT_IN_FOLDER
 from app.over_http import ANSWERS, Visitor
 from app.page import build_page
 from profiling.random_models import DecoderSize, random_llava
@@ -69,7 +70,7 @@ def compare_clocks(vlm: Vlm, answers: int) -> dict[str, float | int]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m app.stopwatch", description=__doc__)
-    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="model folder or Hub id (default: built-in)")
+    parser.add_argument("--model", default=str(BUILT_IN_FOLDER), help="model folder or Hub id (default: built-in)")
     parser.add_argument("--answers", type=int, default=20, help="of each model (default: 20)")
     options = parser.parse_args()
     print(json.dumps(compare_clocks(load(options.model), options.answers)))

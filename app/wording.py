@@ -134,7 +134,7 @@ def conditions_sentence(report: Report) -> str:
 def recorded_sentence(report: Report) -> str:
     """Where a recorded report comes from, and what to look for in it."""
     return (
-        f"Recorded on {report.device['name']}, not here. Look for what changes in the answer when few tokens run in "
+        f"Recorded on {report.device['name']}. Look for what changes in the answer when few tokens run in "
         "full: below, the picture shows which. Press Ask to measure it yourself."
     )
 

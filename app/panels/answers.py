@@ -27,7 +27,9 @@ NOTHING_SAVED = (
     '<p class="hint">What is saved appears here: prefill time, KV cache, FLOPs, '
     "and how much of the FLOP saving became time.</p>"
 )
-LIVE = "Measured here, now."
+LIVE = (
+    "Measured here and now. Below, the picture shows which of its tokens ran in full, and which were skipped or merged."
+)
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,17 @@ class AnswersPanel:
         """What the answers to come are about: the question box may say something else by then."""
         return {self.asked: gr.update(value=asked_line(question, LIVE), visible=True)}
 
-    def show_live(self, answers: list[LiveAnswer], truth: Question | None = None) -> Changes:
-        """The answers so far, with room for their marks where the truth is known."""
+    def show_live(self, answers: list[LiveAnswer], truth: Question | None = None, only: int | None = None) -> Changes:
+        """The answers so far, with room for their marks where the truth is known.
+
+        Args:
+            only: the arm whose answer has changed; default: all.
+        """
         room = '<p class="verdict">&nbsp;</p>' * (truth is not None)
         return {
             card: answer_card(answer, number, room)
             for number, (card, answer) in enumerate(zip(self.cards, answers, strict=True))
+            if only in (None, number)
         }
 
     def show(self, report: Report, truth: Question | None = None) -> Changes:

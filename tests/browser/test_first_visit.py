@@ -72,3 +72,14 @@ def test_nothing_jumps_while_the_answers_are_written(visit, width: int) -> None:
     expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
     page.wait_for_timeout(500)
     assert page.evaluate("window.shifts") < 0.05
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_first_visit_fits_a_narrow_screen(visit, theme: str) -> None:
+    page = visit(width=390, theme=theme)
+    expect(page.locator("#overlay img")).to_be_visible()
+    for part in ("#asked", "#answer-0", "#answer-1", "#headline", "#race-start", "#follow-question", "#phases"):
+        box = page.locator(part).bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390, part
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    screenshot(page, f"first-visit-narrow-{theme}")

@@ -1,0 +1,71 @@
+"""A generator that runs ahead of who reads it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+
+from app.pace import ahead, at_most_every
+
+
+class Numbers:
+    """Counts up to an end, noting how far it came and that it was closed."""
+
+    def __init__(self, end: int = 5, fails: bool = False, waits: float = 0) -> None:
+        self.made, self.closed, self.end, self.fails, self.waits = 0, False, end, fails, waits
+
+    def run(self) -> Generator[int, None, None]:
+        try:
+            while self.made < self.end:
+                self.made += 1
+                yield self.made
+                time.sleep(self.waits)
+            if self.fails:
+                raise ValueError("five is enough")
+        finally:
+            self.closed = True
+
+
+def test_all_items_come_in_order_and_nothing_is_stopped() -> None:
+    numbers, stop = Numbers(), threading.Event()
+    assert list(ahead(numbers.run(), stop)) == [1, 2, 3, 4, 5]
+    assert numbers.closed and not stop.is_set()
+
+
+def test_it_does_not_wait_for_its_reader() -> None:
+    numbers = Numbers()
+    items = ahead(numbers.run(), threading.Event())
+    assert next(items) == 1
+    for _ in range(200):
+        if numbers.closed:
+            break
+        time.sleep(0.01)
+    assert numbers.made == 5 and numbers.closed
+    assert list(items) == [2, 3, 4, 5]
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    seen = []
+    with pytest.raises(ValueError, match="five is enough"):
+        for item in ahead(Numbers(fails=True).run(), threading.Event()):
+            seen.append(item)
+    assert seen == [1, 2, 3, 4, 5]
+
+
+def test_closing_ends_it_and_waits_until_it_is_over() -> None:
+    numbers, stop = Numbers(10**9, waits=0.001), threading.Event()
+    items = ahead(numbers.run(), stop)
+    next(items)
+    items.close()
+    assert stop.is_set() and numbers.closed
+    made = numbers.made
+    time.sleep(0.02)
+    assert numbers.made == made < 10**9
+
+
+def test_items_that_follow_too_soon_are_left_out() -> None:
+    assert list(at_most_every(60, iter(range(1000)))) == [0]
+    assert list(at_most_every(0.0, iter(range(3)))) == [0, 1, 2]
