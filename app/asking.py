@@ -76,11 +76,11 @@ class Asking:
         """
         *values_chosen, scene = values
         values_of_settings, controls = _split(values_chosen, len(self.tokens.controls))
-        settings = self.ask_panel.settings(*values_of_settings)
         truth = truth_of(picture, question, (scene, *self.known))
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
         try:
+            settings = self.ask_panel.settings(*values_of_settings)
             with closing(ahead(run(self.vlm, picture, question, settings, stop), stop)) as events:
                 yield from self._follow(events, question, settings, controls, truth)
             if stop.is_set():
