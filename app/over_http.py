@@ -133,8 +133,10 @@ class Visitor:
     def at_the_page(self) -> Iterator[None]:
         """Inside, the page is open, as in a browser: the server notices when the visitor leaves."""
         with self.http.stream("GET", f"gradio_api/heartbeat/{self.session}") as stream:
-            next(stream.iter_lines())
-            yield
+            lines = stream.iter_lines()
+            next(lines)
+            yield  # while `lines` lives: the connection ends with it
+            lines.close()
 
     def close(self) -> None:
         """Leave: no connection stays open."""
