@@ -136,7 +136,7 @@ class Visitor:
             lines = stream.iter_lines()
             next(lines)
             yield  # while `lines` lives: the connection ends with it
-            lines.close()
+            del lines
 
     def close(self) -> None:
         """Leave: no connection stays open."""

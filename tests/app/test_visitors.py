@@ -149,8 +149,7 @@ def test_those_who_wait_see_their_place_and_move_up(page: gr.Blocks, visit, scen
         for number, visitor in enumerate(visitors[1:]):
             runs.append(pool.submit(lambda visitor=visitor: list(visitor.ask(picture, "what is it?", **quick))))
             _until(lambda number=number: page._queue.event_queue_per_concurrency_id["device"].queue[number:])
-        seen = [list(visitor.events("look", []))[-1].data[0] for visitor in visitors[1:]]
-        assert ["you are next" in seen[0], "1 before you" in seen[1], "2 before you" in seen[2]] == [True] * 3
+        assert [line.seen_by(visitor.session) for visitor in visitors[1:]] == [place_in_line(n) for n in range(3)]
         assert line.at_its_end() == place_in_line(3) and not line.is_full
         assert line.seen_by(visitors[0].session) is line.seen_by("somebody else") is None
         go_on.set()
