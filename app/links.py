@@ -45,7 +45,7 @@ def settings_that_apply(settings: Settings) -> dict[str, Any]:
         idle: tuple[str, ...] = OF_OTHERS
     else:
         idle = () if settings.then_skip_vision else OF_SKIP_VISION
-    return {name: value for name, value in named.items() if name not in idle and value is not None}
+    return {name: named[name] for name in SETTINGS if name not in idle and named[name] is not None}
 
 
 def to_query(link: Link) -> str:

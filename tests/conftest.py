@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
+# Pages of other processes delete uploads of the same content when they end.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="skip-vision-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 

@@ -25,7 +25,7 @@ def test_a_finished_example_stands_there_at_once(visit) -> None:
         assert page.locator(f"#answer-{number} .text").inner_text().strip()
     expect(page.locator("#headline .numbers dd")).to_have_count(4)
     expect(page.locator("#overlay img")).to_have_attribute("alt", re.compile("Layer 1, 576 visual tokens"))
-    for chart in ("update-map", "rows", "timeline", "phases", "quality"):
+    for chart in ("rows", "timeline", "phases", "quality"):
         expect(page.locator(f"#{chart} .main-svg").first).to_be_visible(timeout=SECONDS)
     expect(page.locator("#stop")).to_be_disabled()
     screenshot(page, "first-visit")

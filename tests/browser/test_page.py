@@ -117,7 +117,7 @@ def test_bad_input_gets_a_sentence_and_keeps_the_last_result(visit, picture: Pat
     question(page).fill("What is it? 🔴")
     set_number(page, "Skipped tokens", 0)
     page.click("#ask")
-    expect(page.locator("#notice .failed")).to_contain_text("“Skipped tokens” must be at least 1")
+    expect(page.locator("#notice .failed")).to_contain_text("“Skipped tokens” must be at least 1", timeout=SECONDS)
     screenshot(page, "bad-input")
     assert page.locator("#answer-0").inner_text() == answer
     assert page.locator(".toast-body").count() == 0

@@ -61,7 +61,7 @@ def test_work_of_a_decode_step_is_what_torch_counts(tiny, picture) -> None:
     inputs = inputs.with_features(tiny.encode(inputs))
     tokens = generate(tiny, inputs, Dense()(tiny.model), 3, ignore_eos=True)
     next(tokens)
-    with FlopCount() as count:
+    with torch.inference_mode(), FlopCount() as count:
         next(tokens), next(tokens)
     tokens.close()
     dense, skip = report.arms
