@@ -28,7 +28,10 @@ def overlays(report: Report) -> list[Captioned]:
     """The picture with what the first layer of each arm does with its tokens."""
     grids = token_grids(report.pictures, report.tiles)
     return [
-        (f"{arm.name}: what layer 1 does with each token", Image.alpha_composite(plain.convert("RGBA"), marks))
+        (
+            f"{arm.name}: what layer 1 does with each token",
+            Image.alpha_composite(plain.convert("RGBA"), marks.convert("RGBA")),
+        )
         for arm in report.arms
         for plain, marks in zip(plain_pictures(grids), token_marks(grids, arm.trace, View.STATE, 0), strict=True)
     ]
