@@ -75,3 +75,5 @@ def set_number(page: sync_api.Page, label: str, value: int) -> None:
     box = page.locator("#settings").get_by_label(re.compile(f"number input for {label}", re.IGNORECASE))
     box.fill(str(value))
     box.blur()
+    slider = page.locator("#settings").get_by_label(re.compile(f"range slider for {label}", re.IGNORECASE))
+    sync_api.expect(slider).to_have_value(str(value))
