@@ -11,7 +11,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from visitor import ask_and_wait, expect, prepare, screenshot, sync_api
 
-SCRUB_MS = 100
+SCRUB_MS = 1_000  # it takes some 50 on quiet cores; tests run on busy ones, too
 # Sets the slider as a visitor does and takes the time until the next frame with other marks.
 SCRUB = """layer => new Promise(done => {
   const slider = document.querySelector('#overlay-layer input[type=range]');
