@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 
 from app.budgets import OFFERED, SKIP_VISION, budget_of, summary_of
-from app.comparing import Refusal, Settings, run
+from app.comparing import Settings, run
 from app.models import models_for
+from app.refusals import Refusal
 from profiling import Report
 from skipcore import Vlm
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.comparing import UNEXPECTED, Refusal, Settings, run
+from app.comparing import Settings, run
 from app.pace import SECONDS_BETWEEN_REDRAWS, ahead
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
@@ -22,13 +21,12 @@ from app.panels.lanes import LanesPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
+from app.refusals import Refusal, refusing
 from app.truth import Known, truth_of
 from profiling import Report
 from profiling.events import NewText, Progress, Started, Traced
 from skipcore import Dense, Vlm
 from skipcore.training.scenes.questions import Question
-
-log = logging.getLogger(__name__)
 
 STOPPED = "Stopped. Ask again whenever you like."
 LINE_FULL = "The line for the device is full: ask again in a minute."
@@ -80,16 +78,14 @@ class Asking:
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
         try:
-            settings = self.ask_panel.settings(*values_of_settings)
-            with closing(ahead(run(self.vlm, picture, question, settings, stop), stop)) as events:
-                yield from self._follow(events, question, settings, controls, truth)
+            with refusing():  # also what is wrong with values that the page itself never sends
+                settings = self.ask_panel.settings(*values_of_settings)
+                with closing(ahead(run(self.vlm, picture, question, settings, stop), stop)) as events:
+                    yield from self._follow(events, question, settings, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
         except Refusal as refusal:
             yield self.ask_panel.idle(str(refusal), failed=True)
-        except Exception:  # values that the page itself never sends
-            log.exception("A run could not be shown")
-            yield self.ask_panel.idle(UNEXPECTED, failed=True)
         finally:
             stop.set()  # also when the visitor left: whatever still runs ends before its next token
 

@@ -1,19 +1,15 @@
-"""One comparison for one visitor: settings in, events out, and every failure as one plain sentence."""
+"""One comparison for one visitor: settings in, events out."""
 
 from __future__ import annotations
 
-import gc
-import logging
 import threading
-import traceback
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from app.budgets import OFFERED, SKIP_VISION, with_budget
+from app.refusals import refusing
 from app.uploads import uploaded_picture
 from app.visitors import ends_when_they_leave
 from app.zero_gpu import stream_on_device
@@ -25,18 +21,8 @@ from skipcore.methods.retain import RETAIN_RULES
 
 MAX_NEW_TOKENS = 256
 MAX_REPEATS = 20
-OUT_OF_MEMORY = (
-    "The device has too little memory for this run: take a smaller picture or a smaller max_new_tokens, and ask again."
-)
-UNEXPECTED = "Something went wrong while running the model; try again, or try other settings."
 # All runs on the device stand in one queue: sessions act on the whole process, and times need a quiet device.
 DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
-
-log = logging.getLogger(__name__)
-
-
-class Refusal(Exception):
-    """What a visitor is told when there is no answer: one plain sentence without any detail of the server."""
 
 
 @dataclass(frozen=True)
@@ -115,33 +101,7 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     Raises:
         Refusal: bad input, or anything unexpected, which is logged here.
     """
-    try:
+    with refusing(), ends_when_they_leave(stop):
         settings.check()
-        events = stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)
-        with ends_when_they_leave(stop), closing(events):
+        with closing(stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)) as events:
             yield from events
-    except InputError as error:
-        raise Refusal(str(error)) from error
-    except Exception as error:
-        if is_out_of_memory(error):
-            log.warning("A comparison ran out of memory: %s", error)
-            traceback.clear_frames(error.__traceback__)  # they hold what the run had made so far
-            release_memory()
-            raise Refusal(OUT_OF_MEMORY) from None
-        log.exception("A comparison failed")
-        raise Refusal(UNEXPECTED) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU, the CPU's allocator or Python itself had no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and ("not enough memory" in said or "out of memory" in said)
-
-
-def release_memory() -> None:
-    """Give back what nobody holds any more, so that the next run finds the device as it was."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

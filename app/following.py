@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,10 +15,9 @@ from app.pace import SECONDS_BETWEEN_REDRAWS, ahead, at_most_every
 from app.panels import Changes
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel
+from app.refusals import Refusal, refusing
 from app.talk import Floor, Talk
-from skipcore import InputError
-
-log = logging.getLogger(__name__)
+from app.visitors import ends_when_they_leave
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,14 @@ class Following:
         self.floor.give(talk)
         yield {self.stop: stop} | self.ask_panel.running("Both answer over what they have read…")
         try:
-            with closing(ahead(talk.ask(question, stop), stop)) as turns:
+            turns_of_both = ahead(talk.ask(question, stop), stop)
+            with refusing(), ends_when_they_leave(stop), closing(turns_of_both) as turns:
                 for turn in at_most_every(SECONDS_BETWEEN_REDRAWS, turns):
                     yield self.panel.show(talk, turn)
             said = {self.panel.question: ""} if not stop.is_set() else {}
             sentence = STOPPED if stop.is_set() else "Done. Follow up again, or ask anew."
             yield self.panel.show(talk) | said | self.ask_panel.idle(sentence)
-        except InputError as error:
-            yield self.panel.show(talk) | self.ask_panel.idle(str(error), failed=True)
-        except Exception:
-            log.exception("A follow-up failed")
-            yield self.panel.show(talk) | self.ask_panel.idle("Something went wrong; ask again.", failed=True)
+        except Refusal as refusal:
+            yield self.panel.show(talk) | self.ask_panel.idle(str(refusal), failed=True)
         finally:
             stop.set()

@@ -16,10 +16,11 @@ from app.asking import LINE_FULL, STOPPED, Asking
 from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
 from app.following import Following
+from app.notice import status
 from app.overlay import View
-from app.panels import Changes
+from app.panels import QUIET, Changes
 from app.panels.answers import AnswersPanel
-from app.panels.ask import AskPanel, notice
+from app.panels.ask import AskPanel
 from app.panels.benchmark import BenchmarkPanel
 from app.panels.calibration import CalibrationPanel
 from app.panels.follow import FollowPanel
@@ -43,7 +44,6 @@ TITLE = "Skip-Vision, side by side"
 HEADER = f"""<header><h1>{TITLE}</h1>
 <p>Ask a question about a picture. A dense model and the same model with Skip-Vision, or another method, answer it,
 with every token, layer, byte and millisecond accounted for.</p></header>"""
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 ESCAPE_STOPS = """() => document.addEventListener('keydown', event => {
     if (event.key === 'Escape' && !event.defaultPrevented) document.querySelector('#stop:not(:disabled)')?.click();
 })"""
@@ -172,7 +172,7 @@ class InLine:
     def look(self, request: gr.Request) -> Changes:
         """The visitor's place in line; nothing more to look at once they have left it."""
         place = self.line.seen_by(request.session_hash)
-        return {self.looking: gr.Timer(active=False)} if place is None else {self.panel.notice: notice(place)}
+        return {self.looking: gr.Timer(active=False)} if place is None else {self.panel.notice: status(place)}
 
 
 def num_visual_tokens(vlm: Vlm) -> int:

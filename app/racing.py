@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -17,15 +16,15 @@ from app.pace import SECONDS_BETWEEN_REDRAWS, ahead, at_most_every
 from app.panels import Changes
 from app.panels.ask import AskPanel
 from app.panels.lanes import LanesPanel
+from app.refusals import Refusal, refusing
 from app.talk import Talk
-from skipcore import InputError, Vlm
+from app.visitors import ends_when_they_leave
+from skipcore import Vlm
 from skipcore.alternate import Step, alternate
 
 WATCHABLE_SECONDS = 4.0
 """A race that took less is shown again, slowed down to about this."""
 DONE = "The race is over. The figures above come from runs of their own."
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,17 +63,14 @@ class Racing:
         methods = [chat.method for chat in talk.chats]
         try:
             race = alternate(self.vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
-            with closing(ahead(race, stop)) as tokens:
+            with refusing(), ends_when_they_leave(stop), closing(ahead(race, stop)) as tokens:
                 yield self.panel.show(talk.names, steps)
                 for _ in at_most_every(SECONDS_BETWEEN_REDRAWS, _kept(tokens, steps)):
                     yield self.ask_panel.running("Both answer…") | self.panel.show(talk.names, steps)
             sentence = STOPPED if stop.is_set() else DONE
             yield self.panel.show(talk.names, steps) | {self.panel.steps: steps} | self.ask_panel.idle(sentence)
-        except InputError as error:
-            yield self.ask_panel.idle(str(error), failed=True)
-        except Exception:
-            log.exception("A race failed")
-            yield self.ask_panel.idle("Something went wrong; try again.", failed=True)
+        except Refusal as refusal:
+            yield self.ask_panel.idle(str(refusal), failed=True)
         finally:
             stop.set()
 

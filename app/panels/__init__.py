@@ -6,3 +6,6 @@ from typing import Any
 
 # Components of the page with the values or updates they get.
 Changes = dict[Any, Any]
+
+# How every event but the API's is wired: its progress is told by the page, and it is nobody else's to call.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.examples import Example
+from app.notice import status
 from app.panels import Changes
 from app.panels.method import MethodPanel
 from app.panels.scene import ScenePanel
@@ -60,7 +61,7 @@ class AskPanel:
         with gr.Row():
             self.ask_button = gr.Button("Ask", variant="primary", scale=3, min_width=120, elem_id="ask")
             self.stop_button = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
-        self.notice = gr.HTML(notice(READY), elem_id="notice")
+        self.notice = gr.HTML(status(READY), elem_id="notice")
         # what a model cannot know is said before anyone asks
         gr.HTML(f'<p class="hint">{escape(world_sentence(world))}</p>', elem_id="world")
         if world is not None:
@@ -171,7 +172,7 @@ class AskPanel:
         return {
             self.ask_button: gr.update(interactive=False),
             self.stop_button: gr.update(interactive=True),
-            self.notice: notice(sentence),
+            self.notice: status(sentence),
         }
 
     def idle(self, sentence: str, *, failed: bool = False) -> Changes:
@@ -181,7 +182,7 @@ class AskPanel:
         return {
             self.ask_button: gr.update(interactive=True),
             self.stop_button: gr.update(interactive=False),
-            self.notice: notice(sentence, failed=failed),
+            self.notice: status(sentence, failed=failed),
         }
 
 
@@ -197,12 +198,6 @@ RULE_NAMES = {
     "uniform": "evenly spaced (uniform)",
     "random": "at random (random)",
 }
-
-
-def notice(sentence: str, *, failed: bool = False) -> str:
-    """The line under the buttons, read aloud by screen readers when it changes."""
-    kind = "failed" if failed else "calm"
-    return f'<p class="notice {kind}" role="status" aria-live="polite">{escape(sentence)}</p>'
 
 
 def _count(count: int | float, most: int) -> int:

@@ -14,11 +14,12 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from app import wording
-from app.comparing import DEVICE, Refusal, Settings, run
+from app.comparing import Settings, run
 from app.downloads import DOWNLOADS
-from app.notice import status
 from app.panels import Changes
+from app.panels.run_controls import RunControls
 from app.progress import Eta
+from app.refusals import Refusal, refusing
 from app.tables import html_table
 from profiling import Report
 from profiling.events import Progress
@@ -29,7 +30,6 @@ INTRO = (
     "out. Keep other programs quiet meanwhile."
 )
 MAX_REPEATS, MAX_LENGTH = 20, 128
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class BenchmarkPanel:
@@ -51,28 +51,18 @@ class BenchmarkPanel:
                 length = gr.Slider(
                     2, MAX_LENGTH, 32, step=1, precision=0, label="Tokens of every answer", buttons=[], elem_id="length"
                 )
-            with gr.Row():
-                self.start = gr.Button("Run the benchmark", variant="secondary", elem_id="benchmark-start")
-                self.cancel = gr.Button("Cancel", interactive=False, elem_id="benchmark-cancel")
-            self.status = gr.HTML(
-                status("Takes the picture, the question and the settings above."), elem_id="benchmark-status"
+            self.controls = RunControls(
+                "benchmark",
+                "Run the benchmark",
+                "Takes the picture, the question and the settings above.",
+                "Stopped.",
             )
             self.result = gr.HTML(elem_id="benchmark-result")
             with gr.Row(visible=False, elem_id="downloads") as self.row:
                 self.files = [
                     gr.DownloadButton(each.label, size="sm", elem_id=f"download-{each.name}") for each in DOWNLOADS
                 ]
-        self.stop = gr.State(None)
-        self.outputs = [self.stop, self.start, self.cancel, self.status, self.result, self.row, *self.files]
-        self._wire([*inputs, repeats, length])
-
-    def _wire(self, inputs: Sequence[Any]) -> None:
-        in_line = self.start.click(
-            lambda: self.running("In line for the device…"), None, self.outputs, queue=False, **QUIET
-        )
-        ran = in_line.then(self.measure, list(inputs), self.outputs, preprocess=False, **QUIET, **DEVICE)
-        ran.failure(lambda: self.idle("Stopped."), None, self.outputs, queue=False, **QUIET)
-        self.cancel.click(self.end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
+        self.controls.wire(self.measure, [*inputs, repeats, length], [self.result, self.row, *self.files])
 
     def measure(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run it; what an earlier one found stays until this one is done.
@@ -82,22 +72,22 @@ class BenchmarkPanel:
         """
         *settings, repeats, length = values
         stop = threading.Event()
-        yield {self.stop: stop} | self.running("Reading the picture and the question…")
+        yield {self.controls.stop: stop} | self.controls.running("Reading the picture and the question…")
         try:
-            chosen = replace(self.settings(*settings), repeats=repeats, max_new_tokens=length, fixed_length=True)
-            eta = Eta(monotonic)
-            with closing(run(self.vlm, picture, question, chosen, stop)) as events:
-                for event in events:
-                    match event:
-                        case Progress():
-                            eta.begin(2 * event.runs)
-                            yield self.running(eta.sentence(f"run {event.run} of {event.runs}"))
-                        case Report():
-                            yield self.show(event)
-            if stop.is_set():
-                yield self.idle("Stopped.")
+            with refusing():
+                chosen = replace(self.settings(*settings), repeats=repeats, max_new_tokens=length, fixed_length=True)
+                eta = Eta(monotonic)
+                with closing(run(self.vlm, picture, question, chosen, stop)) as events:
+                    for event in events:
+                        match event:
+                            case Progress():
+                                eta.begin(2 * event.runs)
+                                yield self.controls.running(eta.sentence(f"run {event.run} of {event.runs}"))
+                            case Report():
+                                yield self.show(event)
+            yield self.controls.ended(stop)
         except Refusal as refusal:
-            yield self.idle(str(refusal), failed=True)
+            yield self.controls.idle(str(refusal), failed=True)
         finally:
             stop.set()
 
@@ -109,29 +99,7 @@ class BenchmarkPanel:
             path = save_bytes_to_cache(download.text(report).encode(), download.file, button.GRADIO_CACHE)
             button.temp_files.add(path)
             files[button] = path
-        return {self.result: figures_table(report), self.row: gr.update(visible=True)} | files | self.idle("Done.")
-
-    def running(self, sentence: str) -> Changes:
-        """Cancel instead of Run."""
-        return {
-            self.start: gr.update(interactive=False),
-            self.cancel: gr.update(interactive=True),
-            self.status: status(sentence),
-        }
-
-    def idle(self, sentence: str, *, failed: bool = False) -> Changes:
-        """Run instead of Cancel."""
-        return {
-            self.start: gr.update(interactive=True),
-            self.cancel: gr.update(interactive=False),
-            self.status: status(sentence, failed=failed),
-        }
-
-    def end(self, stop: threading.Event | None) -> Changes:
-        """What Cancel does."""
-        if stop is not None:
-            stop.set()
-        return self.idle("Stopped.")
+        return {self.result: figures_table(report), self.row: gr.update(visible=True)} | files
 
 
 def figures_table(report: Report) -> str:

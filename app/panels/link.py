@@ -10,8 +10,9 @@ import gradio as gr
 from app.budgets import SKIP_VISION
 from app.examples import Example
 from app.links import Link, from_query, ignored_sentence, settings_that_apply, to_query
-from app.panels import Changes
-from app.panels.ask import AskPanel, notice
+from app.notice import status
+from app.panels import QUIET, Changes
+from app.panels.ask import AskPanel
 from app.truth import Known, digest_of_file, digest_of_upload
 
 OPENED = "Opened from a link: press Ask."
@@ -27,7 +28,7 @@ COPY = """(query) => {
     navigator.clipboard?.writeText(address).catch(() => {});
     return address;
 }"""
-_QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+_QUIET: dict[str, Any] = {"queue": False} | QUIET
 
 
 class LinkPanel:
@@ -86,7 +87,7 @@ class LinkPanel:
             changes[panel.question] = link.question
         shown, unfit = self.show_settings(link.settings)
         sentence = f"{OPENED} {ignored_sentence((*ignored, *unfit))}".strip()
-        return changes | shown | {panel.notice: notice(sentence)}
+        return changes | shown | {panel.notice: status(sentence)}
 
     def _name_of(self, picture: Any, known: Known | None) -> tuple[str | None, int | None]:
         """The example or the scene that a picture is, by its file; neither where it is the visitor's own."""

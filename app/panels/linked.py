@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.panels import Changes
+from app.panels import QUIET, Changes
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
 from app.selection import cell_of, slot_in_map, token_on_picture
@@ -24,7 +24,7 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
     now = [report, tokens.selected, *tokens.controls]
     told = [*tokens.told_parts, layers.map_cells]
     nothing: Changes = {tokens.card: gr.skip()}
-    at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    at_once: dict[str, Any] = {"queue": False} | QUIET
     # Not “always_last” where a click tells its cell: Gradio 6.31 sends the cell of the first click once more.
     last, every = at_once | {"trigger_mode": "always_last"}, at_once | {"trigger_mode": "multiple"}
 

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from app.budgets import OFFERED, SKIP_VISION, budget_of, summary_of
-from app.panels import Changes
+from app.panels import QUIET, Changes
 
-_QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+_QUIET: dict[str, Any] = {"queue": False} | QUIET
 
 
 class MethodPanel:

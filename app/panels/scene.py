@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_pil_to_cache
 
-from app.panels import Changes
+from app.panels import QUIET, Changes
 from app.truth import Known, digest_of_file, digest_of_upload
 from skipcore import InputError
 from skipcore.training.examples import NUMBERS, capitalised, numbered_scene
@@ -46,7 +46,7 @@ class ScenePanel:
 
     def wire(self, picture: gr.Image, question: gr.Textbox) -> None:
         """Let the button fill the picture, and a click on a suggestion the question."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        quiet: dict[str, Any] = {"queue": False} | QUIET
         self.button.click(
             lambda: self.draw(picture, question, secrets.randbelow(NUMBERS)),
             None,

@@ -12,16 +12,17 @@ import gradio as gr
 
 from app import figures
 from app.budgets import OFFERED, SKIP_VISION
-from app.comparing import DEVICE, Refusal, Settings
-from app.notice import status
-from app.panels import Changes
+from app.comparing import Settings
+from app.panels import QUIET, Changes
 from app.panels.axes import axis_choices
 from app.panels.layers import plot
+from app.panels.run_controls import RunControls
 from app.progress import Eta
 from app.race import RaceRow
+from app.refusals import Refusal, refusing
 from app.sweeping import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, sweep
 from app.tables import race_table
-from skipcore import InputError, Vlm
+from skipcore import Vlm
 
 INTRO = (
     f"Each method at each budget answers the question above ({REPEATS} timed runs, up to {MAX_NEW_TOKENS} tokens), "
@@ -30,7 +31,6 @@ INTRO = (
 )
 USUAL = [name for name in (SKIP_VISION, "FastV", "DivPrune", "UniformGrid") if name in OFFERED]
 STOPPED = "Stopped. What was done stays."
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class SweepPanel:
@@ -57,25 +57,17 @@ class SweepPanel:
                 min_width=200,
                 scale=1,
             )
-        with gr.Row():
-            self.start = gr.Button("Start the sweep", elem_id="sweep-start")
-            self.cancel = gr.Button("Cancel", interactive=False, elem_id="sweep-cancel")
-        self.status = gr.HTML(status("What is done when you cancel stays."), elem_id="sweep-status")
-        self.rows, self.stop = gr.State([]), gr.State(None)
+        self.controls = RunControls("sweep", "Start the sweep", "What is done when you cancel stays.", STOPPED)
+        self.rows = gr.State([])
         with gr.Column(visible=False, elem_id="sweep-result") as self.result:
             self.axes = axis_choices("sweep", score="kl")
             self.chart = plot("sweep-chart")
             self.table = gr.HTML(elem_id="sweep-table")
-        self.outputs = [self.rows, self.stop, self.start, self.cancel, self.status, self.result, self.chart, self.table]
-        self._wire([*inputs, *self.axes, methods, shares])
-
-    def _wire(self, inputs: Sequence[Any]) -> None:
-        in_line = self.start.click(
-            lambda: self.running("In line for the device…"), None, self.outputs, queue=False, **QUIET
+        self.controls.wire(
+            self.measure,
+            [*inputs, *self.axes, methods, shares],
+            [self.rows, self.result, self.chart, self.table],
         )
-        ran = in_line.then(self.measure, list(inputs), self.outputs, preprocess=False, **QUIET, **DEVICE)
-        ran.failure(lambda: self.idle(STOPPED), None, self.outputs, queue=False, **QUIET)
-        self.cancel.click(self.end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
         gr.on(
             [axis.input for axis in self.axes],
             lambda rows, *axes: figures.race_chart(as_data(rows), *axes),
@@ -93,20 +85,21 @@ class SweepPanel:
         """
         *settings, cost, score, methods, shares = values
         stop, rows = threading.Event(), list[RaceRow]()
-        yield {self.stop: stop} | self.running("Reading the picture and the question…")
+        yield {self.controls.stop: stop} | self.controls.running("Reading the picture and the question…")
         try:
-            parts, eta = parts_of(methods or (), shares or ()), Eta(monotonic)
-            with closing(sweep(self.vlm, picture, question, self.settings(*settings), parts, stop)) as events:
-                for part, report in events:
-                    if report is None:
-                        eta.begin(len(parts))
-                        yield self.running(eta.sentence(part.name))
-                    else:
-                        rows += rows_of(part, report)
-                        yield self.show(rows, cost, score)
-            yield self.idle(STOPPED if stop.is_set() else "Done.")
-        except (Refusal, InputError) as refusal:
-            yield self.idle(str(refusal), failed=True)
+            with refusing():
+                parts, eta = parts_of(methods or (), shares or ()), Eta(monotonic)
+                with closing(sweep(self.vlm, picture, question, self.settings(*settings), parts, stop)) as events:
+                    for part, report in events:
+                        if report is None:
+                            eta.begin(len(parts))
+                            yield self.controls.running(eta.sentence(part.name))
+                        else:
+                            rows += rows_of(part, report)
+                            yield self.show(rows, cost, score)
+            yield self.controls.ended(stop)
+        except Refusal as refusal:
+            yield self.controls.idle(str(refusal), failed=True)
         finally:
             stop.set()
 
@@ -119,25 +112,3 @@ class SweepPanel:
             self.chart: figures.race_chart(data, cost, score),
             self.table: race_table(data),
         }
-
-    def running(self, sentence: str) -> Changes:
-        """Cancel instead of Start."""
-        return {
-            self.start: gr.update(interactive=False),
-            self.cancel: gr.update(interactive=True),
-            self.status: status(sentence),
-        }
-
-    def idle(self, sentence: str, *, failed: bool = False) -> Changes:
-        """Start instead of Cancel."""
-        return {
-            self.start: gr.update(interactive=True),
-            self.cancel: gr.update(interactive=False),
-            self.status: status(sentence, failed=failed),
-        }
-
-    def end(self, stop: threading.Event | None) -> Changes:
-        """What Cancel does."""
-        if stop is not None:
-            stop.set()
-        return self.idle(STOPPED)

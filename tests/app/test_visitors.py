@@ -16,10 +16,11 @@ import pytest
 import torch
 from hostile_pictures import PNG, encoded
 
-from app.comparing import DEVICE, OUT_OF_MEMORY, UNEXPECTED, Settings, is_out_of_memory
+from app.comparing import DEVICE, Settings
 from app.main import start
 from app.over_http import Refused, Visitor
 from app.page import build_page
+from app.refusals import OUT_OF_MEMORY, UNEXPECTED, is_out_of_memory
 from app.visitors import Line, place_in_line
 from app.world import world_of
 from profiling import Report, compare, stream
