@@ -132,9 +132,7 @@ def _strip_cell(number: int, mark: Mark, is_here: bool) -> str:
 
 
 def _updates(report: Report, arm: int, token: int, layer: int) -> str:
-    lines = [(0, update_of(report.arms[0].trace, token))] + [(arm, update_of(report.arms[arm].trace, token))] * (
-        arm > 0
-    )
+    lines = [(number, update_of(report.arms[number].trace, token)) for number in sorted({0, arm})]
     known = [(number, values) for number, values in lines if values is not None]
     if not known:
         return '<p class="hint">Its FFN update was not recorded.</p>'
