@@ -21,6 +21,7 @@ def run(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860 on)")
     parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (needs gradio[mcp])")
+    parser.add_argument("--one-model", action="store_true", help="let no visitor of the page load another model")
     options = parser.parse_args(arguments)
     try:
         main(
@@ -30,6 +31,7 @@ def run(arguments: list[str] | None = None) -> int:
             calibration=options.calibration,
             device=options.device,
             mcp=options.mcp,
+            one_model=options.one_model,
         )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

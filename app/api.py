@@ -13,6 +13,7 @@ from app.budgets import OFFERED, SKIP_VISION, budget_of, summary_of
 from app.comparing import Settings, run
 from app.models import models_for
 from app.refusals import Refusal
+from app.shelf import Shelf
 from profiling import Report
 from skipcore import Vlm
 
@@ -83,19 +84,22 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
     return compare
 
 
-def models_endpoint(vlm: Vlm) -> Callable[[], list[dict[str, Any]]]:
-    """The function behind the endpoint `/models`."""
-    known = models_for(vlm)
+def models_endpoint(vlm: Vlm, shelf: Shelf | None) -> Callable[[], list[dict[str, Any]]]:
+    """The function behind the endpoint `/models`.
+
+    Args:
+        shelf: None where no other model can be loaded.
+    """
 
     def models() -> list[dict[str, Any]]:
         """List vision-language models of the families that this software supports, and say which one runs here.
 
         Returns:
             One entry a model, the smallest first: name, family, number of weights, GiB that they take in bfloat16 and
-            in float32, what it is good for, "runs_here", and for the one that runs where its setting for skipping comes
-            from ("skipping"). Which one runs is chosen by whoever runs the server.
+            in float32, what it is good for, "runs_here", the "address" of its page and API on this server where it is
+            loaded, and for the one that runs here where its setting for skipping comes from ("skipping").
         """
-        return known
+        return models_for(vlm, None if shelf is None else shelf.addresses)
 
     return models
 

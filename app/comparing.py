@@ -11,7 +11,7 @@ from typing import Any
 from app.budgets import OFFERED, SKIP_VISION, with_budget
 from app.refusals import refusing
 from app.uploads import uploaded_picture
-from app.visitors import ends_when_they_leave
+from app.visitors import alone_on_device, ends_when_they_leave
 from app.zero_gpu import stream_on_device
 from profiling import Report
 from profiling.events import Event
@@ -101,7 +101,7 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     Raises:
         Refusal: bad input, or anything unexpected, which is logged here.
     """
-    with refusing(), ends_when_they_leave(stop):
+    with refusing(), ends_when_they_leave(stop), alone_on_device(stop):
         settings.check()
         with closing(stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)) as events:
             yield from events

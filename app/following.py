@@ -17,7 +17,7 @@ from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel
 from app.refusals import Refusal, refusing
 from app.talk import Floor, Talk
-from app.visitors import ends_when_they_leave
+from app.visitors import alone_on_device, ends_when_they_leave
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Following:
         yield {self.stop: stop} | self.ask_panel.running("Both answer over what they have read…")
         try:
             turns_of_both = ahead(talk.ask(question, stop), stop)
-            with refusing(), ends_when_they_leave(stop), closing(turns_of_both) as turns:
+            with refusing(), ends_when_they_leave(stop), alone_on_device(stop), closing(turns_of_both) as turns:
                 for turn in at_most_every(SECONDS_BETWEEN_REDRAWS, turns):
                     yield self.panel.show(talk, turn)
             said = {self.panel.question: ""} if not stop.is_set() else {}

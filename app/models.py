@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,24 @@ def running_model(vlm: Vlm) -> KnownModel:
     return KnownModel(name, vlm.family.name, weights, "chosen by whoever runs this page")
 
 
-def models_for(vlm: Vlm) -> list[dict[str, Any]]:
+def models_for(vlm: Vlm, addresses: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """The running model and all listed ones, the smallest first, as JSON. "runs_here" tells them apart; "skipping" says
-    where the running one's setting for skipping comes from, and is None for the others."""
+    where the running one's setting for skipping comes from, and is None for the others.
+
+    Args:
+        addresses: of the pages of the models that are loaded, for "address", which is None for the others; default: the
+            running one alone.
+    """
     running = running_model(vlm)
+    if addresses is None:
+        addresses = {running.name: "/"}
     others = [each for each in KNOWN if each.name != running.name]
-    ordered = sorted([running, *others], key=lambda each: each.weights)
     return [
-        each.facts() | {"runs_here": each is running, "skipping": vlm.skipping_source if each is running else None}
-        for each in ordered
+        each.facts()
+        | {
+            "runs_here": each is running,
+            "address": addresses.get(each.name),
+            "skipping": vlm.skipping_source if each is running else None,
+        }
+        for each in sorted([running, *others], key=lambda each: each.weights)
     ]

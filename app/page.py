@@ -36,6 +36,7 @@ from app.panels.tokens import TokensPanel
 from app.quality import RECORD
 from app.racing import Racing
 from app.recorded import RECORDED, recorded_for
+from app.shelf import Shelf
 from app.visitors import Line, left
 from app.world import world_of
 from skipcore import Dense, Vlm
@@ -49,12 +50,13 @@ ESCAPE_STOPS = """() => document.addEventListener('keydown', event => {
 })"""
 
 
-def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr.Blocks:
+def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, shelf: Shelf | None = None) -> gr.Blocks:
     """The whole page for one model, with its API.
 
     Args:
         record: of measured accuracy; the page does without where there is none of this model.
         recorded: a finished example that a first visit shows; likewise.
+        shelf: that loads other models; None where this is the only one.
 
     Raises:
         InputError: the model's folder says badly what the model was trained on.
@@ -66,6 +68,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, stop = gr.State(None), gr.State(None)
         gr.HTML(HEADER)
+        ModelsPanel(page, vlm, shelf)
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
                 ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
@@ -88,12 +91,14 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
             SweepPanel(vlm, ask_panel.inputs, ask_panel.settings)
-        ModelsPanel(vlm)
         asking = Asking(
             vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, stop, known_of(examples)
         )
         page.unload(left)
         wire(Line(page, str(DEVICE["concurrency_id"])), asking)
+        gr.api(compare_endpoint(vlm), api_name="compare", **DEVICE)
+        gr.api(models_endpoint(vlm, shelf), api_name="models", queue=False)
+        gr.api(methods, api_name="methods", queue=False)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
         if first is not None:
             arms = (Dense(), vlm.skipping)
@@ -107,7 +112,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
 
 
 def wire(line: Line, asking: Asking) -> None:
-    """Events: Ask and Enter run, Stop ends; the API runs the same. All runs share the device's queue."""
+    """Events: Ask and Enter run, Stop ends. All runs share the device's queue."""
     panel = asking.ask_panel
     follow, lanes = asking.follow, asking.lanes
     following = Following(panel, follow, asking.stop)
@@ -132,9 +137,6 @@ def wire(line: Line, asking: Asking) -> None:
         queue=False,
         **QUIET,
     )
-    gr.api(compare_endpoint(asking.vlm), api_name="compare", **DEVICE)
-    gr.api(models_endpoint(asking.vlm), api_name="models", queue=False)
-    gr.api(methods, api_name="methods", queue=False)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ _COLOURS = {
 
 _PLAIN = {
     "block_shadow": "none",
+    "button_border_width": "1px",
     "input_shadow": "none",
     "button_primary_shadow": "none",
     "button_secondary_shadow": "none",

@@ -1,4 +1,5 @@
-"""Who is at the page: a visitor who leaves ends their run, one who waits is told their place in line.
+"""Who is at the page: a visitor who leaves ends their run, one who waits is told their place in line, and one run at a
+time has the device.
 
 Nothing is remembered of a visitor but the event that ends their run, and that only while it runs.
 """
@@ -13,16 +14,21 @@ from typing import Any
 import gradio as gr
 from gradio.context import LocalContext
 
+ANOTHER_MODEL = "In line for the device, which another model has just now…"
+SECONDS_BETWEEN_LOOKS = 0.1
+
 _running: dict[str, set[threading.Event]] = {}
 _lock = threading.Lock()
+_device = threading.Lock()
+_waiting: set[str | None] = set()
+"""Sessions at the head of their line, while a run on another page has the device."""
 
 
 @contextmanager
 def ends_when_they_leave(stop: threading.Event) -> Iterator[None]:
     """Inside, `stop` is set when the visitor whose request this is closes the page or the connection."""
-    request = LocalContext.request.get(None)
-    session = getattr(request, "session_hash", None)
-    if session is None:  # called from the library, not by a visitor
+    session = _session()
+    if session is None:
         yield
         return
     with _lock:
@@ -34,6 +40,29 @@ def ends_when_they_leave(stop: threading.Event) -> Iterator[None]:
             _running[session].discard(stop)
             if not _running[session]:
                 del _running[session]
+
+
+@contextmanager
+def alone_on_device(stop: threading.Event) -> Iterator[None]:
+    """Inside, nothing else runs on the device: a page's line lets in one run, but each model has a page of its own.
+
+    Args:
+        stop: ends the waiting; whoever is inside then sees that it is set, and runs nothing.
+    """
+    session = _session()
+    while not (has := _device.acquire(timeout=SECONDS_BETWEEN_LOOKS)) and not stop.is_set():
+        _waiting.add(session)
+    _waiting.discard(session)
+    try:
+        yield
+    finally:
+        if has:
+            _device.release()
+
+
+def _session() -> str | None:
+    """Whose request this is; None where the library is called, not by a visitor."""
+    return getattr(LocalContext.request.get(None), "session_hash", None)
 
 
 def left(request: gr.Request) -> None:
@@ -69,6 +98,8 @@ class Line:
 
     def seen_by(self, session: str | None) -> str | None:
         """What a visitor is told who waits; None when they do not."""
+        if session in _waiting:
+            return ANOTHER_MODEL
         waiting = [] if self._queue is None else [event.session_hash for event in self._queue.queue]
         return place_in_line(waiting.index(session)) if session in waiting else None
 

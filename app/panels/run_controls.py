@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -35,17 +35,24 @@ class RunControls:
         self.stop = gr.State(None)
         self.outputs = [self.stop, self._start, self._cancel, self._status]
 
-    def wire(self, measure: Callable[..., Iterator[Changes]], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Start lets `measure` wait in the device's line and run, Cancel ends it.
+    def wire(
+        self,
+        measure: Callable[..., Iterator[Changes]],
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        waiting: str = "In line for the device…",
+        queue: Mapping[str, Any] = DEVICE,
+    ) -> None:
+        """Start lets `measure` wait in line and run, Cancel ends it.
 
         Args:
             outputs: what `measure` changes besides the controls.
+            waiting: the line while it waits.
+            queue: which line, as Gradio's events take it.
         """
         everything = [*self.outputs, *outputs]
-        in_line = self._start.click(
-            lambda: self.running("In line for the device…"), None, self.outputs, queue=False, **QUIET
-        )
-        ran = in_line.then(measure, list(inputs), everything, preprocess=False, **QUIET, **DEVICE)
+        in_line = self._start.click(lambda: self.running(waiting), None, self.outputs, queue=False, **QUIET)
+        ran = in_line.then(measure, list(inputs), everything, preprocess=False, **QUIET, **queue)
         ran.failure(lambda: self.idle(self._stopped), None, self.outputs, queue=False, **QUIET)
         self._cancel.click(self._end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
 

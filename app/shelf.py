@@ -1,0 +1,221 @@
+"""Which models are loaded: the first one for good, and one more beside it while somebody wants it.
+
+Each has a page of its own, built alike, so that a visitor who loads another model takes nothing from anybody: the first
+is at /, the other at /models/NAME/. All their runs take turns on the device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import gradio as gr
+from anyio import from_thread
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from starlette.requests import Request
+from starlette.routing import Route
+
+from app.fetching import fetch, size
+from app.models import KNOWN, KnownModel, running_model
+from app.panels import QUIET
+from app.refusals import release_memory
+from app.visitors import alone_on_device
+from skipcore import InputError, Vlm
+from skipcore import load as load_model
+
+
+@dataclass(eq=False)
+class Shelved:
+    """The model beside the first, with its page.
+
+    Attributes:
+        visitors: sessions that have its page open.
+        closed: set it to take the page from the server.
+        served: ends then, or with the server.
+    """
+
+    vlm: Vlm
+    page: gr.Blocks
+    visitors: set[str] = field(default_factory=set)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    served: asyncio.Task[None] | None = None
+
+    def count_visitors(self) -> None:
+        """Know from now on who has the page open."""
+
+        def arrive(request: gr.Request) -> None:
+            self.visitors.add(str(request.session_hash))
+
+        def leave(request: gr.Request) -> None:
+            self.visitors.discard(str(request.session_hash))
+
+        with self.page:
+            self.page.load(arrive, queue=False, **QUIET)
+            self.page.unload(leave)
+
+
+class Shelf:
+    """Loads and unloads the models that visitors choose.
+
+    Args:
+        first: the model that is there from the start.
+        build: makes the page of a model.
+        serving: options of Gradio for that page.
+        device: of the models; see `skipcore.load`.
+        known: the only models that can be named.
+    """
+
+    def __init__(
+        self,
+        first: Vlm,
+        build: Callable[[Vlm, Shelf], gr.Blocks],
+        serving: dict[str, Any],
+        device: str | None = None,
+        known: Sequence[KnownModel] = KNOWN,
+    ) -> None:
+        self.first = running_model(first).name
+        self._known = {model.name: model for model in known if model.name != self.first}
+        self._build, self._serving, self._device = build, serving, device
+        self._other: Shelved | None = None
+        self._app: FastAPI | None = None
+        self._changing = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models that can be loaded beside the first."""
+        return list(self._known)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the page of each loaded model is on this server."""
+        other = self._other
+        return {self.first: "/"} | ({} if other is None else {other.vlm.name: address_of(other.vlm.name)})
+
+    def serve_on(self, app: FastAPI) -> None:
+        """Put the pages to come beside that of the first model.
+
+        Args:
+            app: of the first model's page, which is served already.
+        """
+        self._app = app
+        # Before Gradio's own routes: one of those takes whatever is left.
+        app.router.routes.insert(0, Route("/models/{name}", _not_loaded))
+        app.router.routes.insert(0, Route("/models/{name}/", _not_loaded))
+
+    def load(self, name: str, stop: threading.Event) -> Generator[str, None, None]:
+        """Load a model and open its page; yields sentences of progress. When it is stopped, what was there stays.
+
+        Raises:
+            InputError: the model is not in the list, cannot be had, does not fit, or another is in use.
+        """
+        model = self._known.get(name) if isinstance(name, str) else None
+        if model is None:
+            raise InputError("Choose one of the models in the list.")
+        if name in self.addresses:
+            return
+        with _one_at_a_time(self._changing):
+            self._check_room()
+            yield f"Looking for the files of {name}…"
+            for arrived, missing in fetch(name, stop):
+                yield f"Fetching {name}: {size(arrived)} of {size(missing)}…"
+            if stop.is_set():
+                return
+            yield f"Reading the weights of {name}, {model.weights / 1e9:.2f} billion of them…"
+            with alone_on_device(stop):
+                if stop.is_set():
+                    return
+                self._remove()
+                # In a context of their own: within an event Gradio takes new components for changes of old ones.
+                self._other = Context().run(self._make, name)
+
+    def unload(self, name: str) -> None:
+        """Close a model's page and free its memory.
+
+        Raises:
+            InputError: it is not loaded, is the first, or somebody has its page open.
+        """
+        with _one_at_a_time(self._changing):
+            if self._other is None or self._other.vlm.name != name:
+                raise InputError(f"{name} is not loaded, or stays loaded as the model of this page.")
+            self._check_room()
+            with alone_on_device(threading.Event()):
+                self._remove()
+
+    def _check_room(self) -> None:
+        if self._other is not None and self._other.visitors:
+            raise InputError(
+                f"{self._other.vlm.name} is in use: one more model fits beside the first, and somebody has its page "
+                "open. Use that, or come back when they have closed it."
+            )
+
+    def _remove(self) -> None:
+        if self._other is not None:
+            from_thread.run(self._close, self._other)
+            self._other = None
+            release_memory()
+
+    def _make(self, name: str) -> Shelved:
+        vlm = load_model(name, device=self._device)
+        shelved = Shelved(vlm, self._build(vlm, self))
+        shelved.count_visitors()
+        from_thread.run(self._open, shelved)
+        return shelved
+
+    async def _open(self, shelved: Shelved) -> None:
+        serves: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        shelved.served = asyncio.create_task(self._serve(shelved, serves))
+        await asyncio.wait([serves, shelved.served], return_when=asyncio.FIRST_COMPLETED)
+        if shelved.served.done():
+            shelved.served.result()  # says what went wrong
+
+    async def _serve(self, shelved: Shelved, serves: asyncio.Future[None]) -> None:
+        """As a task, which also ends with the server."""
+        assert self._app is not None, "serve_on comes first"
+        # An app of its own for what mounting changes, so that nothing of it stays when its page is closed.
+        around = gr.mount_gradio_app(FastAPI(), shelved.page, address_of(shelved.vlm.name).rstrip("/"), **self._serving)
+        route = around.router.routes[-1]
+        async with around.router.lifespan_context(around):
+            self._app.router.routes.insert(0, route)
+            try:
+                serves.set_result(None)
+                await shelved.closed.wait()
+            finally:
+                self._app.router.routes.remove(route)
+                shelved.page.close(verbose=False)
+
+    async def _close(self, shelved: Shelved) -> None:
+        assert shelved.served is not None
+        shelved.closed.set()
+        await shelved.served
+        # FastAPI's own caches may hold the page for long; what is large of it goes now.
+        shelved.page.state_holder.session_data.clear()
+        shelved.vlm.model.to("meta")
+
+
+def address_of(name: str) -> str:
+    """ "/models/SmolVLM-256M-Instruct/": what the models of the list are called without their makers differs."""
+    return f"/models/{quote(name.rsplit('/', 1)[-1])}/"
+
+
+def _not_loaded(request: Request) -> RedirectResponse:
+    """The first model's page, which says how to load the one that the address names; the rest of the query goes on."""
+    up = "../../" if request.url.path.endswith("/") else "../"
+    query = {"model": request.path_params["name"]} | dict(request.query_params)
+    return RedirectResponse(f"{up}?{urlencode(query)}")
+
+
+@contextmanager
+def _one_at_a_time(lock: threading.Lock) -> Iterator[None]:
+    if not lock.acquire(blocking=False):
+        raise InputError("Another model is just being loaded or unloaded: try again when that is done.")
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,180 @@
+"""Models beside the first: loaded and unloaded while the page runs, in nobody's way, and gone when they are gone."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from weakref import ref
+
+import httpx
+import pytest
+import torch
+from hostile_pictures import PNG
+from tiny_families import BUILDERS
+
+from app import shelf as shelf_module
+from app.main import page_beside, serving, start
+from app.models import KNOWN
+from app.over_http import Message, Visitor
+from app.page import build_page
+from app.shelf import Shelf, address_of
+from app.visitors import ANOTHER_MODEL, Line, alone_on_device
+from skipcore import Vlm, load
+
+# Gradio 6.31 counts its events in ways that pandas 3 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
+
+NAMES = ("some/small-one", "some/other-one")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folders = {}
+    for name, family in zip(NAMES, ("SmolVLM", "Qwen3-VL"), strict=True):
+        torch.manual_seed(0)
+        model, processor = BUILDERS[family]()
+        folders[name] = tmp_path_factory.mktemp("models") / name.split("/")[1]
+        model.save_pretrained(folders[name])
+        processor.save_pretrained(folders[name])
+    return folders
+
+
+@pytest.fixture
+def shelf(scenes: Vlm, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """Of two models, which are folders on this machine."""
+    monkeypatch.setattr(shelf_module, "fetch", lambda *_: iter(()))
+    monkeypatch.setattr(
+        shelf_module, "load_model", lambda name, device: replace(load(folders[name], device=device), name=name)
+    )
+    known = [replace(KNOWN[0], name=name) for name in NAMES]
+    return Shelf(scenes, page_beside, serving(), known=known)
+
+
+@pytest.fixture
+def address(scenes: Vlm, shelf: Shelf) -> Iterator[str]:
+    page = build_page(scenes, shelf=shelf)
+    yield start(page, host="127.0.0.1", shelf=shelf)
+    page.close(verbose=False)
+
+
+@pytest.fixture
+def first(address: str) -> Iterator[Visitor]:
+    visitor = Visitor(address)
+    yield visitor
+    visitor.close()
+
+
+def call(visitor: Visitor, event: str, *values: Any) -> str:
+    """The last sentence beside the buttons."""
+    return said(list(visitor.events(event, list(values)))[-1])
+
+
+def said(message: Message) -> str:
+    return " ".join(each for each in map(str, message.data) if "notice" in each)
+
+
+def test_a_loaded_model_has_a_page_that_answers_beside_the_first(address: str, first: Visitor, shelf: Shelf) -> None:
+    picture = first.upload(PNG)
+    before = first.compare(picture, "what is it?", max_new_tokens=3)["arms"][0]["answer"]
+    assert f"{NAMES[0]} is loaded." in call(first, "load", NAMES[0])
+    assert shelf.addresses == {"built-in": "/", NAMES[0]: "/models/small-one/"}
+    other = Visitor(address.rstrip("/") + "/models/small-one/")
+    report = other.compare(other.upload(PNG), "what is it?", max_new_tokens=3)
+    assert report["model"] == NAMES[0] and len(report["arms"]) == 2
+    listed = {each["name"]: each for each in list(other.events("models", []))[-1].data[0]}
+    assert listed[NAMES[0]]["runs_here"] and not listed["built-in"]["runs_here"]
+    assert first.compare(picture, "what is it?", max_new_tokens=3)["arms"][0]["answer"] == before
+    other.close()
+
+
+def test_the_next_model_takes_the_place_of_the_last_and_nothing_of_that_stays(first: Visitor, shelf: Shelf) -> None:
+    assert "is loaded" in call(first, "load", NAMES[0])
+    assert shelf._other is not None
+    weights = [ref(parameter) for parameter in shelf._other.vlm.model.parameters()]
+    assert "is loaded" in call(first, "load", NAMES[1])
+    assert list(shelf.addresses) == ["built-in", NAMES[1]]
+    gc.collect()
+    assert all(each() is None for each in weights)
+    assert f"{NAMES[1]} is unloaded" in call(first, "unload")
+    assert list(shelf.addresses) == ["built-in"]
+    assert "is not loaded" in call(first, "unload")
+
+
+def test_a_model_in_use_is_left_alone(address: str, first: Visitor, shelf: Shelf) -> None:
+    call(first, "load", NAMES[0])
+    assert shelf._other is not None
+    shelf._other.visitors.add("somebody")
+    assert "is in use" in call(first, "unload")
+    assert "is in use" in call(first, "load", NAMES[1])
+    assert NAMES[0] in shelf.addresses
+    shelf._other.visitors.clear()
+    assert "is unloaded" in call(first, "unload")
+
+
+@pytest.mark.parametrize("name", [None, 3, "", "built-in", "some/unknown", "../../etc", ["some/small-one"], {"a": 1}])
+def test_only_listed_models_can_be_named(first: Visitor, shelf: Shelf, name: Any) -> None:
+    assert "Choose one of the models in the list." in call(first, "load", name)
+    assert list(shelf.addresses) == ["built-in"]
+
+
+def test_what_does_not_fit_is_one_sentence(first: Visitor, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1))
+        assert "or choose a model of at most" in call(first, "load", NAMES[0])
+    assert list(shelf.addresses) == ["built-in"]
+    assert "is loaded" in call(first, "load", NAMES[0])
+
+
+def test_a_run_on_another_page_waits_for_the_device_and_the_visitor_knows(address: str, first: Visitor) -> None:
+    call(first, "load", NAMES[0])
+    other = Visitor(address.rstrip("/") + address_of(NAMES[0]))
+    picture = other.upload(PNG)
+    with ThreadPoolExecutor(1) as pool:
+        with alone_on_device(threading.Event()):
+            run = pool.submit(other.compare, picture, "what is it?", max_new_tokens=2)
+            for _ in range(300):
+                if Line.seen_by(SimpleNamespace(_queue=None), other.session) is not None:
+                    break
+                threading.Event().wait(0.02)
+            assert Line.seen_by(SimpleNamespace(_queue=None), other.session) == ANOTHER_MODEL
+            assert not run.done()
+        assert len(run.result()["arms"]) == 2
+    other.close()
+
+
+def test_whoever_stops_waiting_leaves_the_device_to_its_holder() -> None:
+    stop, inside = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with alone_on_device(threading.Event()):
+            inside.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with alone_on_device(threading.Event()):
+            stop.set()
+            with alone_on_device(stop):
+                pass
+            pool.submit(wait)
+            assert not inside.wait(0.3)
+        assert inside.wait(5)
+
+
+@pytest.mark.parametrize(
+    "path, goes_to",
+    [
+        ("models/small-one/?question=hello", "../../?model=small-one&question=hello"),
+        ("models/small-one", "../?model=small-one"),
+        ("models/%2F%2Fevil.example", "../?model=%2F%2Fevil.example"),
+    ],
+)
+def test_a_model_that_is_not_loaded_leads_to_the_first_page(address: str, path: str, goes_to: str) -> None:
+    answer = httpx.get(address + path)
+    assert answer.status_code in (307, 404)
+    if answer.status_code == 307:
+        assert answer.headers["location"] == goes_to
