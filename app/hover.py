@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -24,55 +25,55 @@ from skipcore import Role, Trace
 MOST_LEVELS = 254
 GONE, NO_FFN = 0, 1
 """Codes of an FFN update; those of levels follow."""
-FIRST = 32
-"""The character that stands for code 0: none needs an escape in JSON but two."""
 
 HOVER = (
     CELL_AT
     + """
-let told = null, over = null;
-const load = async () => {
-  const packed = element.querySelector('[data-hover]')?.dataset.hover;
-  told = null;
-  if (!packed) return;
+let told = null, updates = null, over = null;
+const unpack = packed => {
   const bytes = Uint8Array.from(atob(packed), letter => letter.charCodeAt(0));
-  const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'))).text();
-  if (packed === element.querySelector('[data-hover]')?.dataset.hover) told = JSON.parse(text);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'))).arrayBuffer();
 };
-const update = (arm, layer, place) => told.levels[
-  arm.updates === null ? told.levels.length - 1
-    : place < 0 ? 0 : arm.updates.charCodeAt(layer * arm.roles.length + place) - told.first];
+const load = async () => {
+  told = null;
+  const packed = element.querySelector('.tip');
+  if (!packed) return;
+  const [words, codes] = await Promise.all([packed.dataset.words, packed.dataset.updates].map(unpack));
+  if (packed.isConnected)
+    [told, updates] = [JSON.parse(new TextDecoder().decode(words)), new Uint8Array(codes)];
+};
+const update = (arm, layer, place) => arm.updates === null ? told.unknown
+  : place < 0 ? '' : told.levels[updates[arm.updates + layer * arm.roles.length + place]];
+const summed = (steps, number) => steps.slice(0, number + 1).reduce((sum, step) => sum + step);
 // lines of a swatch and words
 const ofToken = (cells, row, column) => {
-  const token = told.grids[cells.dataset.grid][row * Number(cells.dataset.columns) + column];
+  const token = summed(told.grids[cells.dataset.grid], row * Number(cells.dataset.columns) + column);
   const arm = told.arms[cells.closest('[data-arm]').dataset.arm];
   const slider = document.querySelector('#overlay-layer input[type=range]');
   const layer = Math.max(0, Math.min(arm.layers.length, Number(slider?.value ?? 1)) - 1);
   const [swatch, words] = arm.marks[arm.tokens.fates[arm.tokens.fate[token]][layer]];
   return [['', told.tokens[token]], [swatch, `${arm.layers[layer]}: ${words}`], ['', arm.tokens.company[token]],
-    ['', update(arm, layer, arm.tokens.place[token])]];
+    ['', update(arm, layer, summed(arm.tokens.place, token))]];
 };
 const ofPlace = (cells, layer, place) => {
   const arm = told.arms[cells.dataset.grid];
   const mark = arm.marks[arm.fates[arm.fate[place]][layer]];
-  return [['', `${arm.layers[layer]}, ${arm.places[place]}`], arm.roles[place], mark, ['', update(arm, layer, place)]];
+  const where = arm.place.replace('{}', (place + 1).toLocaleString('en'));
+  return [['', `${arm.layers[layer]}, ${where}`], arm.roles[place], mark, ['', update(arm, layer, place)]];
 };
 const tip = () => element.querySelector('.tip');
 const unframe = () => document.querySelectorAll('.cells .pointed').forEach(frame => frame.remove());
 const leave = () => {
-  over = null;
-  tip()?.classList.remove('seen');
+  if (!tip()?.classList.contains('seen')) return;
+  tip().classList.remove('seen');
   unframe();
-};
-const frame = (cells, row, column) => {
-  unframe();
-  const box = `x="${column}" y="${row}" width="1" height="1"`;
-  cells.insertAdjacentHTML('beforeend', `<rect class="pointed dark" ${box}/><rect class="pointed" ${box}/>`);
 };
 const show = () => {
-  if (!told || !over || !over.cells.isConnected) return leave();
-  const {cells, row, column, x, y} = over, box = tip();
-  frame(cells, row, column);
+  const cells = told && over && document.elementFromPoint(over.clientX, over.clientY)?.closest('.cells');
+  if (!cells) return leave();
+  const [row, column] = cellAt(cells, over), box = tip(), cell = `x="${column}" y="${row}" width="1" height="1"`;
+  unframe();
+  cells.insertAdjacentHTML('beforeend', `<rect class="pointed light" ${cell}/><rect class="pointed" ${cell}/>`);
   const lines = (cells.closest('[data-arm]') ? ofToken : ofPlace)(cells, row, column);
   box.replaceChildren(...lines.filter(([, words]) => words).map(([swatch, words]) => {
     const line = document.createElement('p');
@@ -82,20 +83,20 @@ const show = () => {
   }));
   box.classList.add('seen');
   const fits = (at, size, room) => at + 16 + size <= room - 8 ? at + 16 : Math.max(8, at - 16 - size);
-  box.style.left = `${fits(x, box.offsetWidth, document.documentElement.clientWidth)}px`;
-  box.style.top = `${fits(y, box.offsetHeight, innerHeight)}px`;
+  box.style.left = `${fits(over.clientX, box.offsetWidth, document.documentElement.clientWidth)}px`;
+  box.style.top = `${fits(over.clientY, box.offsetHeight, innerHeight)}px`;
+};
+const forget = () => {
+  over = null;
+  leave();
 };
 document.addEventListener('pointermove', event => {
-  const cells = event.pointerType === 'touch' ? null : event.target.closest?.('.cells');
-  if (!cells) return over && leave();
-  const [row, column] = cellAt(cells, event);
-  over = {cells, row, column, x: event.clientX, y: event.clientY};
+  over = event.pointerType !== 'touch' && event.target.closest?.('.cells') ? event : null;
   show();
 });
-document.documentElement.addEventListener('pointerleave', leave);
-document.addEventListener('scroll', () => over && leave(), true);
-// the layer changes under a mouse that rests: by key, or because a cell was chosen
-document.addEventListener('input', () => over && show());
+document.documentElement.addEventListener('pointerleave', forget);
+document.addEventListener('scroll', forget, true);
+document.addEventListener('layer-shown', show);  // the mouse may rest while a key changes the layer
 watch('value', load);
 load();
 """
@@ -104,40 +105,48 @@ load();
 
 
 def hover(report: Report) -> str:
-    """The words of a report, packed (JSON, deflated), and the box that will show them."""
-    text = json.dumps(told(report), ensure_ascii=False, separators=(",", ":"))
-    packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-    return f'<div class="tip" aria-hidden="true" data-hover="{packed}"></div>'
+    """The words of a report and its FFN updates, both packed, and the box that will show them."""
+    levels = levels_of([arm.trace for arm in report.arms])
+    words = json.dumps(told(report, levels), ensure_ascii=False, separators=(",", ":"))
+    codes = b"".join(codes_of(arm.trace, levels).tobytes() for arm in report.arms)
+    return (
+        f'<div class="tip" aria-hidden="true" data-words="{_packed(words.encode())}" '
+        f'data-updates="{_packed(codes)}"></div>'
+    )
 
 
-def told(report: Report) -> dict[str, Any]:
-    """All that can be told, with words once and numbers that point at them.
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode()
 
-    FFN updates are told to two digits; where a report has more than `MOST_LEVELS` such values, as the nearest of so
-    many of them. The card has three digits.
+
+def told(report: Report, levels: np.ndarray) -> dict[str, Any]:
+    """All that can be told: each words once, and numbers that point at them.
 
     Returns:
-        tokens: [N] where each token lies. grids: of each grid of tokens the token in each cell, row by row.
-        levels: the FFN update in words, by code; the last says that none was recorded. first: the character of code 0.
-        arms: of each arm `layers` and `places`, their names; `roles`, [swatch, words] of each place; `marks`,
-        [swatch, words]; `fates`, each a list of a mark for each layer, and `fate`, that of each place; `updates`, the
-        codes [layers · places] as characters, or None; and `tokens`: `fate` and `fates` of the visual tokens, their
-        `company`, and their `place`, −1 for none.
+        `tokens`, [N] where each token lies; `grids`, the token in each cell of a picture, row by row; `levels`, the FFN
+        update in words, by code; `unknown`, where none was recorded; and `arms`, see `_arm`. Long rows of numbers that
+        mostly count up are told as steps from one to the next, which pack well.
     """
     trace = report.arms[0].trace
-    levels = levels_of([arm.trace for arm in report.arms])
-    values = [f"FFN update about {np.format_float_positional(level, trim='-')}" for level in levels]
+    firsts = accumulate((codes_of(arm.trace, levels).size for arm in report.arms), initial=0)
     return {
         "tokens": [_where(trace, token) for token in range(len(trace.token_slot))],
-        "grids": [grid.tokens.ravel().tolist() for grid in token_grids(report.pictures, report.tiles)],
-        "first": FIRST,
-        "levels": ["", "No FFN ran", *values, "FFN update not recorded"],
-        "arms": [_arm(arm, levels) for arm in report.arms],
+        "grids": [_steps(grid.tokens.ravel()) for grid in token_grids(report.pictures, report.tiles)],
+        "levels": [
+            "",
+            "No FFN ran",
+            *(f"FFN update about {np.format_float_positional(at, trim='-')}" for at in levels),
+        ],
+        "unknown": "FFN update not recorded",
+        "arms": [_arm(arm, first) for arm, first in zip(report.arms, firsts, strict=False)],
     }
 
 
 def levels_of(traces: Sequence[Trace]) -> np.ndarray:
-    """The FFN updates that occur, to two digits, in order: at most `MOST_LEVELS`, thinned out evenly if need be."""
+    """The FFN updates that occur, to two digits, in order: at most `MOST_LEVELS`, so that a code takes a byte.
+
+    Where there are more, they are thinned out evenly, and an update is told as the nearest; the card has three digits.
+    """
     updates = [trace.ffn_update.double().numpy() for trace in traces if trace.ffn_update is not None]
     found = [update[np.isfinite(update)] for update in updates]
     distinct = np.unique([float(f"{value:.1e}") for value in np.unique(np.concatenate([*found, []]))])
@@ -147,11 +156,12 @@ def levels_of(traces: Sequence[Trace]) -> np.ndarray:
 
 
 def codes_of(trace: Trace, levels: np.ndarray) -> np.ndarray:
-    """[layers, places]: `GONE`, `NO_FFN`, or 2 + the number of the nearest level."""
-    assert trace.ffn_update is not None
+    """[layers, places] uint8: `GONE`, `NO_FFN`, or 2 + the nearest level's number. Empty where none is recorded."""
+    if trace.ffn_update is None:
+        return np.empty((0, 0), np.uint8)
     update = trace.ffn_update.double().numpy()
     ran = np.isfinite(update)
-    codes = np.where(trace.entered.numpy(), NO_FFN, GONE)
+    codes = np.where(trace.entered.numpy(), NO_FFN, GONE).astype(np.uint8)
     codes[ran] = 2 + np.searchsorted((levels[1:] + levels[:-1]) / 2, update[ran])
     return codes
 
@@ -161,7 +171,22 @@ def _where(trace: Trace, token: int) -> str:
     return ", ".join([position(place).capitalize(), *tile_and_picture(place)])
 
 
-def _arm(arm: Arm, levels: np.ndarray) -> dict[str, Any]:
+def _steps(numbers: np.ndarray) -> list[int]:
+    return np.diff(numbers, prepend=0).tolist()
+
+
+def _arm(arm: Arm, first: int) -> dict[str, Any]:
+    """What can be told of one arm.
+
+    Args:
+        first: the number of its first code among the FFN updates of all arms.
+
+    Returns:
+        `layers`, their names; `place`, that of a place, to be numbered; `roles`, [swatch, words] of each place;
+        `marks`, [swatch, words]; `fates`, each with the number of a mark for every layer, and `fate`, that of each
+        place; `updates`, the first code, or None. `tokens` has the `fates` and the `fate` of the visual tokens, their
+        `company`, and their `place` as steps, −1 for none.
+    """
     trace = arm.trace
     table: dict[tuple[str, str], int] = {}
     takers = {token: taker_of(trace, token) for token in trace.merged.nonzero().flatten().tolist()}
@@ -169,20 +194,18 @@ def _arm(arm: Arm, levels: np.ndarray) -> dict[str, Any]:
     fates, fate = _fates(token_states(trace), tokens, takers, table)
     place_fates, place_fate = _fates(place_states(trace), trace.slot_token.tolist(), takers, table)
     taken = np.bincount(trace.taker[trace.merged].numpy(), minlength=len(tokens)).tolist()
-    updates = None if trace.ffn_update is None else codes_of(trace, levels).ravel().tolist()
-    layers, slots = trace.ran_ffn.shape
     return {
-        "layers": [f"Layer {layer}" for layer in range(1, layers + 1)],
-        "places": [f"place {slot:,} of {slots:,}" for slot in range(1, slots + 1)],
-        "roles": [_role(trace, slot) for slot in range(slots)],
+        "layers": [f"Layer {layer}" for layer in range(1, len(trace.ran_ffn) + 1)],
+        "place": f"place {{}} of {len(trace.slot_role):,}",
+        "roles": [_role(trace, slot) for slot in range(len(trace.slot_role))],
         "fates": place_fates,
         "fate": place_fate,
-        "updates": None if updates is None else "".join(chr(FIRST + code) for code in updates),
+        "updates": None if trace.ffn_update is None else first,
         "tokens": {
             "fates": fates,
             "fate": fate,
             "company": [taken_in(others) if others else "" for others in taken],
-            "place": trace.token_slot.tolist(),
+            "place": _steps(trace.token_slot.numpy()),
         },
         "marks": list(table),
     }

@@ -18,6 +18,7 @@ from app.selection import first_choice
 from profiling import Arm, Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."
+SIDEWAYS = "Swipe a map sideways to see all of its places."
 ARMS = 2
 """Dense and a method: the page compares these."""
 
@@ -28,9 +29,8 @@ class LayersPanel:
     def __init__(self) -> None:
         gr.HTML(f"<h2>Layers</h2><p class='intro'>{INTRO}</p>")
         with gr.Column(visible=False, elem_id="layers-result") as self.result:
-            gr.HTML("<h3>FFN update of every token</h3>")
+            gr.HTML(f"<h3>FFN update of every token</h3><p class='hint sideways'>{SIDEWAYS}</p>")
             self.update_key = gr.HTML()
-            gr.HTML('<p class="hint sideways">Swipe a map sideways to see all of its places.</p>')
             with gr.Column(elem_id="update-maps"):
                 self.maps, self.map_cells = zip(*(self._sheets() for _ in range(ARMS)), strict=True)
             with gr.Column():

@@ -36,6 +36,7 @@ SHOW_LAYER = """layer => {
     image.src = sheets[looks[layer - 1]][number];
     image.alt = words[layer - 1];
   });
+  document.dispatchEvent(new Event('layer-shown'));
 }"""
 """Shows another layer in the browser alone, which has the marks of all: it takes a frame, not a round trip."""
 WIPE = "share => document.getElementById('token-sheets').style.setProperty('--before', share + '%')"
