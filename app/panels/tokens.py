@@ -24,8 +24,8 @@ from profiling import Report
 from skipcore import Trace
 
 INTRO = (
-    "The picture as the model saw it, and what each layer does with each of its tokens. Select a token to follow it: "
-    "click or tap it, then go on with the arrow keys."
+    "The picture as the model saw it, and what each layer does with each of its tokens. Point at a token to see what "
+    "it is; click or tap it to follow it, then go on with the arrow keys."
 )
 VIEWS = [("What happens", View.STATE), ("FFN update", View.UPDATE), ("Merged into", View.MERGES)]
 SHOW_LAYER = """layer => {
@@ -47,7 +47,7 @@ class TokensPanel:
     """The token overlay with its controls, and a card of the selected token.
 
     Three sheets of the same size lie over each other: the plain pictures, sent once, the marks of a layer, and the
-    cells, which take the clicks and frame the selected token.
+    cells, which take the clicks and frame the selected token. Words for the token under the mouse are sent once, too.
 
     Attributes:
         controls: model, view and layer: inputs of `show` after the report, of the others after report and token.

@@ -23,15 +23,21 @@ SCRUB = """layer => new Promise(done => {
   const look = () => shown() && shown() !== before ? done(performance.now() - start) : requestAnimationFrame(look);
   look();
 })"""
+# Where a map scrolls sideways, brings a share of its width in sight.
+SWIPE = """(cells, share) => {
+  const room = cells.closest('.sheets');
+  room.scrollLeft = share * cells.getBoundingClientRect().width - room.clientWidth / 2;
+}"""
 
 
 def click_cell(page: sync_api.Page, cells: str, row: int, column: int) -> None:
     """Click the middle of a cell of a grid."""
     grid = page.locator(cells)
     grid.scroll_into_view_if_needed()
+    rows, columns = (int(grid.get_attribute(f"data-{name}")) for name in ("rows", "columns"))
+    grid.evaluate(SWIPE, (column + 0.5) / columns)
     box = grid.bounding_box()
     assert box is not None
-    rows, columns = (int(grid.get_attribute(f"data-{name}")) for name in ("rows", "columns"))
     grid.click(position={"x": (column + 0.5) * box["width"] / columns, "y": (row + 0.5) * box["height"] / rows})
 
 
