@@ -18,7 +18,7 @@ from app.selection import first_choice
 from profiling import Arm, Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."
-SIDEWAYS = "Swipe a map sideways to see all of its places."
+SIDEWAYS = "Scroll a map sideways to see all of its places."
 ARMS = 2
 """Dense and a method: the page compares these."""
 
@@ -98,9 +98,9 @@ class LayersPanel:
             }
         )
 
-    def marked(self, report: Report, token: int, layer: int) -> Changes:
-        """Frames around a token's column and a layer, counted from 1, in the heat maps."""
-        return dict(zip(self.map_cells, update_map_cells(report, token, layer), strict=True))
+    def marked(self, report: Report, token: int, layer: int, picked: tuple[int, int] | None = None) -> Changes:
+        """Frames in the heat maps, see `update_map_cells`."""
+        return dict(zip(self.map_cells, update_map_cells(report, token, layer, picked), strict=True))
 
     def _sheets(self) -> tuple[gr.HTML, gr.HTML]:
         """Room for the map of an arm, and for its cells on top, which scroll together."""

@@ -53,7 +53,9 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
         changes = tell(*chosen) | {tokens.arm: arm, tokens.layer: layer + 1}
         if arm != controls[0]:
             changes |= redraw(*chosen)
-        return changes | ({tokens.card: no_token(trace, slot)} if there < 0 else {tokens.selected: there})
+        if there >= 0:
+            return changes | {tokens.selected: there}
+        return changes | layers.marked(report, token, layer + 1, (arm, slot)) | {tokens.card: no_token(trace, slot)}
 
     tokens.layer.input(tell, now, told, **last)
     gr.on([tokens.arm.input, tokens.view.input], redraw, now, [tokens.marks, *tokens.told_parts], **last)

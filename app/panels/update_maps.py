@@ -45,15 +45,22 @@ def _map(arm: Arm, scale: Scale) -> str:
     return _frame(arm, roles, picture)
 
 
-def update_map_cells(report: Report, token: int, layer: int) -> list[str]:
-    """The cells of every arm, with a frame around the place of a token and around a layer, counted from 1."""
-    return [_cells(number, arm, token, layer) for number, arm in enumerate(report.arms)]
+def update_map_cells(report: Report, token: int, layer: int, picked: tuple[int, int] | None = None) -> list[str]:
+    """The cells of every arm, with a frame around the place of a token and around a layer, counted from 1.
+
+    Args:
+        picked: an arm and a place there that is framed instead, because it holds no token.
+    """
+    slots = [int(arm.trace.token_slot[token]) for arm in report.arms]
+    if picked is not None:
+        slots[picked[0]] = picked[1]
+    return [_cells(number, arm, slots[number], layer) for number, arm in enumerate(report.arms)]
 
 
-def _cells(number: int, arm: Arm, token: int, layer: int) -> str:
+def _cells(number: int, arm: Arm, slot: int, layer: int) -> str:
     if arm.trace.ffn_update is None:
         return ""
-    row, slot = layer_number(arm.trace, layer), int(arm.trace.token_slot[token])
+    row = layer_number(arm.trace, layer)
     label = escape(f"{arm.name}: places by layer; choose with arrow keys")
     at, frames = (row, max(slot, 0)), _marks(arm.trace, row, slot)
     return _frame(arm, "", grid_cells(number, tuple(arm.trace.ran_ffn.shape), at, frames, label))

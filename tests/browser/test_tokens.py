@@ -72,6 +72,8 @@ def test_picture_and_heat_map_select_the_same_token(visit, picture: Path, width:
     expect(card.locator(".strip .here")).to_have_text("4")
     click_cell(page, "#update-maps .cells[data-grid='0']", 0, 0)
     expect(card).to_contain_text("Place 1 of 591 in the decoder's sequence holds text")
+    page.locator("#update-maps .cells[data-grid='0']:focus").press("ArrowRight")
+    expect(card).to_contain_text("Place 2 of 591 in the decoder's sequence holds text")
     click_cell(page, "#overlay-cells .cells", 3, 3)
     page.locator("#overlay-cells .cells:focus").press("ArrowRight")
     expect(card.locator("h3")).to_have_text("Row 4, column 5")
