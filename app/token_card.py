@@ -65,12 +65,13 @@ def position(place: Place) -> str:
 
 def where_exactly(place: Place, token: int, tokens: int) -> str:
     """Which tile and picture, where there are several, and the number of the token."""
-    parts = [f"Token {token + 1:,} of {tokens:,}"]
-    if place.tiles > 1:
-        parts.append(f"tile {place.tile + 1} of {place.tiles}")
-    if place.pictures > 1:
-        parts.append(f"picture {place.picture + 1} of {place.pictures}")
-    return ", ".join(parts) + "."
+    return ", ".join([f"Token {token + 1:,} of {tokens:,}", *tile_and_picture(place)]) + "."
+
+
+def tile_and_picture(place: Place) -> list[str]:
+    """ "tile 3 of 5" and "picture 2 of 2", each where there are several."""
+    tile = [f"tile {place.tile + 1} of {place.tiles}"] * (place.tiles > 1)
+    return tile + [f"picture {place.picture + 1} of {place.pictures}"] * (place.pictures > 1)
 
 
 def fate(found: list[Mark]) -> str:
@@ -96,11 +97,21 @@ def company(trace: Trace, token: int) -> str:
         return f"Merged with no other; it has {shared}."
     others = len(group) - (2 if taker != token else 1)
     if taker == token:
-        return f"{others:,} other{'s were' if others > 1 else ' was'} merged into it; it has {shared}."
-    goal, own = place_of(trace, taker), place_of(trace, token)
-    elsewhere = "" if (goal.picture, goal.tile) == (own.picture, own.tile) else f" of tile {goal.tile + 1}"
+        return f"{taken_in(others)}; it has {shared}."
     with_others = f", with {others:,} other{'s' * (others > 1)}" if others else ""
-    return f"Merged into the token at {position(goal)}{elsewhere}{with_others}; it shares {shared}."
+    return f"Merged into {taker_of(trace, token)}{with_others}; it shares {shared}."
+
+
+def taken_in(others: int) -> str:
+    """How many were merged into a token, at least one."""
+    return f"{others:,} other{'s were' if others > 1 else ' was'} merged into it"
+
+
+def taker_of(trace: Trace, token: int) -> str:
+    """What a merged token was merged into: "the token at row 3, column 12", and its tile where that is another."""
+    goal, own = place_of(trace, int(trace.taker[token])), place_of(trace, token)
+    elsewhere = "" if (goal.picture, goal.tile) == (own.picture, own.tile) else f" of tile {goal.tile + 1}"
+    return f"the token at {position(goal)}{elsewhere}"
 
 
 def close_up(grids: list[TokenGrid], token: int) -> Image.Image:

@@ -26,7 +26,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class TokenStates:
-    """N visual tokens in the layers of the decoder.
+    """N visual tokens, or as many places of the sequence, in the layers of the decoder.
 
     Attributes:
         state: [layers, N] int8, a `State` each.
@@ -45,11 +45,21 @@ class TokenStates:
 
 
 def token_states(trace: Trace) -> TokenStates:
-    """Read the states off a trace."""
-    entered, attends, runs_ffn, in_cache = (
-        trace.of_tokens(of_slots, False).numpy()
-        for of_slots in (trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache)
-    )
+    """Read the states of the visual tokens off a trace."""
+    masks = trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache
+    return _states(trace.merged.numpy(), *(trace.of_tokens(mask, False).numpy() for mask in masks))
+
+
+def place_states(trace: Trace) -> TokenStates:
+    """The same of every place in the decoder's sequence, text and summaries included; tied ones are merged."""
+    masks = trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache
+    tied = trace.tied_to.numpy() != np.arange(len(trace.tied_to))
+    return _states(tied, *(mask.numpy() for mask in masks))
+
+
+def _states(
+    merged: np.ndarray, entered: np.ndarray, attends: np.ndarray, runs_ffn: np.ndarray, in_cache: np.ndarray
+) -> TokenStates:
     state = np.select(
         [~entered, attends & runs_ffn, attends, runs_ffn],
         [State.GONE, State.WHOLE, State.NO_FFN, State.NO_ATTENTION],
@@ -62,7 +72,7 @@ def token_states(trace: Trace) -> TokenStates:
     return TokenStates(
         state,
         in_cache,
-        merged=trace.merged.numpy(),
+        merged,
         gone_from=entered.sum(axis=0),
         halted_from=np.where(is_halted, after_whole, layers),
     )

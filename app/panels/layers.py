@@ -12,12 +12,15 @@ from app.keys import ROLE_NAMES, arm_keys, keys, ramp
 from app.medians import medians_of
 from app.overlay import common_scale
 from app.panels import Changes
-from app.panels.update_maps import update_map_cells, update_maps
+from app.panels.update_maps import IN_SIGHT, update_map_cells, update_maps
 from app.picking import PICK
 from app.selection import first_choice
 from profiling import Arm, Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."
+SIDEWAYS = "Scroll a map sideways to see all of its places."
+ARMS = 2
+"""Dense and a method: the page compares these."""
 
 
 class LayersPanel:
@@ -26,11 +29,10 @@ class LayersPanel:
     def __init__(self) -> None:
         gr.HTML(f"<h2>Layers</h2><p class='intro'>{INTRO}</p>")
         with gr.Column(visible=False, elem_id="layers-result") as self.result:
-            gr.HTML("<h3>FFN update of every token</h3>")
+            gr.HTML(f"<h3>FFN update of every token</h3><p class='hint sideways'>{SIDEWAYS}</p>")
             self.update_key = gr.HTML()
-            with gr.Column(elem_classes="sheets"):
-                self.update_map = gr.HTML(elem_id="update-map")
-                self.map_cells = gr.HTML(elem_id="update-map-cells", js_on_load=PICK)
+            with gr.Column(elem_id="update-maps"):
+                self.maps, self.map_cells = zip(*(self._sheets() for _ in range(ARMS)), strict=True)
             with gr.Column():
                 gr.HTML("<h3>Median FFN update by role</h3>")
                 self.medians_key = gr.HTML()
@@ -56,8 +58,8 @@ class LayersPanel:
         self.outputs = [
             self.result,
             self.update_key,
-            self.update_map,
-            self.map_cells,
+            *self.maps,
+            *self.map_cells,
             self.medians_key,
             self.medians,
             self.finding,
@@ -74,27 +76,36 @@ class LayersPanel:
 
     def show(self, report: Report, layer: int) -> Changes:
         """The charts of a report, with the layer of the slider, counted from 1, and the first token marked."""
-        return self.marked(report, first_choice(report.arms[-1].trace), layer) | {
-            self.result: gr.update(visible=True),
-            self.update_key: update_key(report),
-            self.update_map: update_maps(report),
-            self.medians_key: medians_key(report),
-            self.medians: figures.update_medians(report),
-            self.finding: f'<p class="finding">{escape(medians_sentence(report))}</p>',
-            self.medians_text: tables.medians_table(report),
-            self.rows_key: keys(*arm_keys(report)),
-            self.rows: figures.rows_by_layer(report),
-            self.rows_finding: f'<p class="finding">{escape(" ".join(map(skips_sentence, report.arms[1:])))}</p>',
-            self.rows_text: tables.rows_table(report),
-            self.kv_key: keys(*arm_keys(report), ("predicted", "predicted")),
-            self.kv: figures.kv_by_layer(report),
-            self.kv_finding: f'<p class="finding">{escape(kv_sentence(report))}</p>',
-            self.kv_text: tables.kv_table(report),
-        }
+        maps: Changes = dict(zip(self.maps, update_maps(report), strict=True))
+        return (
+            self.marked(report, first_choice(report.arms[-1].trace), layer)
+            | maps
+            | {
+                self.result: gr.update(visible=True),
+                self.update_key: update_key(report),
+                self.medians_key: medians_key(report),
+                self.medians: figures.update_medians(report),
+                self.finding: f'<p class="finding">{escape(medians_sentence(report))}</p>',
+                self.medians_text: tables.medians_table(report),
+                self.rows_key: keys(*arm_keys(report)),
+                self.rows: figures.rows_by_layer(report),
+                self.rows_finding: f'<p class="finding">{escape(" ".join(map(skips_sentence, report.arms[1:])))}</p>',
+                self.rows_text: tables.rows_table(report),
+                self.kv_key: keys(*arm_keys(report), ("predicted", "predicted")),
+                self.kv: figures.kv_by_layer(report),
+                self.kv_finding: f'<p class="finding">{escape(kv_sentence(report))}</p>',
+                self.kv_text: tables.kv_table(report),
+            }
+        )
 
-    def marked(self, report: Report, token: int, layer: int) -> Changes:
-        """Frames around a token's column and a layer, counted from 1, in the heat map."""
-        return {self.map_cells: update_map_cells(report, token, layer)}
+    def marked(self, report: Report, token: int, layer: int, picked: tuple[int, int] | None = None) -> Changes:
+        """Frames in the heat maps, see `update_map_cells`."""
+        return dict(zip(self.map_cells, update_map_cells(report, token, layer, picked), strict=True))
+
+    def _sheets(self) -> tuple[gr.HTML, gr.HTML]:
+        """Room for the map of an arm, and for its cells on top, which scroll together."""
+        with gr.Column(elem_classes="sheets"):
+            return gr.HTML(), gr.HTML(elem_classes="map-cells", js_on_load=PICK + IN_SIGHT)
 
 
 def update_key(report: Report) -> str:

@@ -22,7 +22,7 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
         report: the visitor's last report.
     """
     now = [report, tokens.selected, *tokens.controls]
-    told = [*tokens.told_parts, layers.map_cells]
+    told = [*tokens.told_parts, *layers.map_cells]
     nothing: Changes = {tokens.card: gr.skip()}
     at_once: dict[str, Any] = {"queue": False} | QUIET
     # Not “always_last” where a click tells its cell: Gradio 6.31 sends the cell of the first click once more.
@@ -53,10 +53,13 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
         changes = tell(*chosen) | {tokens.arm: arm, tokens.layer: layer + 1}
         if arm != controls[0]:
             changes |= redraw(*chosen)
-        return changes | ({tokens.card: no_token(trace, slot)} if there < 0 else {tokens.selected: there})
+        if there >= 0:
+            return changes | {tokens.selected: there}
+        return changes | layers.marked(report, token, layer + 1, (arm, slot)) | {tokens.card: no_token(trace, slot)}
 
     tokens.layer.input(tell, now, told, **last)
     gr.on([tokens.arm.input, tokens.view.input], redraw, now, [tokens.marks, *tokens.told_parts], **last)
     tokens.cells.pick(picked_on_picture, [report, *tokens.controls], [tokens.selected, *told], **every)
     in_map = [tokens.selected, tokens.arm, tokens.layer, tokens.marks, *told]
-    layers.map_cells.pick(picked_in_map, now, in_map, **every)
+    for cells in layers.map_cells:
+        cells.pick(picked_in_map, now, in_map, **every)

@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 
 from app.data_uri import data_uri
+from app.hover import HOVER, hover
 from app.keys import keys, ramp, swatch
 from app.marks import marks, phrase, sentence
 from app.overlay import Scale, View, common_scale, looks_of, plain_pictures, token_marks
@@ -23,8 +24,8 @@ from profiling import Report
 from skipcore import Trace
 
 INTRO = (
-    "The picture as the model saw it, and what each layer does with each of its tokens. Select a token to follow it: "
-    "click or tap it, then go on with the arrow keys."
+    "The picture as the model saw it, and what each layer does with each of its tokens. Point at a token to see what "
+    "it is; click or tap it to follow it, then go on with the arrow keys."
 )
 VIEWS = [("What happens", View.STATE), ("FFN update", View.UPDATE), ("Merged into", View.MERGES)]
 SHOW_LAYER = """layer => {
@@ -35,6 +36,7 @@ SHOW_LAYER = """layer => {
     image.src = sheets[looks[layer - 1]][number];
     image.alt = words[layer - 1];
   });
+  document.dispatchEvent(new Event('layer-shown'));
 }"""
 """Shows another layer in the browser alone, which has the marks of all: it takes a frame, not a round trip."""
 WIPE = "share => document.getElementById('token-sheets').style.setProperty('--before', share + '%')"
@@ -45,7 +47,7 @@ class TokensPanel:
     """The token overlay with its controls, and a card of the selected token.
 
     Three sheets of the same size lie over each other: the plain pictures, sent once, the marks of a layer, and the
-    cells, which take the clicks and frame the selected token.
+    cells, which take the clicks and frame the selected token. Words for the token under the mouse are sent once, too.
 
     Attributes:
         controls: model, view and layer: inputs of `show` after the report, of the others after report and token.
@@ -63,6 +65,7 @@ class TokensPanel:
                     self.plain = gr.HTML(elem_id="overlay-plain")
                     self.marks = gr.HTML(elem_id="overlay")
                     self.cells = gr.HTML(elem_id="overlay-cells", js_on_load=PICK)
+                    self.hover = gr.HTML(elem_id="hover", js_on_load=HOVER)
                 before = gr.Slider(
                     0, 100, 0, step=1, label="Before / after: plain up to here, %", elem_id="overlay-before", buttons=[]
                 )
@@ -78,7 +81,8 @@ class TokensPanel:
                     self.text = gr.HTML()
         self.controls = [self.arm, self.view, self.layer]
         self.told_parts = [self.cells, self.legend, self.card]
-        self.outputs = [self.selected, self.result, self.arm, self.plain, self.marks, *self.told_parts, self.text]
+        once = [self.selected, self.result, self.arm, self.plain, self.hover, self.text]
+        self.outputs = [*once, self.marks, *self.told_parts]
         for control, js in ((before, WIPE), (self.layer, SHOW_LAYER)):
             control.change(None, control, None, js=js, queue=False, show_progress="hidden", api_visibility="private")
 
@@ -94,6 +98,7 @@ class TokensPanel:
             self.result: gr.update(visible=True),
             self.arm: gr.update(choices=[(each.name, number) for number, each in enumerate(report.arms)][::-1]),
             self.plain: f'<div class="pictures">{plain}</div>',
+            self.hover: hover(report),
             self.text: counts_table(report),
         } | self.redrawn(report, token, arm, view, layer)
 
@@ -115,8 +120,9 @@ class TokensPanel:
         number = layer_number(trace, layer)
         scale = common_scale([each.trace for each in report.arms])
         grids = token_grids(report.pictures, report.tiles)
+        cells = picture_cells(grids, token, group_of(trace, token))
         return {
-            self.cells: f'<div class="pictures">{picture_cells(grids, token, group_of(trace, token))}</div>',
+            self.cells: f'<div class="pictures" data-arm="{arm}">{cells}</div>',
             self.legend: legend(trace, View(view), number, scale),
             self.card: token_card(report, arm, token, number),
         }

@@ -7,38 +7,63 @@ from html import escape
 import numpy as np
 
 from app.data_uri import data_uri
-from app.overlay import common_scale
+from app.overlay import Scale, common_scale
 from app.picking import grid_cells
 from app.selection import layer_number
 from app.update_map import map_picture, role_picture, row_height
 from profiling import Arm, Report
 from skipcore import Trace
 
+IN_SIGHT = """
+let followed = null;
+const follow = () => requestAnimationFrame(() => {
+  const cells = element.querySelector('.cells'), room = element.closest('.sheets');
+  if (!cells || !room.clientWidth || cells.dataset.column === followed) return;
+  followed = cells.dataset.column;
+  const [inside, outside] = [cells, room].map(each => each.getBoundingClientRect());
+  const at = inside.left - outside.left + (Number(followed) + 0.5) * inside.width / Number(cells.dataset.columns);
+  if (at < 60 || at > outside.width - 30) room.scrollLeft += at - outside.width / 2;
+});
+watch('value', follow);
+follow();
+"""
+"""Where a map scrolls sideways, a newly selected place is brought in sight."""
 NOT_RECORDED = '<p class="finding">The FFN update is not available: it was not recorded.</p>'
 
 
-def update_maps(report: Report) -> str:
+def update_maps(report: Report) -> list[str]:
     """The pictures of every arm."""
     scale = common_scale([arm.trace for arm in report.arms])
-    parts = []
-    for arm in _recorded(report):
-        roles = f'<img class="roles" src="{data_uri(role_picture(arm.trace))}" alt="The role of every place">'
-        picture = f'<img src="{data_uri(map_picture(arm.trace, scale))}" alt="{escape(in_words(arm))}">'
-        parts.append(_frame(arm, roles, picture))
-    return "".join(parts) or NOT_RECORDED
+    return [_map(arm, scale) for arm in report.arms]
 
 
-def update_map_cells(report: Report, token: int, layer: int) -> str:
-    """The cells of every arm, with a frame around the place of a token and around a layer, counted from 1."""
-    parts = []
-    for number, arm in enumerate(report.arms):
-        if arm.trace.ffn_update is None:
-            continue
-        row, slot = layer_number(arm.trace, layer), int(arm.trace.token_slot[token])
-        label = escape(f"{arm.name}: places by layer; choose with arrow keys")
-        at, frames = (row, max(slot, 0)), _marks(arm.trace, row, slot)
-        parts.append(_frame(arm, "", grid_cells(number, tuple(arm.trace.ran_ffn.shape), at, frames, label)))
-    return "".join(parts)
+def _map(arm: Arm, scale: Scale) -> str:
+    if arm.trace.ffn_update is None:
+        return NOT_RECORDED
+    roles = f'<img class="roles" src="{data_uri(role_picture(arm.trace))}" alt="The role of every place">'
+    picture = f'<img src="{data_uri(map_picture(arm.trace, scale))}" alt="{escape(in_words(arm))}">'
+    return _frame(arm, roles, picture)
+
+
+def update_map_cells(report: Report, token: int, layer: int, picked: tuple[int, int] | None = None) -> list[str]:
+    """The cells of every arm, with a frame around the place of a token and around a layer, counted from 1.
+
+    Args:
+        picked: an arm and a place there that is framed instead, because it holds no token.
+    """
+    slots = [int(arm.trace.token_slot[token]) for arm in report.arms]
+    if picked is not None:
+        slots[picked[0]] = picked[1]
+    return [_cells(number, arm, slots[number], layer) for number, arm in enumerate(report.arms)]
+
+
+def _cells(number: int, arm: Arm, slot: int, layer: int) -> str:
+    if arm.trace.ffn_update is None:
+        return ""
+    row = layer_number(arm.trace, layer)
+    label = escape(f"{arm.name}: places by layer; choose with arrow keys")
+    at, frames = (row, max(slot, 0)), _marks(arm.trace, row, slot)
+    return _frame(arm, "", grid_cells(number, tuple(arm.trace.ran_ffn.shape), at, frames, label))
 
 
 def in_words(arm: Arm) -> str:
@@ -51,10 +76,6 @@ def in_words(arm: Arm) -> str:
         for number, row in enumerate(ran, start=1)
     )
     return f"{arm.name}: FFN update of {slots:,} places in {layers} layers, at the median {medians}."
-
-
-def _recorded(report: Report) -> list[Arm]:
-    return [arm for arm in report.arms if arm.trace.ffn_update is not None]
 
 
 def _marks(trace: Trace, row: int, slot: int) -> str:
@@ -70,7 +91,8 @@ def _frame(arm: Arm, roles: str, map_or_cells: str) -> str:
     step = max(1, layers // 8)
     numbers = "".join(f"<span>{layer if (layer - 1) % step == 0 else ''}</span>" for layer in range(1, layers + 1))
     return (
-        f'<section class="map" style="--map-height: {layers * row_height(layers)}px"><h4>{escape(arm.name)}</h4>'
+        f'<section class="map" style="--map-height: {layers * row_height(layers)}px; --places: {slots}">'
+        f"<h4>{escape(arm.name)}</h4>"
         f'<div class="strip-room">{roles}</div><div class="layer-numbers" aria-hidden="true">{numbers}</div>'
         f'<div class="map-room">{map_or_cells}</div>'
         f'<p class="places"><span>1</span><span>place in the decoder\'s sequence</span><span>{slots:,}</span></p>'

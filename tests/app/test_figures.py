@@ -58,7 +58,7 @@ def test_two_pictures_and_a_one_token_answer(draw) -> None:
 def test_what_was_not_recorded_has_no_map() -> None:
     arms = [hand_made.arm("Dense", hand_made.trace(hand_made.DENSE, recorded=False))]
     report = hand_made.report(*arms)
-    assert "not available" in update_maps(report) and figures.update_medians(report) is None
+    assert all("not available" in each for each in update_maps(report)) and figures.update_medians(report) is None
     assert "not available" in tables.medians_table(report) and "not available" in medians_sentence(report)
 
 

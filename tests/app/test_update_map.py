@@ -75,7 +75,7 @@ def test_a_deep_model_fits_a_page(layers: int, height: int) -> None:
 
 
 def test_cells_frame_the_layer_in_both_arms_and_the_column_where_there_is_one() -> None:
-    dense, skip = update_map_cells(hand_made.report(), 5, 2).split("</section>")[:2]
+    dense, skip = update_map_cells(hand_made.report(), 5, 2)
     slots = [int(arm.trace.token_slot[5]) for arm in hand_made.report().arms]
     for markup, slot in zip((dense, skip), slots, strict=True):
         assert 'class="chosen" x="0" y="1" width="9" height="1"' in markup
@@ -83,10 +83,16 @@ def test_cells_frame_the_layer_in_both_arms_and_the_column_where_there_is_one() 
         assert f'data-row="1" data-column="{slot}"' in markup
 
 
+def test_a_place_without_a_token_is_framed_in_its_arm_alone() -> None:
+    at_token, picked = (update_map_cells(hand_made.report(), 5, 2, at) for at in (None, (1, 0)))
+    assert picked[0] == at_token[0] and 'data-column="0"' in picked[1]
+    assert 'class="chosen" x="0" y="0" width="1" height="3"' in picked[1]
+
+
 def test_the_map_is_told_in_words() -> None:
     dense, skip = hand_made.report().arms
     assert in_words(dense).startswith("Dense: FFN update of 9 places in 3 layers, at the median 0.14 in layer 1, ")
-    maps = update_maps(hand_made.report())
+    maps = "".join(update_maps(hand_made.report()))
     assert maps.count("<img") == 4 and in_words(skip) in maps and maps.count("alt=") == 4
 
 

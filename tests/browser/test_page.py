@@ -46,7 +46,7 @@ def test_one_question_two_answers_and_every_panel(visit, picture: Path) -> None:
             expect(card).to_contain_text(measure)
     expect(page.locator("#headline .sentence")).to_contain_text("that saving became time")
     expect(page.locator("#headline .numbers dd")).to_have_count(4)
-    expect(page.locator("#update-map img")).to_have_count(4)  # roles and updates of both arms
+    expect(page.locator("#update-maps img")).to_have_count(4)  # roles and updates of both arms
     for chart in CHARTS:
         expect(page.locator(f"#{chart} .main-svg").first).to_be_visible()
     expect(page.locator("#overlay img")).to_have_attribute(

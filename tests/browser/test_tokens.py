@@ -23,15 +23,21 @@ SCRUB = """layer => new Promise(done => {
   const look = () => shown() && shown() !== before ? done(performance.now() - start) : requestAnimationFrame(look);
   look();
 })"""
+# Where a map scrolls sideways, brings a share of its width in sight.
+SWIPE = """(cells, share) => {
+  const room = cells.closest('.sheets');
+  room.scrollLeft = share * cells.getBoundingClientRect().width - room.clientWidth / 2;
+}"""
 
 
 def click_cell(page: sync_api.Page, cells: str, row: int, column: int) -> None:
     """Click the middle of a cell of a grid."""
     grid = page.locator(cells)
     grid.scroll_into_view_if_needed()
+    rows, columns = (int(grid.get_attribute(f"data-{name}")) for name in ("rows", "columns"))
+    grid.evaluate(SWIPE, (column + 0.5) / columns)
     box = grid.bounding_box()
     assert box is not None
-    rows, columns = (int(grid.get_attribute(f"data-{name}")) for name in ("rows", "columns"))
     grid.click(position={"x": (column + 0.5) * box["width"] / columns, "y": (row + 0.5) * box["height"] / rows})
 
 
@@ -48,7 +54,7 @@ def test_picture_and_heat_map_select_the_same_token(visit, picture: Path, width:
     expect(card.locator("svg.sparkline")).to_be_visible()
     expect(on_picture.locator("rect.chosen").first).to_have_attribute("x", "11")
     # the dense map has the token's column
-    dense = page.locator("#update-map-cells .cells[data-grid='0']")
+    dense = page.locator("#update-maps .cells[data-grid='0']")
     column = int(dense.get_attribute("data-column"))
     place = int(re.search(r"place ([\d,]+) of", card.inner_text()).group(1))
     assert 60 <= column < 591 and place <= 273
@@ -58,14 +64,16 @@ def test_picture_and_heat_map_select_the_same_token(visit, picture: Path, width:
     dense.press("ArrowRight")
     expect(card.locator("h3")).to_have_text("Row 3, column 13")
     expect(page.locator("#overlay-arm input").nth(1)).to_be_checked()
-    page.locator("#update-map-cells .cells[data-grid='0']:focus").press("ArrowDown")
+    page.locator("#update-maps .cells[data-grid='0']:focus").press("ArrowDown")
     expect(page.locator("#overlay-layer input[type=number]")).to_have_value("2")
     expect(page.locator("#overlay img")).to_have_attribute("alt", re.compile("Layer 2, 576 visual tokens: 576 running"))
-    click_cell(page, "#update-map-cells .cells[data-grid='0']", 3, column + 2)
+    click_cell(page, "#update-maps .cells[data-grid='0']", 3, column + 2)
     expect(page.locator("#overlay-layer input[type=number]")).to_have_value("4")
     expect(card.locator(".strip .here")).to_have_text("4")
-    click_cell(page, "#update-map-cells .cells[data-grid='0']", 0, 0)
+    click_cell(page, "#update-maps .cells[data-grid='0']", 0, 0)
     expect(card).to_contain_text("Place 1 of 591 in the decoder's sequence holds text")
+    page.locator("#update-maps .cells[data-grid='0']:focus").press("ArrowRight")
+    expect(card).to_contain_text("Place 2 of 591 in the decoder's sequence holds text")
     click_cell(page, "#overlay-cells .cells", 3, 3)
     page.locator("#overlay-cells .cells:focus").press("ArrowRight")
     expect(card.locator("h3")).to_have_text("Row 4, column 5")
