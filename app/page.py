@@ -17,6 +17,7 @@ from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
 from app.following import Following
 from app.notice import status
+from app.only_changes import OnlyChanges
 from app.overlay import View
 from app.panels import QUIET, Changes
 from app.panels.answers import AnswersPanel
@@ -63,7 +64,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
     examples = offered(load_examples(), world)
     first = recorded_for(vlm, recorded)
     # Uploaded pictures are deleted within an hour and ten minutes.
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with OnlyChanges(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, stop = gr.State(None), gr.State(None)
         gr.HTML(HEADER)
         with gr.Row(elem_id="top"):
