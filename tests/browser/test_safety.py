@@ -96,6 +96,7 @@ def test_visitors_who_leave_the_line_disturb_nobody(visit, scenes: Vlm, alone) -
             page.click("#ask")
             expect(page.locator("#notice")).to_contain_text("In line")
         stops.click("#stop")
+        expect(escapes.locator("#stop")).to_be_enabled()
         escapes.keyboard.press("Escape")
         for page in (stops, escapes):
             expect(page.locator("#notice")).to_contain_text("Stopped")
@@ -110,6 +111,27 @@ def test_visitors_who_leave_the_line_disturb_nobody(visit, scenes: Vlm, alone) -
         expect(page.locator("#asked .origin")).to_contain_text("Recorded on")
     stops.click("#ask")
     expect_answers(stops, *alone[1])
+
+
+def test_stop_cannot_be_pressed_before_the_server_could_heed_it(visit, scenes: Vlm) -> None:
+    running, waiting = visit(), visit()
+    with held(scenes) as runs:
+        running.click("#ask")
+        run = runs.next()
+        on_their_way: list[sync_api.Route] = []
+        waiting.route("**/queue/join*", lambda route: on_their_way.append(route), times=1)
+        waiting.click("#ask")
+        expect(waiting.locator("#notice")).to_contain_text("In line")
+        waiting.wait_for_timeout(1_500)  # the page looks at the line every second
+        waiting.keyboard.press("Escape")
+        expect(waiting.locator("#notice")).to_contain_text("In line")
+        on_their_way.pop().continue_()
+        waiting.click("#stop")
+        expect(waiting.locator("#notice")).to_contain_text("Stopped")
+        run.go_on.set()
+        expect(running.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
+        ask_and_wait(running)
+    assert len(runs.by_thread) == 2  # both of the visitor who did not stop
 
 
 @pytest.fixture
