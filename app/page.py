@@ -17,6 +17,7 @@ from app.comparing import DEVICE
 from app.examples import known_of, load_examples, offered
 from app.following import Following
 from app.notice import status
+from app.only_changes import OnlyChanges
 from app.overlay import View
 from app.panels import QUIET, Changes
 from app.panels.answers import AnswersPanel
@@ -65,7 +66,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, sh
     examples = offered(load_examples(), world)
     first = recorded_for(vlm, recorded)
     # Uploaded pictures are deleted within an hour and ten minutes.
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with OnlyChanges(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, stop = gr.State(None), gr.State(None)
         gr.HTML(HEADER)
         ModelsPanel(page, vlm, shelf)
@@ -117,7 +118,7 @@ def wire(line: Line, asking: Asking) -> None:
     follow, lanes = asking.follow, asking.lanes
     following = Following(panel, follow, asking.stop)
     racing = Racing(asking.vlm, panel, lanes, follow.talk, asking.stop)
-    looking = gr.Timer(1, active=False)  # while a visitor waits, at their place in line
+    looking = gr.Timer(1, active=False)  # at a visitor's place in line
     in_line = InLine(line, panel, looking)
     race = in_line.queued([lanes.button.click], racing, api_name="race")
     replay = race.success(racing.replay, [follow.talk, lanes.steps], racing.outputs, **QUIET)
@@ -128,11 +129,11 @@ def wire(line: Line, asking: Asking) -> None:
         race,
         replay,
     ]
-    looking.tick(in_line.look, None, [panel.notice, looking], queue=False, **QUIET)
+    looking.tick(in_line.look, None, [panel.notice, panel.stop_button], queue=False, **QUIET)
     panel.stop_button.click(
-        asking.end,
+        lambda stop: asking.end(stop) | {looking: gr.Timer(active=False)},
         asking.stop,
-        panel.outputs,
+        [*panel.outputs, looking],
         cancels=runs,  # takes a run that still waits in line out of it
         queue=False,
         **QUIET,
@@ -144,7 +145,7 @@ class InLine:
     """The device's line, and the notice that tells a visitor their place in it.
 
     Attributes:
-        looking: ticks while a visitor waits.
+        looking: ticks while a visitor waits or their run goes on.
     """
 
     line: Line
@@ -156,9 +157,13 @@ class InLine:
         panel, line = self.panel, self.line
         in_line = gr.on(
             triggers,
-            lambda: panel.running(line.at_its_end()) | {self.looking: gr.Timer(active=True)},
+            lambda: {
+                panel.ask_button: gr.update(interactive=False),
+                panel.notice: status(line.at_its_end()),
+                self.looking: gr.Timer(active=True),
+            },
             None,
-            [*panel.outputs, self.looking],
+            [panel.ask_button, panel.notice, self.looking],
             queue=False,
             **QUIET,
         )
@@ -169,12 +174,16 @@ class InLine:
             return panel.idle(LINE_FULL if line.is_full else STOPPED)
 
         ran.failure(end, None, panel.outputs, queue=False, **QUIET)
+        ran.then(lambda: gr.Timer(active=False), None, self.looking, queue=False, **QUIET)
         return ran
 
     def look(self, request: gr.Request) -> Changes:
-        """The visitor's place in line; nothing more to look at once they have left it."""
+        """The visitor's place in line, and Stop: a run that the server does not have yet could not be taken out of the
+        line, and would go on after all. Nothing where they are not in it yet, or not any more."""
         place = self.line.seen_by(request.session_hash)
-        return {self.looking: gr.Timer(active=False)} if place is None else {self.panel.notice: status(place)}
+        if place is None:
+            return gr.skip()
+        return {self.panel.notice: status(place), self.panel.stop_button: gr.update(interactive=True)}
 
 
 def num_visual_tokens(vlm: Vlm) -> int:

@@ -1,4 +1,7 @@
-"""The colours of the whole product (Okabe–Ito, told apart by the colour-blind), in one place."""
+"""The colours of the whole product (Okabe–Ito), in one place.
+
+The colour-blind tell the two arms apart by them; all else has a dash, marker, hatch, height or label besides.
+"""
 
 from __future__ import annotations
 

@@ -13,22 +13,27 @@ PHASES = {"vision_ms": "vision", "prefill_ms": "prefill", "tpot_ms": "decode / t
 
 
 def timeline(report: Report) -> go.Figure:
-    """Each arm's answer from picture to last token, as stacked phases."""
+    """Each arm's answer from picture to last token, as stacked phases, each hatched in its own way."""
     figure = go.Figure()
     names = [wrapped(arm.name) for arm in report.arms]
     totals = [arm.vision_ms + arm.prefill_ms + _decode_ms(arm) for arm in report.arms]
+    colours = [palette.arm_colour(number) for number in range(len(names))]
     phases = [
-        ("vision", 0.28, [arm.vision_ms for arm in report.arms]),
-        ("prefill", 1.0, [arm.prefill_ms for arm in report.arms]),
-        ("decode", 0.55, [_decode_ms(arm) for arm in report.arms]),
+        ("vision", "/", [arm.vision_ms for arm in report.arms]),
+        ("prefill", "", [arm.prefill_ms for arm in report.arms]),
+        ("decode", "|", [_decode_ms(arm) for arm in report.arms]),
     ]
-    for name, opacity, values in phases:
+    for name, hatch, values in phases:
         figure.add_bar(
             y=names,
             x=values,
             orientation="h",
             name=name,
-            marker={"color": [palette.arm_colour(n) for n in range(len(names))], "opacity": opacity},
+            marker={
+                "color": colours,
+                "line": {"color": colours, "width": 1},
+                "pattern": {"shape": hatch, "size": 6, "solidity": 0.3},
+            },
             hovertemplate=f"{name} %{{x:.1f}} ms<extra></extra>",
             width=0.52,
         )

@@ -10,14 +10,14 @@ from app.quality import Quality, SplitScores
 from app.wording import split_name
 
 MARKERS = ("circle", "square", "diamond", "triangle-up")
-"""One for each split, so that no curve is known by its colour alone."""
+"""One for each split, so that no curve and no blind guess is known by its colour alone."""
 
 
 def accuracy_by_flops(quality: Quality) -> go.Figure:
     """One curve a split: share of right answers over prefill FLOPs (both percent); its blind guess as dashed line."""
     figure = go.Figure()
     for number, split in enumerate(quality.splits):
-        _add_split(figure, split, palette.split_colour(number), MARKERS[number % len(MARKERS)])
+        _add_split(figure, split, number)
     for arm in quality.splits[0].curve if quality.splits else []:
         figure.add_annotation(
             x=100 * (arm.flops_ratio or 0),
@@ -36,13 +36,15 @@ def accuracy_by_flops(quality: Quality) -> go.Figure:
     return style(figure, height=400, top=70)
 
 
-def _add_split(figure: go.Figure, split: SplitScores, colour: str, symbol: str) -> None:
+def _add_split(figure: go.Figure, split: SplitScores, number: int) -> None:
     arms, name = split.curve, split_name(split.name)
+    colour, symbol = palette.split_colour(number), MARKERS[number % len(MARKERS)]
     figure.add_scatter(
-        x=[0, 108],
-        y=[100 * split.blind.accuracy] * 2,
-        mode="lines",
+        x=[0, 50 + 10 * number, 108],
+        y=[100 * split.blind.accuracy] * 3,
+        mode="lines+markers",
         line={"color": colour, "dash": "dash", "width": 1.5},
+        marker={"symbol": f"{symbol}-open", "size": [0, 9, 0], "color": colour},  # one, beside those of other splits
         name=f"{name}: blind guess",
         hovertemplate=f"{name}: a blind guess is right in %{{y:.1f}} %<extra></extra>",
     )

@@ -41,7 +41,8 @@ def race_chart(data: RaceData, cost: str = "flops", score: str = "score") -> go.
     if up.suffix:
         figure.update_yaxes(range=_range_of_shares(figure, data if score == "score" else None))
     style(figure, height=460)
-    return figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 12}})
+    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"})
+    return figure.update_layout(showlegend=True, legend_font_size=12)
 
 
 def _range_of_shares(figure: go.Figure, data: RaceData | None) -> list[float]:

@@ -58,11 +58,12 @@ class BenchmarkPanel:
                 "Stopped.",
             )
             self.result = gr.HTML(elem_id="benchmark-result")
-            with gr.Row(visible=False, elem_id="downloads") as self.row:
+            with gr.Row():  # never hidden: buttons that appear together with their files may miss them
                 self.files = [
-                    gr.DownloadButton(each.label, size="sm", elem_id=f"download-{each.name}") for each in DOWNLOADS
+                    gr.DownloadButton(each.label, size="sm", interactive=False, elem_id=f"download-{each.name}")
+                    for each in DOWNLOADS
                 ]
-        self.controls.wire(self.measure, [*inputs, repeats, length], [self.result, self.row, *self.files])
+        self.controls.wire(self.measure, [*inputs, repeats, length], [self.result, *self.files])
 
     def measure(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run it; what an earlier one found stays until this one is done.
@@ -98,8 +99,8 @@ class BenchmarkPanel:
             # in Gradio's own folder, which it cleans: `delete_cache` of the page
             path = save_bytes_to_cache(download.text(report).encode(), download.file, button.GRADIO_CACHE)
             button.temp_files.add(path)
-            files[button] = path
-        return {self.result: figures_table(report), self.row: gr.update(visible=True)} | files
+            files[button] = gr.update(value=path, interactive=True)
+        return {self.result: figures_table(report)} | files
 
 
 def figures_table(report: Report) -> str:

@@ -13,6 +13,7 @@ import gradio as gr
 import pytest
 
 from app import figures, palette
+from app.figures.quality import MARKERS
 from app.page import build_page
 from app.panels.quality import QualityPanel, origin_sentence, split_keys, why_not_shown
 from app.quality import COMMAND, Quality, read_quality, weights_sha256
@@ -46,21 +47,21 @@ def panel_of(vlm: Vlm, record: Path) -> gr.Blocks:
 
 def test_the_chart_shows_every_accuracy_over_its_flops(quality: Quality) -> None:
     figure = figures.accuracy_by_flops(quality)
-    curves = [part for part in figure.data if part.mode == "lines+markers"]
+    curves = [part for part in figure.data if part.line.dash is None]
     assert [part.name for part in curves] == [
         "scenes, test", "scenes, new combinations", "scenes, new art style", "easy-VQA, test"
     ]  # fmt: skip
     assert list(curves[0].x) == pytest.approx([6, 13, 27, 100]) and list(curves[0].y) == pytest.approx([90, 94, 95, 96])
     assert list(curves[0].customdata[3]) == ["Dense", 4800, 5000]
-    blind = [part for part in figure.data if part.mode == "lines"]
+    blind = [part for part in figure.data if part.line.dash == "dash"]
     assert [part.y[0] for part in blind] == pytest.approx([41, 40, 40.5, 67.1])
-    assert all(part.line.dash == "dash" for part in blind)
+    assert [part.marker.symbol for part in blind] == [f"{symbol}-open" for symbol in MARKERS]
     low, high = figure.layout.yaxis.range
     assert all(low < value < high for part in figure.data for value in part.y)
 
 
 def test_curves_differ_in_more_than_colour(quality: Quality) -> None:
-    curves = [part for part in figures.accuracy_by_flops(quality).data if part.mode == "lines+markers"]
+    curves = [part for part in figures.accuracy_by_flops(quality).data if part.line.dash is None]
     assert len({part.marker.symbol for part in curves}) == 4
     assert {part.marker.color for part in curves} == set(palette.SPLITS)
     keys = split_keys(quality)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -14,6 +14,7 @@ import gradio as gr
 import httpx
 import pytest
 import torch
+from held_runs import LONGEST, held
 from hostile_pictures import PNG, encoded
 
 from app.comparing import DEVICE, Settings
@@ -21,7 +22,7 @@ from app.main import start
 from app.over_http import Refused, Visitor
 from app.page import build_page
 from app.refusals import OUT_OF_MEMORY, UNEXPECTED, is_out_of_memory
-from app.visitors import Line, place_in_line
+from app.visitors import Line, _running, place_in_line
 from app.world import world_of
 from profiling import Report, compare, stream
 from skipcore import Dense, Vlm, ask
@@ -57,43 +58,6 @@ def visit(page: gr.Blocks) -> Iterator:
         visitor.close()
 
 
-@contextmanager
-def slow(vlm: Vlm, seconds: float) -> Iterator[threading.Event]:
-    """Every layer of the decoder takes so long; the event is set once the first has begun."""
-    begun = threading.Event()
-
-    def wait(*_: Any) -> None:
-        begun.set()
-        time.sleep(seconds)
-
-    handles = [layer.register_forward_hook(wait) for layer in decoder_layers(vlm.model)]
-    try:
-        yield begun
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def held(vlm: Vlm, go_on: threading.Event) -> Iterator[threading.Event]:
-    """The decoder waits until it may go on; the event is set once it waits."""
-    waits = threading.Event()
-    handle = vlm.model.get_decoder().register_forward_pre_hook(lambda *_: (waits.set(), go_on.wait(30), None)[2])
-    try:
-        yield waits
-    finally:
-        go_on.set()
-        handle.remove()
-
-
-def free_after(scenes: Vlm, seconds: float = 30) -> float:
-    """Seconds until nobody holds the model."""
-    start = time.perf_counter()
-    assert scenes.lock.acquire(timeout=seconds)
-    scenes.lock.release()
-    return time.perf_counter() - start
-
-
 def test_thirty_visitors_at_once_get_their_own_right_answers(visit, scenes: Vlm) -> None:
     skipping = Settings(100, 156, "saliency", False, NEW_TOKENS, 1).compared(scenes)
     files, asked, alone = [], [], []
@@ -121,15 +85,23 @@ def test_thirty_visitors_at_once_get_their_own_right_answers(visit, scenes: Vlm)
 
 
 @pytest.mark.parametrize("leaves_from", ["page", "api"])
-def test_a_visitor_who_leaves_in_prefill_frees_the_device_within_a_second(visit, scenes: Vlm, leaves_from: str) -> None:
+def test_a_visitor_who_leaves_in_prefill_frees_the_device_before_the_next_layer(
+    visit, scenes: Vlm, leaves_from: str
+) -> None:
     visitor = visit()
     picture = visitor.upload(PNG)
     expected = visitor.compare(picture, "what is it?", max_new_tokens=3)["arms"][0]["answer"]
-    with slow(scenes, 0.3) as begun:
+    with held(scenes) as runs:
         with visitor.at_the_page():
             threading.Thread(target=lambda: _follow(visitor, picture, leaves_from), daemon=True).start()
-            assert begun.wait(20)
-        assert free_after(scenes) < 1
+            run = runs.next()
+            [stop] = _running[visitor.session]
+            assert not stop.is_set()
+        assert stop.wait(LONGEST)
+        run.go_on.set()
+        assert scenes.lock.acquire(timeout=LONGEST)
+        scenes.lock.release()
+        assert run.layers == 1
     assert visit().compare(picture, "what is it?", max_new_tokens=3)["arms"][0]["answer"] == expected
 
 
@@ -143,39 +115,40 @@ def test_those_who_wait_see_their_place_and_move_up(page: gr.Blocks, visit, scen
     visitors = [visit() for _ in range(4)]
     picture = visitors[0].upload(PNG)
     quick = {"longest_answer_in_tokens": 1, "timed_runs_of_each": 1}
-    go_on = threading.Event()
-    with ThreadPoolExecutor(4) as pool, held(scenes, go_on) as begun:
-        runs = [pool.submit(lambda visitor=visitors[0]: list(visitor.ask(picture, "what is it?", **quick)))]
-        assert begun.wait(20)
+    with ThreadPoolExecutor(4) as pool, held(scenes) as runs:
+        asked = [pool.submit(lambda visitor=visitors[0]: list(visitor.ask(picture, "what is it?", **quick)))]
+        run = runs.next()
         for number, visitor in enumerate(visitors[1:]):
-            runs.append(pool.submit(lambda visitor=visitor: list(visitor.ask(picture, "what is it?", **quick))))
+            asked.append(pool.submit(lambda visitor=visitor: list(visitor.ask(picture, "what is it?", **quick))))
             _until(lambda number=number: page._queue.event_queue_per_concurrency_id["device"].queue[number:])
         assert [line.seen_by(visitor.session) for visitor in visitors[1:]] == [place_in_line(n) for n in range(3)]
         assert line.at_its_end() == place_in_line(3) and not line.is_full
         assert line.seen_by(visitors[0].session) is line.seen_by("somebody else") is None
-        go_on.set()
-    for run in runs:
-        assert run.result()[-1].kind == "process_completed"
-    assert line.at_its_end() == place_in_line(None)
+        run.go_on.set()
+    for messages in asked:
+        assert messages.result()[-1].kind == "process_completed"
+    _until(lambda: line.at_its_end() == place_in_line(None))
 
 
-def _until(true) -> None:
-    for _ in range(500):
+def _until(true: Callable[[], Any]) -> None:
+    for _ in range(100 * LONGEST):
         if true():
             return
         time.sleep(0.01)
     raise AssertionError("it did not happen")
 
 
-def test_a_stop_ends_a_prefill_within_a_layer_and_leaves_nothing_behind(tiny: Vlm, picture) -> None:
+def test_a_stop_ends_a_prefill_before_the_next_layer_and_leaves_nothing_behind(tiny: Vlm, picture) -> None:
     before = compare(tiny, picture, "what?", max_new_tokens=4)
     hooks = [len(module._forward_pre_hooks) for module in tiny.model.modules()]
     stop = threading.Event()
-    with slow(tiny, 0.2) as begun:
-        threading.Thread(target=lambda: (begun.wait(), stop.set())).start()
-        start = time.perf_counter()
-        events = list(stream(tiny, picture, "what?", stop=stop))
-        assert time.perf_counter() - start < 0.6  # of the prefill's three layers, and of six runs
+    with held(tiny) as runs, ThreadPoolExecutor(1) as pool:
+        streamed = pool.submit(lambda: list(stream(tiny, picture, "what?", stop=stop)))
+        run = runs.next()
+        stop.set()
+        run.go_on.set()
+        events = streamed.result(LONGEST)
+    assert run.layers == 1
     assert not any(isinstance(event, Report) for event in events)
     assert [len(module._forward_pre_hooks) for module in tiny.model.modules()] == hooks
     after = compare(tiny, picture, "what?", max_new_tokens=4)

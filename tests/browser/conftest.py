@@ -68,12 +68,12 @@ def visit(browser: sync_api.Browser, address: str) -> Iterator:
     """Open the page as a new visitor."""
     contexts = []
 
-    def open_page(width: int = 1400, theme: str = "light") -> sync_api.Page:
+    def open_page(width: int = 1400, theme: str = "light", query: str = "") -> sync_api.Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SECONDS)
-        page.goto(address)
+        page.goto(address + query)
         page.wait_for_selector("#ask")
         return page
 

@@ -63,7 +63,7 @@ def test_a_benchmark_is_cancelled_and_the_next_one_runs(visit, picture: Path) ->
     expect(page.locator("#benchmark-status")).to_contain_text("left", timeout=SECONDS)
     page.click("#benchmark-cancel")
     expect(page.locator("#benchmark-status")).to_have_text("Stopped.")
-    expect(page.locator("#downloads")).to_be_hidden()
+    expect(page.locator("#download-json")).to_be_disabled()
     ask_and_wait(page)
 
 

@@ -47,6 +47,7 @@ def test_a_follow_up_that_waits_in_line_can_be_stopped(visit, picture: Path) -> 
     expect(first.locator("#notice")).to_contain_text("timed run", timeout=SECONDS)
     follow_up(second, "is there a dog?")
     expect(second.locator("#notice")).to_contain_text("In line")
+    expect(second.locator("#stop")).to_be_enabled()
     second.keyboard.press("Escape")
     expect(second.locator("#notice")).to_contain_text("Stopped", timeout=2_000)
     first.keyboard.press("Escape")

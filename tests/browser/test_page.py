@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from gradio_client import Client, handle_file
-from PIL import Image
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -21,7 +19,6 @@ from visitor import (
     scrub,
     set_number,
     sync_api,
-    upload,
     wait_until_it_runs,
 )
 
@@ -92,40 +89,6 @@ def test_enter_asks_and_the_values_are_there_as_text(visit, picture: Path) -> No
     screenshot(page, "as-text")
 
 
-def test_bad_input_gets_a_sentence_and_keeps_the_last_result(visit, picture: Path, tmp_path: Path) -> None:
-    page = visit()
-    prepare(page, picture)
-    ask_and_wait(page)
-    answer = page.locator("#answer-0").inner_text()
-    whole = picture.read_bytes()
-    bad = {
-        "words.png": (b"I am not a picture", "not a picture that can be read"),
-        "half.png": (whole[: len(whole) // 2], "damaged or cut short"),
-    }
-    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
-    bad["dot.png"] = ((tmp_path / "dot.png").read_bytes(), "only 1 × 1 pixels")
-    for name, (content, says) in bad.items():
-        (tmp_path / name).write_bytes(content)
-        upload(page, tmp_path / name)
-        page.click("#ask")
-        expect(page.locator("#notice .failed")).to_contain_text(says)
-    upload(page, picture)
-    for text, says in (("", "Type a question"), ("x" * 100_000, "100,000 characters")):
-        question(page).fill(text)
-        page.click("#ask")
-        expect(page.locator("#notice .failed")).to_contain_text(says)
-    question(page).fill("What is it? 🔴")
-    set_number(page, "Skipped tokens", 0)
-    page.click("#ask")
-    expect(page.locator("#notice .failed")).to_contain_text("“Skipped tokens” must be at least 1", timeout=SECONDS)
-    screenshot(page, "bad-input")
-    assert page.locator("#answer-0").inner_text() == answer
-    assert page.locator(".toast-body").count() == 0
-    set_number(page, "Skipped tokens", 40)
-    ask_and_wait(page)
-    expect(page.locator("#answer-1 h2")).to_contain_text("+40")
-
-
 def test_stop_ends_the_run_and_the_next_one_is_right(visit, picture: Path) -> None:
     page = visit()
     prepare(page, picture)
@@ -139,38 +102,6 @@ def test_stop_ends_the_run_and_the_next_one_is_right(visit, picture: Path) -> No
     expect(page.locator("#stop")).to_be_disabled()
     set_number(page, "Timed runs of each", 1)
     ask_and_wait(page)
-
-
-def test_a_visitor_can_leave_the_line(visit, picture: Path) -> None:
-    first, second = visit(), visit()
-    for page in (first, second):
-        prepare(page, picture)
-    set_number(first, "Timed runs of each", 20)
-    first.click("#ask")
-    wait_until_it_runs(first)
-    second.click("#ask")
-    expect(second.locator("#notice")).to_contain_text("In line")
-    second.click("#stop")
-    expect(second.locator("#notice")).to_contain_text("Stopped")
-    expect(first.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
-    second.wait_for_timeout(1_000)
-    expect(second.locator("#notice")).to_contain_text("Stopped")
-    expect(second.locator("#asked .origin")).to_contain_text("Recorded on")
-    ask_and_wait(second)
-
-
-def test_a_visitor_who_leaves_frees_the_device(visit, address: str, picture: Path) -> None:
-    page = visit()
-    prepare(page, picture)
-    set_number(page, "Timed runs of each", 20)
-    set_number(page, "Longest answer, in tokens", 256)
-    page.click("#ask")
-    wait_until_it_runs(page)
-    page.close()
-    job = Client(address, verbose=False).submit(
-        image=handle_file(picture), question="what?", max_new_tokens=2, api_name="/compare"
-    )
-    assert len(job.result(timeout=10)["arms"]) == 2
 
 
 def test_narrow_screens_need_no_sideways_scrolling(visit, picture: Path) -> None:
