@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from app.comparing import Settings, run
-from app.pace import SECONDS_BETWEEN_REDRAWS, ahead
+from app.pace import SECONDS_BETWEEN_REDRAWS
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
@@ -80,7 +80,7 @@ class Asking:
         try:
             with refusing():  # also what is wrong with values that the page itself never sends
                 settings = self.ask_panel.settings(*values_of_settings)
-                with closing(ahead(run(self.vlm, picture, question, settings, stop), stop)) as events:
+                with closing(run(self.vlm, picture, question, settings, stop)) as events:
                     yield from self._follow(events, question, settings, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)

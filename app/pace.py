@@ -1,11 +1,14 @@
-"""The pace of a page: the model never waits for the page, and the page is not redrawn more often than helps."""
+"""The pace of a page: the model runs on a thread of its own and never waits for the page, and the page is not redrawn
+more often than helps.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
@@ -16,12 +19,13 @@ SECONDS_BETWEEN_REDRAWS = 0.1
 
 
 def ahead(items: Generator[Item, Any, Any], stop: threading.Event) -> Generator[Item, None, None]:
-    """Run a generator in a thread of its own, which goes on while its items are being shown.
+    """Run a generator on the device's thread, which goes on while its items are being shown.
 
     Args:
         stop: ends the generator soon when it is set, which happens here when this is closed.
     """
     made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    over = threading.Event()
 
     def make() -> None:
         try:
@@ -33,10 +37,11 @@ def ahead(items: Generator[Item, Any, Any], stop: threading.Event) -> Generator[
             made.put(("end", None))
         except BaseException as error:
             made.put(("error", error))
+        finally:
+            over.set()
 
     # in this context: what Gradio knows of the visitor goes along
-    thread = threading.Thread(target=copy_context().run, args=(make,), daemon=True)
-    thread.start()
+    _on_device_thread(partial(copy_context().run, make))
     try:
         while True:
             kind, value = made.get()
@@ -49,7 +54,31 @@ def ahead(items: Generator[Item, Any, Any], stop: threading.Event) -> Generator[
         stop.set()
         raise
     finally:
-        thread.join()
+        over.wait()
+
+
+_jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
+_start = threading.Lock()
+_thread: threading.Thread | None = None
+
+
+def _on_device_thread(job: Callable[[], object]) -> None:
+    """Have one thread do it, the same for all jobs, after those before it.
+
+    OpenMP keeps a team of workers for every thread that calls it. More workers than cores sleep between two operators
+    instead of waiting awake, and a decode step takes several times as long: so all of a process calls from one thread.
+    """
+    global _thread
+    with _start:
+        if _thread is None:
+            _thread = threading.Thread(target=_work, name="device", daemon=True)
+            _thread.start()
+    _jobs.put(job)
+
+
+def _work() -> None:
+    while True:
+        _jobs.get()()
 
 
 def at_most_every(seconds: float, items: Iterable[Item]) -> Iterator[Item]:

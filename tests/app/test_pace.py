@@ -66,6 +66,35 @@ def test_closing_ends_it_and_waits_until_it_is_over() -> None:
     assert numbers.made == made < 10**9
 
 
+def test_all_that_runs_does_so_on_one_thread_after_what_was_there_before() -> None:
+    def where() -> Generator[int, None, None]:
+        yield threading.get_ident()
+        time.sleep(0.01)
+        yield threading.get_ident()
+
+    runs = [ahead(where(), threading.Event()) for _ in range(3)]
+    readers = [threading.Thread(target=lambda run=run: threads.extend(run)) for run in runs]
+    threads: list[int] = []
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert len(threads) == 6 and len(set(threads)) == 1
+    assert threads[0] not in (threading.get_ident(), *(reader.ident for reader in readers))
+
+
+def test_what_is_closed_before_its_turn_ends_at_once_then() -> None:
+    numbers, stop = Numbers(10**9, waits=0.001), threading.Event()
+    first, waits = ahead(numbers.run(), stop), ahead(Numbers(10**9).run(), stopped := threading.Event())
+    next(first)
+    reader = threading.Thread(target=lambda: next(waits))
+    reader.start()
+    stopped.set()
+    first.close()
+    reader.join(10)
+    assert not reader.is_alive() and numbers.closed
+
+
 def test_items_that_follow_too_soon_are_left_out() -> None:
     assert list(at_most_every(60, iter(range(1000)))) == [0]
     assert list(at_most_every(0.0, iter(range(3)))) == [0, 1, 2]
