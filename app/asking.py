@@ -6,13 +6,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 import gradio as gr
 
 from app.comparing import Settings, run
-from app.pace import SECONDS_BETWEEN_REDRAWS
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
@@ -24,10 +22,11 @@ from app.panels.tokens import TokensPanel
 from app.refusals import Refusal, refusing
 from app.truth import Known, truth_of
 from profiling import Report
-from profiling.events import NewText, Progress, Started, Traced
+from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import Dense, Vlm
 from skipcore.training.scenes.questions import Question
 
+SEES, READS = "Encoding the picture…", "Each reads the prompt once, recorded…"
 STOPPED = "Stopped. Ask again whenever you like."
 LINE_FULL = "The line for the device is full: ask again in a minute."
 
@@ -39,6 +38,7 @@ class Asking:
     Attributes:
         report: the visitor's last report.
         stop: the event that ends the visitor's run.
+        drawn: what `show_drawn` will show.
         known: what is known about pictures that every visitor can choose.
     """
 
@@ -52,6 +52,7 @@ class Asking:
     follow: FollowPanel
     report: gr.State
     stop: gr.State
+    drawn: gr.State
     known: tuple[Known, ...] = ()
 
     @property
@@ -61,9 +62,19 @@ class Asking:
 
     @property
     def outputs(self) -> list[Any]:
-        """Every component that `ask` may change."""
-        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency, self.lanes, self.follow)
-        return [self.report, self.stop, *(component for panel in panels for component in panel.outputs)]
+        """Every component that `ask` may change: few, since each costs Gradio work whenever anything is shown, and the
+        model waits for it."""
+        return [self.report, self.stop, self.drawn, *self.ask_panel.outputs, *self.answers.outputs]
+
+    @property
+    def drawings(self) -> list[Any]:
+        """Every component that shows a report beside its answers."""
+        panels = (self.tokens, self.layers, self.latency, self.lanes, self.follow)
+        return [component for panel in panels for component in panel.outputs]
+
+    def show_drawn(self, drawn: Changes | None) -> Changes:
+        """What `ask` drew while the device was its own; to follow it at once."""
+        return {self.drawn: None} | (drawn or {})
 
     def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run one comparison and show it as it goes. On bad input what was there before stays.
@@ -99,12 +110,15 @@ class Asking:
     ) -> Iterator[Changes]:
         live: list[LiveAnswer] = []
         names: tuple[str, ...] = ()
-        vision_ms = drawn = 0.0
+        vision_ms = 0.0
         for event in events:
             match event:
+                case Encoding():
+                    yield self.ask_panel.running(SEES)
                 case Started():
                     names, vision_ms = event.arms, event.vision_ms
                     live = [LiveAnswer(name) for name in names]
+                    yield self.ask_panel.running(READS)
                 case Traced(number, trace):
                     live[number] = live[number].with_trace(trace)
                 case Progress(number, timed_run, runs):
@@ -113,25 +127,17 @@ class Asking:
                     yield self.answers.show_question(question) | self.answers.show_live(live, truth) | progress
                 case NewText(number):
                     live[number] = live[number].with_text(event, vision_ms)
-                    if monotonic() - drawn > SECONDS_BETWEEN_REDRAWS:
-                        yield self.answers.show_live(live, truth, number)
-                        drawn = monotonic()
+                    yield self.answers.show_live(live, truth, number)
                 case Report():
                     methods = (Dense(), settings.compared(self.vlm))
-                    yield self._finish(event, controls, truth) | self.follow.start(self.vlm, event, methods)
-
-    def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
-        return (
-            self.answers.show(report, truth)
-            | self.show_panels(report, *controls)
-            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
-        )
+                    drawn = self.show_panels(event, *controls) | self.follow.start(self.vlm, event, methods)
+                    done = self.ask_panel.idle("Done. Change the question or the settings and ask again.")
+                    yield {self.report: event, self.drawn: drawn} | self.answers.show(event, truth) | done
 
     def show_panels(self, report: Report, *controls: Any) -> Changes:
         """All that a report shows beside its answers."""
         return (
-            {self.report: report}
-            | self.tokens.show(report, *controls)
+            self.tokens.show(report, *controls)
             | self.layers.show(report, controls[-1])
             | self.latency.show(report)
             | self.lanes.start()

@@ -15,7 +15,7 @@ from app.uploads import uploaded_picture
 from app.visitors import ends_when_they_leave
 from app.zero_gpu import stream_on_device
 from profiling import Report
-from profiling.events import Event
+from profiling.events import Event, NewText
 from skipcore import InputError, Method, Vlm
 from skipcore.methods import Combined
 from skipcore.methods.retain import RETAIN_RULES
@@ -106,5 +106,5 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     with refusing(), ends_when_they_leave(stop):
         settings.check()
         events = stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)
-        with closing(ahead(events, stop)) as shown:
+        with closing(ahead(events, stop, NewText)) as shown:
             yield from shown

@@ -23,6 +23,7 @@ from app.zero_gpu import lend  # noqa: E402
 MAX_WAITING = 32
 # A visitor's last report stays in memory until then, with its pictures; whoever asked longest ago is forgotten first.
 MAX_VISITORS = 100
+SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def start(page: gr.Blocks, host: str | None = None, port: int | None = None, *, mcp: bool = False) -> str:
@@ -39,6 +40,9 @@ def start(page: gr.Blocks, host: str | None = None, port: int | None = None, *, 
     if mcp and find_spec("mcp") is None:
         raise InputError('The MCP server needs another package: pip install "gradio[mcp]"')
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=4)
+    # Gradio looks a thousand times a second whether someone waits, also while a run is measured.
+    page._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
+    page._queue.progress_update_sleep_when_free = SECONDS_BETWEEN_LOOKS
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,

@@ -15,23 +15,30 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 # Redrawing more often than this helps no reader, and costs the browser and the model.
-SECONDS_BETWEEN_REDRAWS = 0.1
+SECONDS_BETWEEN_REDRAWS = 0.2
 
 
-def ahead(items: Generator[Item, Any, Any], stop: threading.Event) -> Generator[Item, None, None]:
+def ahead(
+    items: Generator[Item, Any, Any], stop: threading.Event, tokens: type | None = None
+) -> Generator[Item, None, None]:
     """Run a generator on the device's thread, which goes on while its items are being shown.
 
     Args:
         stop: ends the generator soon when it is set, which happens here when this is closed.
+        tokens: a class of items that are `added_up`. Where there is one, the generator waits until each other item has
+            been shown, so that what the page does with it takes no time from what is measured next.
     """
     made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-    over = threading.Event()
+    shown, over = threading.Semaphore(0), threading.Event()
 
     def make() -> None:
         try:
             with closing(items):
-                for item in items:
-                    made.put(("item", item))
+                for item in items if tokens is None else added_up(items, tokens):
+                    waits = tokens is not None and not isinstance(item, tokens)
+                    made.put(("waits" if waits else "goes on", item))
+                    if waits:
+                        shown.acquire()
                     if stop.is_set():
                         break
             made.put(("end", None))
@@ -50,11 +57,34 @@ def ahead(items: Generator[Item, Any, Any], stop: threading.Event) -> Generator[
             if kind == "error":
                 raise value
             yield value
+            if kind == "waits":
+                shown.release()
     except GeneratorExit:
         stop.set()
         raise
     finally:
+        shown.release()
         over.wait()
+
+
+def added_up(items: Iterable[Item], tokens: type, seconds: float = SECONDS_BETWEEN_REDRAWS) -> Iterator[Item]:
+    """Items as they come, but those of a class, which can be added, together: the first at once, then at most one sum
+    every so many seconds, and the rest before whatever else follows."""
+    held: Any = None
+    given = -seconds
+    for item in items:
+        if isinstance(item, tokens):
+            held = item if held is None else held + item
+            if monotonic() - given < seconds:
+                continue
+            item, held, given = held, None, monotonic()
+        else:
+            if held is not None:
+                yield held
+            held, given = None, -seconds
+        yield item
+    if held is not None:
+        yield held
 
 
 _jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()

@@ -64,7 +64,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
     first = recorded_for(vlm, recorded)
     # Uploaded pictures are deleted within an hour and ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        report, stop = gr.State(None), gr.State(None)
+        report, stop, drawn = gr.State(None), gr.State(None), gr.State(None)
         gr.HTML(HEADER)
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
@@ -90,19 +90,20 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr
             SweepPanel(vlm, ask_panel.inputs, ask_panel.settings)
         ModelsPanel(vlm)
         asking = Asking(
-            vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, stop, known_of(examples)
+            vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, stop, drawn, known_of(examples)
         )
         page.unload(left)
         wire(Line(page, str(DEVICE["concurrency_id"])), asking)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
         if first is not None:
             arms = (Dense(), vlm.skipping)
-            shown = asking.show_panels(first, 1, View.STATE, 1)  # drawn once for all visitors
+            # drawn once for all visitors
+            shown = {report: first} | asking.show_panels(first, 1, View.STATE, 1)
 
             def show_first(request: gr.Request) -> Changes:
                 return {report: None} if link_panel.is_link(request) else shown | follow.start(vlm, first, arms)
 
-            page.load(show_first, None, asking.outputs, queue=False, **QUIET)
+            page.load(show_first, None, [report, *asking.drawings], queue=False, **QUIET)
     return page
 
 
@@ -116,9 +117,11 @@ def wire(line: Line, asking: Asking) -> None:
     in_line = InLine(line, panel, looking)
     race = in_line.queued([lanes.button.click], racing, api_name="race")
     replay = race.success(racing.replay, [follow.talk, lanes.steps], racing.outputs, **QUIET)
+    # Gradio would open the picture first, and its words about a bad one are not ours
+    ask = in_line.queued([panel.ask_button.click, panel.question.submit], asking, api_name="ask", preprocess=False)
+    ask.success(asking.show_drawn, asking.drawn, [asking.drawn, *asking.drawings], queue=False, **QUIET)
     runs: list[Any] = [
-        # Gradio would open the picture first, and its words about a bad one are not ours
-        in_line.queued([panel.ask_button.click, panel.question.submit], asking, api_name="ask", preprocess=False),
+        ask,
         in_line.queued([follow.button.click, follow.question.submit], following, api_name="follow_up"),
         race,
         replay,
