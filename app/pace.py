@@ -13,6 +13,8 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
+from app.spare_memory import hand_back_spare_memory
+
 Item = TypeVar("Item")
 # Redrawing more often than this helps no reader, and costs the browser and the model.
 SECONDS_BETWEEN_REDRAWS = 0.2
@@ -109,6 +111,7 @@ def _on_device_thread(job: Callable[[], object]) -> None:
 def _work() -> None:
     while True:
         _jobs.get()()
+        hand_back_spare_memory()
 
 
 def at_most_every(seconds: float, items: Iterable[Item]) -> Iterator[Item]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import platform
 
+import psutil
 import pytest
 
 from app.asking import READS, SEES
 from app.page import build_page
 from app.served import Seen, served
 from app.soak import growth
+from app.spare_memory import hand_back_spare_memory
 from app.stopwatch import Clocks, Times
 from app.streaming_cost import streaming_cost
 from profiling.events import NewText
@@ -54,6 +57,15 @@ def test_clocks_are_compared(client, reported, share: float, difference: float, 
 @pytest.mark.parametrize("resident, share", [([100, 90], 0.0), ([100, 104, 102], 0.04), ([200, 190, 250], 0.25)])
 def test_growth_is_that_of_the_largest_after_the_warm_up(resident: list[int], share: float) -> None:
     assert growth(resident) == pytest.approx(share)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can hand memory back")
+def test_spare_memory_is_handed_back() -> None:
+    pieces = [bytearray(b"x") * 50_000 for _ in range(1000)]
+    del pieces[:-1]  # the last one keeps the heap from shrinking by itself
+    before = psutil.Process().memory_info().rss
+    assert hand_back_spare_memory()
+    assert psutil.Process().memory_info().rss < before - 20_000_000
 
 
 def test_two_tokens_are_one_text() -> None:
