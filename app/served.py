@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -56,7 +55,7 @@ class Served:
         call = {"picture": b64encode(picture).decode(), "question": question, "changes": changes}
         command = [sys.executable, "-m", "app.over_http", self.address]
         client = subprocess.run(
-            command, input=json.dumps(call), stdout=subprocess.PIPE, text=True, check=True, cwd=Path(ROOT)
+            command, input=json.dumps(call), stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
         )
         answer = json.loads(client.stdout)
         seen = [Seen(each["arrived"], each["notice"], tuple(each["answers"])) for each in answer["messages"]]
