@@ -4,6 +4,9 @@ import os
 
 # Gradio reads this while it is imported: nothing about visitors or runs leaves the machine.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# It also keeps a table of ten thousand runs with their sessions, and goes through it after each: none of that here.
+os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(2**31)
 
 ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ON_ZERO_GPU:

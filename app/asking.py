@@ -6,13 +6,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 import gradio as gr
 
 from app.comparing import Settings, run
-from app.pace import SECONDS_BETWEEN_REDRAWS, ahead
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
@@ -24,10 +22,11 @@ from app.panels.tokens import TokensPanel
 from app.refusals import Refusal, refusing
 from app.truth import Known, truth_of
 from profiling import Report
-from profiling.events import NewText, Progress, Started, Traced
+from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import Dense, Vlm
 from skipcore.training.scenes.questions import Question
 
+SEES, READS = "Encoding the picture…", "Each reads the prompt once, recorded…"
 STOPPED = "Stopped. Ask again whenever you like."
 LINE_FULL = "The line for the device is full: ask again in a minute."
 
@@ -80,7 +79,7 @@ class Asking:
         try:
             with refusing():  # also what is wrong with values that the page itself never sends
                 settings = self.ask_panel.settings(*values_of_settings)
-                with closing(ahead(run(self.vlm, picture, question, settings, stop), stop)) as events:
+                with closing(run(self.vlm, picture, question, settings, stop)) as events:
                     yield from self._follow(events, question, settings, controls, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
@@ -99,12 +98,15 @@ class Asking:
     ) -> Iterator[Changes]:
         live: list[LiveAnswer] = []
         names: tuple[str, ...] = ()
-        vision_ms = drawn = 0.0
+        vision_ms = 0.0
         for event in events:
             match event:
+                case Encoding():
+                    yield self.ask_panel.running(SEES)
                 case Started():
                     names, vision_ms = event.arms, event.vision_ms
                     live = [LiveAnswer(name) for name in names]
+                    yield self.ask_panel.running(READS)
                 case Traced(number, trace):
                     live[number] = live[number].with_trace(trace)
                 case Progress(number, timed_run, runs):
@@ -113,9 +115,7 @@ class Asking:
                     yield self.answers.show_question(question) | self.answers.show_live(live, truth) | progress
                 case NewText(number):
                     live[number] = live[number].with_text(event, vision_ms)
-                    if monotonic() - drawn > SECONDS_BETWEEN_REDRAWS:
-                        yield self.answers.show_live(live, truth, number)
-                        drawn = monotonic()
+                    yield self.answers.show_live(live, truth, number)
                 case Report():
                     methods = (Dense(), settings.compared(self.vlm))
                     yield self._finish(event, controls, truth) | self.follow.start(self.vlm, event, methods)

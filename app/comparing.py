@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.budgets import OFFERED, SKIP_VISION, with_budget
+from app.pace import ahead
 from app.refusals import refusing
 from app.uploads import uploaded_picture
 from app.visitors import alone_on_device, ends_when_they_leave
 from app.zero_gpu import stream_on_device
 from profiling import Report
-from profiling.events import Event
+from profiling.events import Event, NewText
 from skipcore import InputError, Method, Vlm
 from skipcore.methods import Combined
 from skipcore.methods.retain import RETAIN_RULES
@@ -93,7 +94,8 @@ class Settings:
 
 
 def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event) -> Generator[Event | Report]:
-    """`stream_on_device` of dense and one method. Closing this closes the run and frees the device.
+    """`stream_on_device` of dense and one method, on the device's thread. Closing this closes the run and frees the
+    device.
 
     Args:
         picture: as Gradio's browser and client send an uploaded file: a dictionary with its "path".
@@ -103,5 +105,6 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     """
     with refusing(), ends_when_they_leave(stop), alone_on_device(stop):
         settings.check()
-        with closing(stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)) as events:
-            yield from events
+        events = stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)
+        with closing(ahead(events, stop, NewText)) as shown:
+            yield from shown

@@ -25,6 +25,7 @@ from app.zero_gpu import lend  # noqa: E402
 MAX_WAITING = 32
 # A visitor's last report stays in memory until then, with its pictures; whoever asked longest ago is forgotten first.
 MAX_VISITORS = 100
+SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def serving() -> dict[str, Any]:
@@ -44,6 +45,9 @@ def serving() -> dict[str, Any]:
 def with_limits(page: gr.Blocks) -> gr.Blocks:
     """The page with a line and a memory of limited length."""
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=4)
+    # Gradio looks a thousand times a second whether someone waits, also while a run is measured.
+    page._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
+    page._queue.progress_update_sleep_when_free = SECONDS_BETWEEN_LOOKS
     page.state_session_capacity = MAX_VISITORS
     return page
 

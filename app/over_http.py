@@ -1,12 +1,16 @@
 """A visitor of a running page who has no browser: every word goes over HTTP, and every answer is stamped on arrival.
 
-Tests, the soak and the stopwatch see the page from outside through this. It can also send what no browser would.
+Tests, the soak and the stopwatches see the page from outside through this. It can also send what no browser would.
+As a command, `python -m app.over_http ADDRESS`, it asks once, as a JSON object on its input says ("picture": base64 of
+a PNG file, "question", "changes"), and prints its session and every message as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -165,3 +169,23 @@ def _said(answer: httpx.Response) -> str:
         return str(answer.json().get("detail", ""))
     except ValueError:
         return answer.text
+
+
+def _ask_once(address: str, call: dict[str, Any]) -> dict[str, Any]:
+    """What the command prints."""
+    visitor = Visitor(address)
+    picture = visitor.upload(b64decode(call["picture"]))
+    messages = [
+        {
+            "arrived": message.arrived,
+            "notice": message.error or visitor.shown(message, "notice"),
+            "answers": [visitor.shown(message, name) for name in ANSWERS],
+        }
+        for message in visitor.ask(picture, call["question"], **call["changes"])
+    ]
+    visitor.close()
+    return {"session": visitor.session, "messages": messages}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_ask_once(sys.argv[1], json.load(sys.stdin))))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import gradio as gr
@@ -24,11 +24,14 @@ from starlette.routing import Route
 
 from app.fetching import fetch, size
 from app.models import KNOWN, KnownModel, running_model
+from app.pace import ahead
 from app.panels import QUIET
 from app.refusals import release_memory
 from app.visitors import alone_on_device
 from skipcore import InputError, Vlm
 from skipcore import load as load_model
+
+Made = TypeVar("Made")
 
 
 @dataclass(eq=False)
@@ -132,8 +135,9 @@ class Shelf:
                 if stop.is_set():
                     return
                 self._remove()
-                # In a context of their own: within an event Gradio takes new components for changes of old ones.
-                self._other = Context().run(self._make, name)
+                [shelved] = ahead(self._made(name), stop)
+                _outside_the_event(from_thread.run, self._open, shelved)
+                self._other = shelved
 
     def unload(self, name: str) -> None:
         """Close a model's page and free its memory.
@@ -161,12 +165,11 @@ class Shelf:
             self._other = None
             release_memory()
 
-    def _make(self, name: str) -> Shelved:
+    def _made(self, name: str) -> Generator[Shelved, None, None]:
         vlm = load_model(name, device=self._device)
-        shelved = Shelved(vlm, self._build(vlm, self))
-        shelved.count_visitors()
-        from_thread.run(self._open, shelved)
-        return shelved
+        shelved = Shelved(vlm, _outside_the_event(self._build, vlm, self))
+        _outside_the_event(shelved.count_visitors)
+        yield shelved
 
     async def _open(self, shelved: Shelved) -> None:
         serves: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -209,6 +212,11 @@ def _not_loaded(request: Request) -> RedirectResponse:
     up = "../../" if request.url.path.endswith("/") else "../"
     query = {"model": request.path_params["name"]} | dict(request.query_params)
     return RedirectResponse(f"{up}?{urlencode(query)}")
+
+
+def _outside_the_event(function: Callable[..., Made], *arguments: Any) -> Made:
+    """In a context of its own: within an event Gradio takes new components for changes of old ones."""
+    return Context().run(function, *arguments)
 
 
 @contextmanager

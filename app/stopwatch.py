@@ -1,8 +1,9 @@
 """A stopwatch outside: does a client see the first token when the page says so? `python -m app.stopwatch`.
 
-The client times each answer's prefill from the message that its timed run begins to the message with its first token.
-Both messages cross Gradio and the network; what that adds is measured on the same page with a model that takes next to
-no time, and taken off.
+The client, a process of its own, takes the time between messages of one answer: from the one that the vision tower
+begins to the one that it is done, and from the one that the dense arm's timed run begins to the one with its first
+token. Both together are the time to first token. Each message crosses Gradio and the network before and after; what
+that adds is measured on the same page with a model that takes next to no time.
 """
 
 from __future__ import annotations
@@ -10,62 +11,112 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from PIL import Image
 
-from app.main import start
+from app.asking import READS, SEES
 from app.models import BUILT_IN_FOLDER
-from app.over_http import ANSWERS, Visitor
 from app.page import build_page
+from app.served import Seen, served
+from profiling.hardware import device_facts, versions
 from profiling.random_models import DecoderSize, random_llava
 from skipcore import Vlm, load
 
+IDLE = DecoderSize(64, 2, 2, 2)
+SLOW = DecoderSize(768, 12, 12, 4)
+"""Of a decoder beside which messages take no time: the clocks themselves are compared."""
 
-def prefill_times(vlm: Vlm, answers: int) -> tuple[list[float], list[float]]:
-    """Prefill of the dense answer as a client sees it and as the page reports it, in milliseconds, answer by answer."""
-    page = build_page(vlm)
-    visitor = Visitor(start(page, host="127.0.0.1"))
-    buffer = io.BytesIO()
-    Image.effect_noise((96, 96), 80).save(buffer, "PNG")
-    picture, outside, inside = visitor.upload(buffer.getvalue()), [], []
-    for _ in range(answers):
+
+@dataclass(frozen=True)
+class Times:
+    """Of one answer, in milliseconds.
+
+    Attributes:
+        vision: of encoding the picture once.
+        prefill: from the projected visual tokens to the first token.
+    """
+
+    vision: float
+    prefill: float
+
+    @property
+    def ttft(self) -> float:
+        """Time to first token."""
+        return self.vision + self.prefill
+
+    @classmethod
+    def seen(cls, messages: Sequence[Seen]) -> Times:
+        """What a client sees, of a run with one timed run of each arm."""
+        moment: dict[str, float] = {}
+        for each in messages:
+            moment.setdefault(each.notice, each.arrived)
+        begun = next(number for number, each in enumerate(messages) if each.notice.startswith("Dense: timed run"))
+        first = next(each for each in messages[begun + 1 :] if each.answers[0] not in ("", messages[begun].answers[0]))
+        return cls(1000 * (moment[READS] - moment[SEES]), 1000 * (first.arrived - messages[begun].arrived))
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """The same answers on two clocks, the client's and the page's own."""
+
+    client: tuple[Times, ...]
+    reported: tuple[Times, ...]
+
+    @classmethod
+    def of(cls, vlm: Vlm, answers: int) -> Clocks:
+        """Ask so often, after once to warm up."""
+        buffer = io.BytesIO()
+        Image.effect_noise((96, 96), 80).save(buffer, "PNG")
         quick = {"longest_answer_in_tokens": 2, "timed_runs_of_each": 1}
-        messages = list(visitor.ask(picture, "what is it?", **quick))
-        begun = next(each for each in messages if "Dense: timed run" in visitor.shown(each, "notice"))
-        after = messages[messages.index(begun) + 1 :]
-        before = visitor.shown(begun, ANSWERS[0])
-        first = next(each for each in after if visitor.shown(each, ANSWERS[0]) != before)
-        outside.append(1000 * (first.arrived - begun.arrived))
-        inside.append(_report(page, visitor).arms[0].prefill_ms)
-    visitor.close()
-    page.close(verbose=False)
-    return outside, inside
+        client, reported = [], []
+        with served(build_page(vlm)) as site:
+            for _ in range(answers + 1):
+                messages, report = site.ask(buffer.getvalue(), "what is it?", **quick)
+                client.append(Times.seen(messages))
+                reported.append(Times(report.arms[0].vision_ms, report.arms[0].prefill_ms))
+        return cls(tuple(client[1:]), tuple(reported[1:]))
+
+    def differences(self, part: str) -> list[float]:
+        """By how much longer the client's clock says, answer by answer; `part` is a name in `Times`."""
+        pairs = zip(self.client, self.reported, strict=True)
+        return [getattr(one, part) - getattr(other, part) for one, other in pairs]
+
+    def compared(self, part: str, share: float) -> dict[str, float]:
+        """Medians over the answers, in milliseconds.
+
+        Args:
+            share: of Gradio and network.
+
+        Returns:
+            `difference` of the clocks as a share of what is reported, and `beyond_the_share`: as much of it as Gradio
+            and network do not explain.
+        """
+        reported, apart = median(getattr(each, part) for each in self.reported), median(self.differences(part))
+        return {
+            "client_ms": median(getattr(each, part) for each in self.client),
+            "reported_ms": reported,
+            "share_of_gradio_and_network_ms": share,
+            "difference": apart / reported,
+            "beyond_the_share": max(0.0, abs(apart) - share) / reported,
+        }
 
 
-def _report(page: Any, visitor: Visitor) -> Any:
-    """The visitor's last report, as the server keeps it."""
-    states = page.state_holder[visitor.session].state_data.values()
-    return next(each for each in states if hasattr(each, "arms"))
+PARTS = ("prefill", "ttft")
 
 
-def compare_clocks(vlm: Vlm, answers: int) -> dict[str, float | int]:
-    """Medians over the answers, in milliseconds; `difference` is what is left after the share of Gradio and network,
-    as a share of the reported prefill. What other processes add only ever makes a way longer, so the share and what is
-    left are the least of all answers."""
-    idle = random_llava(DecoderSize(64, 2, 2, 2), image_size=64, patch_size=16, vision_width=32)
-    share = min(one - other for one, other in zip(*prefill_times(idle, answers), strict=True))
-    outside, inside = prefill_times(vlm, answers)
-    seen, reported = median(outside), median(inside)
-    left = min(one - other for one, other in zip(outside, inside, strict=True)) - share
-    return {
-        "answers": answers,
-        "client_ms": seen,
-        "reported_prefill_ms": reported,
-        "share_of_gradio_and_network_ms": share,
-        "difference": left / reported,
-    }
+def compare_clocks(vlms: Sequence[Vlm], answers: int) -> dict[str, Any]:
+    """The clocks on each model, by prefill alone and by the whole time to first token."""
+    idle = Clocks.of(random_llava(IDLE, image_size=64, patch_size=16, vision_width=32), answers)
+    shares = {part: max(0.0, median(idle.differences(part))) for part in PARTS}
+    models = []
+    for vlm in vlms:
+        clocks = Clocks.of(vlm, answers)
+        models.append({"model": vlm.name} | {part: clocks.compared(part, shares[part]) for part in PARTS})
+    return {"answers": answers, "device": device_facts(vlms[0]), "versions": versions(), "models": models}
 
 
 if __name__ == "__main__":
@@ -73,4 +124,4 @@ if __name__ == "__main__":
     parser.add_argument("--model", default=str(BUILT_IN_FOLDER), help="model folder or Hub id (default: built-in)")
     parser.add_argument("--answers", type=int, default=20, help="of each model (default: 20)")
     options = parser.parse_args()
-    print(json.dumps(compare_clocks(load(options.model), options.answers)))
+    print(json.dumps(compare_clocks([load(options.model), random_llava(SLOW)], options.answers)))

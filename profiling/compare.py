@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from profiling.cost import predict_prefill_flops
-from profiling.events import Event, NewText, Progress, Started, Traced
+from profiling.events import Encoding, Event, NewText, Progress, Started, Traced
 from profiling.gpu import GpuMeter
 from profiling.gpu_samples import GpuSample, watch
 from profiling.hardware import device_facts, versions
@@ -89,15 +89,17 @@ def stream(
     prepared = vlm.prepare(image, question, max_new_tokens)
     stop = stop or threading.Event()
     with vlm.lock, same_attention(vlm), stops(vlm.model, stop):
-        features, vision_ms = time_vision(vlm, prepared, repeats)
+        features = vlm.encode(prepared)
+        yield Encoding()
+        vision_ms = time_vision(vlm, prepared, repeats)
         shared = prepared.with_features(features), vision_ms
         runs = []
         for method, name in zip(methods, _names(methods), strict=True):
             own = shared
             if not method.shares_features:
                 shown = vlm.prepare(image, question, max_new_tokens, method=method)
-                features, times = time_vision(vlm, shown, repeats, method)
-                own = shown.with_features(features), times
+                features = vlm.encode(shown, method)
+                own = shown.with_features(features), time_vision(vlm, shown, repeats, method)
             runs.append(_ArmRuns(vlm, method, name, *own))
         yield Started(
             tuple(arm.name for arm in runs),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
 from skipcore import Trace
 from skipcore.vlm import ShownTile
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The picture, encoded once to warm up, is about to be encoded on the clock."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class NewText:
-    """An arm's first timed run made a token.
+    """An arm's first timed run made a token. One plus the next of the same run is both in one.
 
     Attributes:
         text: what it adds to the answer.
@@ -61,5 +66,8 @@ class NewText:
     prefill_ms: float
     tpot_ms: float | None
 
+    def __add__(self, later: NewText) -> NewText:
+        return replace(later, text=self.text + later.text)
 
-Event = Started | Traced | Progress | NewText
+
+Event = Encoding | Started | Traced | Progress | NewText

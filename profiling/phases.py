@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -40,18 +39,15 @@ class AnswerTiming:
         return sum(decode) / len(decode) if decode else None
 
 
-def time_vision(
-    vlm: Vlm, prepared: Prepared, repeats: int, method: Method | None = None
-) -> tuple[dict[str, Any], list[float]]:
-    """Encode the picture once to warm up and `repeats` times on the clock.
+def time_vision(vlm: Vlm, prepared: Prepared, repeats: int, method: Method | None = None) -> list[float]:
+    """Encode the picture `repeats` times on the clock; the caller has encoded it before, to warm up.
 
     Args:
         method: one that needs features of its own; None: features that arms share.
 
     Returns:
-        The features, and the times in milliseconds.
+        The times in milliseconds.
     """
-    features = vlm.encode(prepared, method)
     times = []
     for _ in range(repeats):
         synchronise(vlm.device)
@@ -59,7 +55,7 @@ def time_vision(
         vlm.encode(prepared, method)
         synchronise(vlm.device)
         times.append((perf_counter() - start) * 1000)
-    return features, times
+    return times
 
 
 def synchronise(device: torch.device) -> None:

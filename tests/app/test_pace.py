@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from app.pace import ahead, at_most_every
+from app.pace import added_up, ahead, at_most_every
 
 
 class Numbers:
@@ -64,6 +64,75 @@ def test_closing_ends_it_and_waits_until_it_is_over() -> None:
     made = numbers.made
     time.sleep(0.02)
     assert numbers.made == made < 10**9
+
+
+def test_all_that_runs_does_so_on_one_thread_after_what_was_there_before() -> None:
+    def where() -> Generator[int, None, None]:
+        yield threading.get_ident()
+        time.sleep(0.01)
+        yield threading.get_ident()
+
+    runs = [ahead(where(), threading.Event()) for _ in range(3)]
+    readers = [threading.Thread(target=lambda run=run: threads.extend(run)) for run in runs]
+    threads: list[int] = []
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert len(threads) == 6 and len(set(threads)) == 1
+    assert threads[0] not in (threading.get_ident(), *(reader.ident for reader in readers))
+
+
+def test_what_is_closed_before_its_turn_ends_at_once_then() -> None:
+    numbers, stop = Numbers(10**9, waits=0.001), threading.Event()
+    first, waits = ahead(numbers.run(), stop), ahead(Numbers(10**9).run(), stopped := threading.Event())
+    next(first)
+    reader = threading.Thread(target=lambda: next(waits))
+    reader.start()
+    stopped.set()
+    first.close()
+    reader.join(10)
+    assert not reader.is_alive() and numbers.closed
+
+
+ITEMS = [0, "a", "b", "c", 1, "d", 2, "e", "f"]
+
+
+@pytest.mark.parametrize(
+    "seconds, expected",
+    [
+        (60, [0, "a", "bc", 1, "d", 2, "e", "f"]),
+        (0, ITEMS),
+    ],
+)
+def test_tokens_are_added_up(seconds: float, expected: list[int | str]) -> None:
+    assert list(added_up(ITEMS, str, seconds)) == expected
+
+
+def test_all_but_tokens_are_waited_for_until_they_were_shown() -> None:
+    begun = []
+
+    def run() -> Generator[int | str, None, None]:
+        for item in ITEMS:
+            begun.append(item)
+            yield item
+
+    items = ahead(run(), threading.Event(), tokens=str)
+    assert next(items) == 0
+    time.sleep(0.02)
+    assert begun == [0]
+    assert next(items) == "a" and next(items) == "bc" and next(items) == 1
+    time.sleep(0.02)
+    assert begun == [0, "a", "b", "c", 1]
+    assert list(items) == ["d", 2, "e", "f"]
+
+
+def test_what_waits_to_be_shown_ends_when_it_is_closed() -> None:
+    numbers, stop = Numbers(10**9), threading.Event()
+    items = ahead(numbers.run(), stop, tokens=str)
+    assert next(items) == 1
+    items.close()
+    assert stop.is_set() and numbers.closed and numbers.made == 1
 
 
 def test_items_that_follow_too_soon_are_left_out() -> None:

@@ -18,7 +18,7 @@ from shared_models import noise_picture
 from app import zero_gpu
 from app.comparing import Settings
 from profiling import Report
-from profiling.events import NewText, Progress, Started, Traced
+from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import InputError, Vlm
 
 SETTINGS = Settings(0.2, 0.3, "uniform", False, 3, 2)
@@ -38,7 +38,7 @@ def test_events_and_report_come_back_from_the_worker(vlm: Vlm) -> None:
     zero_gpu.lend(vlm, spaces.GPU)
     there = events(vlm)
     assert [type(event) for event in there] == [type(event) for event in here]
-    assert {type(event) for event in there} == {Started, Traced, Progress, NewText, Report}
+    assert {type(event) for event in there} == {Encoding, Started, Traced, Progress, NewText, Report}
     one, other = here[-1], there[-1]
     assert [arm.answer for arm in one.arms] == [arm.answer for arm in other.arms]
     assert [arm.layer_kv_bytes for arm in one.arms] == [arm.layer_kv_bytes for arm in other.arms]
@@ -90,7 +90,7 @@ def test_a_stopped_run_ends_in_the_worker_too(tiny: Vlm) -> None:
     zero_gpu.lend(tiny, spaces.GPU)
     stop = threading.Event()
     with closing(zero_gpu.stream_on_device(tiny, noise_picture(0), "what?", SETTINGS, stop)) as running:
-        assert isinstance(next(running), Started)
+        assert isinstance(next(running), Encoding)
         stop.set()
         assert list(running) == []
     assert spaces.multiprocessing.active_children() == []

@@ -11,7 +11,7 @@ from shared_models import methods_for, noise_picture
 
 from profiling import Report, compare, stream
 from profiling.compare import _first_difference
-from profiling.events import NewText, Progress, Started, Traced
+from profiling.events import Encoding, NewText, Progress, Started, Traced
 from profiling.phases import AnswerTiming, fair_order
 from skipcore import Dense, InputError, Session, SkipVision, Vlm, ask
 
@@ -21,7 +21,7 @@ METHODS = [Dense(), SkipVision(0.2, 0.3)]
 def test_events_in_order(tiny: Vlm, picture) -> None:
     events = list(stream(tiny, picture, "what?", METHODS, max_new_tokens=4, repeats=2))
     kinds = [type(event) for event in events]
-    assert kinds[:3] == [Started, Traced, Traced]
+    assert kinds[:4] == [Encoding, Started, Traced, Traced]
     assert kinds[-1] is Report and kinds.count(Report) == 1
     runs = [(event.run, event.arm) for event in events if isinstance(event, Progress)]
     assert runs == [(1, 0), (1, 1), (2, 1), (2, 0)]
