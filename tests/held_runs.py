@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -18,7 +19,7 @@ LONGEST = 60
 
 @dataclass
 class Run:
-    """One run, which is one thread that calls the model.
+    """One run: all that calls the model in one context, see `contextvars`.
 
     Attributes:
         layers: of the decoder that it has run so far, in all its passes.
@@ -34,7 +35,8 @@ class Runs:
     """All runs on a model in the order of their beginning."""
 
     held: int
-    by_thread: dict[threading.Thread, Run] = field(default_factory=dict)
+    all: list[Run] = field(default_factory=list)
+    here: ContextVar[Run] = field(default_factory=lambda: ContextVar("run"))
     begun: SimpleQueue[Run] = field(default_factory=SimpleQueue)
 
     def next(self) -> Run:
@@ -43,13 +45,14 @@ class Runs:
 
     def after_a_layer(self, *_: Any) -> None:
         """Hook of every layer."""
-        thread = threading.current_thread()
-        if thread not in self.by_thread:
-            self.by_thread[thread] = Run()
-            if len(self.by_thread) > self.held:
-                self.by_thread[thread].go_on.set()
-            self.begun.put(self.by_thread[thread])
-        run = self.by_thread[thread]
+        run = self.here.get(None)
+        if run is None:
+            run = Run()
+            self.here.set(run)
+            self.all.append(run)
+            if len(self.all) > self.held:
+                run.go_on.set()
+            self.begun.put(run)
         run.layers += 1
         run.go_on.wait(LONGEST)
 
@@ -62,7 +65,7 @@ def held(vlm: Vlm, runs: int = 1) -> Iterator[Runs]:
     try:
         yield all_runs
     finally:
-        for run in all_runs.by_thread.values():
+        for run in all_runs.all:
             run.go_on.set()
         for handle in handles:
             handle.remove()

@@ -8,7 +8,10 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from visitor import SECONDS, ask_and_wait, expect, prepare, screenshot, set_number, sync_api
+from held_runs import held
+from visitor import SECONDS, ask_and_wait, expect, prepare, screenshot, sync_api
+
+from skipcore import Vlm
 
 
 def follow_up(page: sync_api.Page, text: str) -> None:
@@ -39,18 +42,19 @@ def test_follow_ups_reuse_the_cache_and_a_new_question_starts_anew(visit, pictur
     expect(turns).to_have_count(0)
 
 
-def test_a_follow_up_that_waits_in_line_can_be_stopped(visit, picture: Path) -> None:
+def test_a_follow_up_that_waits_in_line_can_be_stopped(visit, scenes: Vlm) -> None:
     first, second = visit(), visit()
-    set_number(first, "Timed runs of each", 20)
-    set_number(first, "Longest answer, in tokens", 256)
-    first.click("#ask")
-    expect(first.locator("#notice")).to_contain_text("timed run", timeout=SECONDS)
-    follow_up(second, "is there a dog?")
-    expect(second.locator("#notice")).to_contain_text("In line")
-    expect(second.locator("#stop")).to_be_enabled()
-    second.keyboard.press("Escape")
-    expect(second.locator("#notice")).to_contain_text("Stopped", timeout=2_000)
-    first.keyboard.press("Escape")
-    follow_up(second, "is there a lion?")
-    expect(second.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
+    with held(scenes) as runs:
+        first.click("#ask")
+        run = runs.next()
+        follow_up(second, "is there a dog?")
+        expect(second.locator("#notice")).to_contain_text("In line")
+        expect(second.locator("#stop")).to_be_enabled()
+        second.keyboard.press("Escape")
+        expect(second.locator("#notice")).to_contain_text("Stopped")
+        first.keyboard.press("Escape")
+        run.go_on.set()
+        follow_up(second, "is there a lion?")
+        expect(second.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
+    assert run.layers == 1 and len(runs.all) == 2
     expect(second.locator("#transcript .said").first).to_have_text("yes")

@@ -23,7 +23,7 @@ EXAMPLES = load_examples()[:3]
 
 OF_THE_SERVER = re.compile(r"Traceback|File \"|site-packages|/tmp|/home|/root|/etc/|\.py\b|Error\b")
 MARKUP = "<img src=x onerror=injected=1><script>injected=1</script></p><style>*{display:none}</style>"
-KEPT = ("#asked", "#answer-0", "#answer-1", "#headline", "#overlay", "#update-map")
+KEPT = ("#asked", "#answer-0", "#answer-1", "#headline", "#overlay", "#update-maps")
 INJECTED = "() => window.injected || document.querySelectorAll('[onerror], [onload], [src=x], p script').length"
 
 
@@ -104,7 +104,7 @@ def test_visitors_who_leave_the_line_disturb_nobody(visit, scenes: Vlm, alone) -
         run.go_on.set()
         expect_answers(running, *alone[0])
         expect_answers(stays, *alone[2])
-    assert len(runs.by_thread) == 2
+    assert len(runs.all) == 2
     for page in (stops, escapes):
         expect(page.locator("#notice")).to_contain_text("Stopped")
         expect(page.locator("#stop")).to_be_disabled()
@@ -131,7 +131,7 @@ def test_stop_cannot_be_pressed_before_the_server_could_heed_it(visit, scenes: V
         run.go_on.set()
         expect(running.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
         ask_and_wait(running)
-    assert len(runs.by_thread) == 2  # both of the visitor who did not stop
+    assert len(runs.all) == 2  # both of the visitor who did not stop
 
 
 @pytest.fixture
