@@ -72,6 +72,8 @@ def set_number(page: sync_api.Page, label: str, value: int) -> None:
     """Type a value into the number box of a slider in the settings."""
     if not page.locator("#retained").is_visible():
         page.locator("#settings button").first.click()
+        page.locator("#retained").wait_for()
+        page.wait_for_timeout(300)  # what is typed while they unfold is lost
     box = page.locator("#settings").get_by_label(re.compile(f"number input for {label}", re.IGNORECASE))
     box.fill(str(value))
     box.blur()
