@@ -26,6 +26,8 @@ class RaceRow:
             None for a single question.
         kl, top1: agreement with the dense model: KL in nats, and the share of next tokens found likeliest by both.
         prefill_time, kv_bytes: over the dense ones. These four are None where they were not measured.
+        ahead, ahead_interval: score beyond Skip-Vision's at the same budget, question by question, and its 95 %
+            interval; None where they are not compared.
     """
 
     method: str
@@ -40,6 +42,13 @@ class RaceRow:
     top1: float | None = None
     prefill_time: float | None = None
     kv_bytes: float | None = None
+    ahead: float | None = None
+    ahead_interval: float | None = None
+
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Whether the difference from Skip-Vision is larger than its interval."""
+        return self.ahead is not None and self.ahead_interval is not None and abs(self.ahead) > self.ahead_interval
 
 
 @dataclass(frozen=True)
@@ -107,4 +116,6 @@ def _row(row: dict[str, Any], dense_kv_bytes: float | None) -> RaceRow:
         top1=row.get("top1"),
         prefill_time=cost.get("prefill_ratio"),
         kv_bytes=kv_bytes / dense_kv_bytes if kv_bytes is not None and dense_kv_bytes else None,
+        ahead=row.get("ahead"),
+        ahead_interval=row.get("ahead_interval"),
     )

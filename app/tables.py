@@ -9,7 +9,9 @@ import numpy as np
 
 from app import wording
 from app.axes import AGREEMENT, COSTS, score_axis
+from app.budgets import SKIP_VISION
 from app.figures.latency import PHASES
+from app.figures.race import method_name
 from app.medians import medians_of
 from app.quality import SplitScores
 from app.race import RaceData
@@ -142,6 +144,22 @@ def race_table(data: RaceData) -> str:
     if all(row.is_at_budget for row in data.rows):
         return table
     return f'{table}<p class="hint">† more than 2 points of the FLOPs away from the budget.</p>'
+
+
+def standings_table(data: RaceData) -> str:
+    """Who is ahead of Skip-Vision at each budget, and who behind, with a row for each budget, the largest first."""
+    rows = []
+    for budget in sorted({row.budget for row in data.rows if row.budget is not None}, reverse=True):
+        there = [row for row in data.rows if row.budget == budget]
+        own = [wording.accuracy(row.score) for row in there if row.method == SKIP_VISION]
+        peers = [row for row in there if row.method != SKIP_VISION and row.is_at_budget]
+        sure = [row for row in peers if row.is_beyond_chance]
+        ahead, behind = (
+            [method_name(row.method) for row in sure if ((row.ahead or 0) > 0) is wins] for wins in (True, False)
+        )
+        cells = [", ".join(each) or "none" for each in (own, ahead, behind)]
+        rows.append([wording.share(budget), *cells, f"{len(peers) - len(sure)}"])
+    return html_table(["FLOPs", "Skip-Vision", "ahead of it", "behind it", "others, within chance"], rows)
 
 
 _FIGURE_NAMES = {

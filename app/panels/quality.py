@@ -14,7 +14,7 @@ from app.panels.axes import axis_choices
 from app.panels.layers import plot
 from app.quality import COMMAND, RECORD, Quality, read_quality, weights_sha256
 from app.race import Race, RaceData, read_race
-from app.tables import quality_table, race_table
+from app.tables import quality_table, race_table, standings_table
 from skipcore import InputError, Vlm
 
 INTRO = "How often the model answers rightly, and what that costs: measured once, on pictures it was not trained on."
@@ -73,7 +73,9 @@ class QualityPanel:
                     charts.append(plot(f"race-{number}", figures.race_chart(data)))
                 with gr.Column(min_width=320):
                     gr.HTML(
-                        race_sentences(data) + f"<details><summary>All values</summary>{race_table(data)}</details>"
+                        standings_table(data)
+                        + f"<details><summary>In words</summary>{race_sentences(data)}</details>"
+                        + f"<details><summary>All values</summary>{race_table(data)}</details>"
                     )
         gr.on(
             [axis.input for axis in axes],

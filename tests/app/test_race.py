@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.figures import race_chart
 from app.panels.quality import QualityPanel
 from app.quality import weights_sha256
 from app.race import COMMAND, Race, read_race
-from app.tables import race_table
+from app.tables import race_table, standings_table
 from skipcore import InputError, Vlm
 
 
@@ -49,7 +50,8 @@ CONTENT: dict[str, Any] = {
                 row("SkipVision", 0.25, 0.249, 0.7),
                 row("FastV", 0.25, 0.3, 0.8, is_at_budget=False),
                 row("SkipVision", 0.5, 0.5, 0.85),
-                row("Gone", 0.5, 0.5, 0.6),
+                row("Gone", 0.5, 0.5, 0.6, ahead=-0.25, ahead_interval=0.1),
+                row("Level", 0.5, 0.5, 0.86, ahead=0.01, ahead_interval=0.1),
             ],
         },
         {"name": "free", "asked": 4, "has_truth": False, "blind": None, "rows": [row("Dense", None, 1.0, 1.0)]},
@@ -91,6 +93,15 @@ def test_the_table_says_the_same(race: Race) -> None:
     assert table.index("Dense") < table.index("SkipVision &lt;0.5&gt;") < table.index("FastV &lt;0.25&gt;")
     assert "30.0 % †" in table and "24.9 %<" in table and "60.0 % to 75.0 %" in table
     assert "answers as the dense model" in race_table(race.data[1])
+
+
+def test_who_is_ahead_or_behind_beyond_chance_is_told_by_budget(race: Race) -> None:
+    table = standings_table(race.data[0])
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr>")[2:]]
+    assert rows == [
+        ["50 %", "85.0 %", "none", "Gone", "1"],
+        ["25 %", "70.0 %", "none", "none", "0"],
+    ]
 
 
 def test_a_race_of_this_model_is_shown(scenes: Vlm, tmp_path: Path) -> None:
