@@ -78,7 +78,7 @@ def shown(vlm: Vlm, folder: Path) -> tuple[str, int]:
 
 def test_the_chart_shows_every_row(race: Race) -> None:
     curves = {curve.name: curve for curve in race_chart(race.data[0]).data}
-    assert list(curves) == ["Dense", "Skip-Vision", "FastV", "Gone"]
+    assert list(curves) == ["Dense", "Skip-Vision", "FastV", "Gone", "Level"]
     own = curves["Skip-Vision"]
     assert list(own.x) == pytest.approx([24.9, 50]) and list(own.y) == pytest.approx([70, 85])
     assert list(own.error_y.array) == pytest.approx([5, 5]) and list(own.error_y.arrayminus) == pytest.approx([10, 10])
