@@ -83,7 +83,7 @@ def test_the_chart_shows_every_row(race: Race) -> None:
     assert list(own.x) == pytest.approx([24.9, 50]) and list(own.y) == pytest.approx([70, 85])
     assert list(own.error_y.array) == pytest.approx([5, 5]) and list(own.error_y.arrayminus) == pytest.approx([10, 10])
     assert own.error_y.visible and not curves["FastV"].error_y.visible
-    assert len({curve.marker.symbol for curve in curves.values()}) == 4
+    assert len({curve.marker.symbol for curve in curves.values()}) == 5
     lines = [race_chart(data).layout.shapes for data in race.data]
     assert lines[0][0].y0 == pytest.approx(20) and not lines[1]  # the blind guess
 
