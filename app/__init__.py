@@ -8,6 +8,9 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(2**31)
 
+# A transfer by Xet goes on when nobody waits for it any more.
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+
 ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ON_ZERO_GPU:
     import spaces  # noqa: F401  before torch: it stands in for CUDA until a run gets a GPU

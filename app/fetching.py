@@ -57,16 +57,19 @@ def fetch(name: str, stop: threading.Event) -> Generator[tuple[int, int], None, 
 
 
 def _arriving(name: str, count: ByteCount, stop: threading.Event) -> Generator[int, None, None]:
-    with ThreadPoolExecutor(1, "fetch") as pool:
-        fetched = pool.submit(lambda: snapshot_download(name, tqdm_class=count.bar(), **FILES))
-        try:
-            while not fetched.done():
-                yield count.bytes
-                stop.wait(SECONDS_BETWEEN_LOOKS)
-        except GeneratorExit:
-            stop.set()
-            raise
-        fetched.result()
+    pool = ThreadPoolExecutor(1, "fetch")
+    fetched = pool.submit(lambda: snapshot_download(name, tqdm_class=count.bar(), **FILES))
+    try:
+        while not fetched.done() and not stop.is_set():
+            yield count.bytes
+            stop.wait(SECONDS_BETWEEN_LOOKS)
+        if not stop.is_set():
+            fetched.result()
+    except GeneratorExit:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(wait=False)  # a visitor who leaves is closed on the server's event loop, which must not wait
 
 
 class ByteCount:

@@ -49,11 +49,11 @@ class Following:
             yield self.ask_panel.idle("Ask about a picture first.", failed=True)
             return
         stop = threading.Event()
-        self.floor.give(talk)
         yield {self.stop: stop} | self.ask_panel.running("Both answer over what they have read…")
         try:
             turns_of_both = ahead(talk.ask(question, stop), stop)
             with refusing(), ends_when_they_leave(stop), alone_on_device(stop), closing(turns_of_both) as turns:
+                self.floor.give(talk)
                 for turn in at_most_every(SECONDS_BETWEEN_REDRAWS, turns):
                     yield self.panel.show(talk, turn)
             said = {self.panel.question: ""} if not stop.is_set() else {}

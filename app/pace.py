@@ -36,7 +36,8 @@ def ahead(
     def make() -> None:
         try:
             with closing(items):
-                for item in items if tokens is None else added_up(items, tokens):
+                shown_items = items if tokens is None else added_up(items, tokens)
+                for item in () if stop.is_set() else shown_items:
                     waits = tokens is not None and not isinstance(item, tokens)
                     made.put(("waits" if waits else "goes on", item))
                     if waits:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from app.fetching import fetch, size
-from app.models import KNOWN, KnownModel, running_model
+from app.models import BUILT_IN, KNOWN, KnownModel, chosen_model, running_model
 from app.pace import ahead
 from app.panels import QUIET
 from app.refusals import release_memory
@@ -126,7 +126,7 @@ class Shelf:
         with _one_at_a_time(self._changing):
             self._check_room()
             yield f"Looking for the files of {name}…"
-            for arrived, missing in fetch(name, stop):
+            for arrived, missing in fetch(name, stop) if name != BUILT_IN else ():
                 yield f"Fetching {name}: {size(arrived)} of {size(missing)}…"
             if stop.is_set():
                 return
@@ -134,6 +134,7 @@ class Shelf:
             with alone_on_device(stop):
                 if stop.is_set():
                     return
+                self._check_room()  # once more: somebody may have come meanwhile
                 self._remove()
                 [shelved] = ahead(self._made(name), stop)
                 _outside_the_event(from_thread.run, self._open, shelved)
@@ -150,6 +151,7 @@ class Shelf:
                 raise InputError(f"{name} is not loaded, or stays loaded as the model of this page.")
             self._check_room()
             with alone_on_device(threading.Event()):
+                self._check_room()  # once more: somebody may have come meanwhile
                 self._remove()
 
     def _check_room(self) -> None:
@@ -160,13 +162,13 @@ class Shelf:
             )
 
     def _remove(self) -> None:
-        if self._other is not None:
-            from_thread.run(self._close, self._other)
-            self._other = None
+        other, self._other = self._other, None
+        if other is not None:
+            from_thread.run(self._close, other)
             release_memory()
 
     def _made(self, name: str) -> Generator[Shelved, None, None]:
-        vlm = load_model(name, device=self._device)
+        vlm = replace(load_model(chosen_model(name), device=self._device), name=name)
         shelved = Shelved(vlm, _outside_the_event(self._build, vlm, self))
         _outside_the_event(shelved.count_visitors)
         yield shelved
@@ -199,7 +201,8 @@ class Shelf:
         await shelved.served
         # FastAPI's own caches may hold the page for long; what is large of it goes now.
         shelved.page.state_holder.session_data.clear()
-        shelved.vlm.model.to("meta")
+        if not hasattr(shelved.vlm.model, "hf_device_map"):  # accelerate does not let go of what it has spread
+            shelved.vlm.model.to("meta")
 
 
 def address_of(name: str) -> str:
