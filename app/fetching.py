@@ -14,6 +14,7 @@ from huggingface_hub import constants, snapshot_download
 from tqdm.auto import tqdm
 
 from skipcore import InputError
+from skipcore.loading import why_not_loaded
 
 # Other formats lie in folders; consolidated weights are Mistral's own.
 FILES: dict[str, Any] = {
@@ -21,6 +22,8 @@ FILES: dict[str, Any] = {
     "ignore_patterns": ["*/*", "consolidated*"],
 }
 SECONDS_BETWEEN_LOOKS = 0.5
+RESERVE = 10**9
+"""Bytes of the disk that stay free, for uploads and the rest of the machine."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ def fetch(name: str, stop: threading.Event) -> Generator[tuple[int, int], None, 
         stop: ends it soon; set here when this is closed.
 
     Raises:
-        InputError: the disk is too full.
+        InputError: the disk is too full, or the Hub does not give what is missing.
     """
     count = ByteCount(stop)
     try:
@@ -52,8 +55,23 @@ def fetch(name: str, stop: threading.Event) -> Generator[tuple[int, int], None, 
         return
     except InputError:
         raise
-    except Exception as error:  # whatever is wrong with network or model, `skipcore.load` says it in a sentence
-        log.warning("The files of %s could not be fetched: %s", name, error)
+    except Exception as error:
+        if not _is_here(name):
+            raise InputError(why_not_loaded(name, None, error)) from error
+        log.warning("The Hub does not tell whether the files of %s are the newest: %s", name, error)
+
+
+def folder_of(name: str) -> Path:
+    """Where the files lie that `fetch` has fetched."""
+    return Path(snapshot_download(name, local_files_only=True, **FILES))
+
+
+def _is_here(name: str) -> bool:
+    try:
+        folder_of(name)
+    except Exception:
+        return False
+    return True
 
 
 def _arriving(name: str, count: ByteCount, stop: threading.Event) -> Generator[int, None, None]:
@@ -106,9 +124,9 @@ def _check_disk(name: str, missing: int) -> None:
     folder = Path(constants.HF_HUB_CACHE)
     while not folder.exists():
         folder = folder.parent
-    if missing > (free := shutil.disk_usage(folder).free):
+    if missing > (free := max(0, shutil.disk_usage(folder).free - RESERVE)):
         raise InputError(
-            f"{name} needs {size(missing)} more on the disk, where {size(free)} are free: choose a smaller model."
+            f"{name} needs {size(missing)} more on the disk, where {size(free)} can be had: choose a smaller model."
         )
 
 

@@ -1,4 +1,4 @@
-"""The models that the page offers, and which one runs: whoever starts the page chooses, and no visitor names one."""
+"""The models that the page offers, and the one that whoever starts it chooses; visitors can name those of the list only."""
 
 from __future__ import annotations
 

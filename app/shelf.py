@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -19,19 +20,24 @@ import gradio as gr
 from anyio import from_thread
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from gradio.routes import App
 from starlette.requests import Request
 from starlette.routing import Route
 
-from app.fetching import fetch, size
-from app.models import BUILT_IN, KNOWN, KnownModel, chosen_model, running_model
+from app.fetching import fetch, folder_of, size
+from app.models import BUILT_IN, BUILT_IN_FOLDER, GIB, KNOWN, KnownModel, running_model
 from app.pace import ahead
 from app.panels import QUIET
 from app.refusals import release_memory
 from app.visitors import alone_on_device
 from skipcore import InputError, Vlm
 from skipcore import load as load_model
+from skipcore.hardware import free_bytes
+from skipcore.loading import default_device
 
 Made = TypeVar("Made")
+RESERVE_GIB = 1
+"""Memory that stays free beside the weights."""
 
 
 @dataclass(eq=False)
@@ -50,14 +56,24 @@ class Shelved:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     served: asyncio.Task[None] | None = None
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether somebody has the page open, or waits for an answer through its API."""
+        queue = self.page._queue
+        return bool(self.visitors) or len(queue) > 0 or any(job is not None for job in queue.active_jobs)
+
     def count_visitors(self) -> None:
         """Know from now on who has the page open."""
 
+        left_early: set[str] = set()  # a tab that is closed as it opens may leave before it arrives
+
         def arrive(request: gr.Request) -> None:
-            self.visitors.add(str(request.session_hash))
+            if request.session_hash not in left_early:
+                self.visitors.add(str(request.session_hash))
 
         def leave(request: gr.Request) -> None:
-            self.visitors.discard(str(request.session_hash))
+            session = str(request.session_hash)
+            self.visitors.discard(session) if session in self.visitors else left_early.add(session)
 
         with self.page:
             self.page.load(arrive, queue=False, **QUIET)
@@ -87,7 +103,7 @@ class Shelf:
         self._known = {model.name: model for model in known if model.name != self.first}
         self._build, self._serving, self._device = build, serving, device
         self._other: Shelved | None = None
-        self._app: FastAPI | None = None
+        self._app: App | None = None
         self._changing = threading.Lock()
 
     @property
@@ -101,7 +117,7 @@ class Shelf:
         other = self._other
         return {self.first: "/"} | ({} if other is None else {other.vlm.name: address_of(other.vlm.name)})
 
-    def serve_on(self, app: FastAPI) -> None:
+    def serve_on(self, app: App) -> None:
         """Put the pages to come beside that of the first model.
 
         Args:
@@ -109,36 +125,45 @@ class Shelf:
         """
         self._app = app
         # Before Gradio's own routes: one of those takes whatever is left.
-        app.router.routes.insert(0, Route("/models/{name}", _not_loaded))
-        app.router.routes.insert(0, Route("/models/{name}/", _not_loaded))
+        app.router.routes.insert(0, Route("/models/{name}", self._not_there))
+        app.router.routes.insert(0, Route("/models/{name}/", self._not_there))
 
-    def load(self, name: str, stop: threading.Event) -> Generator[str, None, None]:
-        """Load a model and open its page; yields sentences of progress. When it is stopped, what was there stays.
+    def fetch(self, name: str, stop: threading.Event) -> Generator[str, None, None]:
+        """Have a model's files on this machine; yields sentences of progress.
+
+        Args:
+            stop: ends it soon; what has arrived stays.
 
         Raises:
-            InputError: the model is not in the list, cannot be had, does not fit, or another is in use.
+            InputError: the model is not in the list, cannot be had or does not fit, or another is in use.
         """
-        model = self._known.get(name) if isinstance(name, str) else None
-        if model is None:
-            raise InputError("Choose one of the models in the list.")
+        model = self._listed(name)
         if name in self.addresses:
             return
         with _one_at_a_time(self._changing):
             self._check_room()
+            self._check_memory(model)
             yield f"Looking for the files of {name}…"
             for arrived, missing in fetch(name, stop) if name != BUILT_IN else ():
                 yield f"Fetching {name}: {size(arrived)} of {size(missing)}…"
-            if stop.is_set():
-                return
-            yield f"Reading the weights of {name}, {model.weights / 1e9:.2f} billion of them…"
-            with alone_on_device(stop):
-                if stop.is_set():
-                    return
-                self._check_room()  # once more: somebody may have come meanwhile
-                self._remove()
-                [shelved] = ahead(self._made(name), stop)
-                _outside_the_event(from_thread.run, self._open, shelved)
-                self._other = shelved
+
+    def open(self, name: str) -> None:
+        """Load a model that was fetched, in the place of the other one, and open its page.
+
+        Raises:
+            InputError: the model is not in the list or cannot be loaded, or another is in use.
+        """
+        self._listed(name)
+        if name in self.addresses:
+            return
+        stop = threading.Event()
+        with _one_at_a_time(self._changing), alone_on_device(stop):
+            folder = BUILT_IN_FOLDER if name == BUILT_IN else folder_of(name)
+            self._check_room()  # once more: somebody may have come meanwhile
+            self._remove()
+            [shelved] = ahead(self._made(name, folder), stop)
+            _outside_the_event(from_thread.run, self._open, shelved)
+            self._other = shelved
 
     def unload(self, name: str) -> None:
         """Close a model's page and free its memory.
@@ -154,8 +179,29 @@ class Shelf:
                 self._check_room()  # once more: somebody may have come meanwhile
                 self._remove()
 
+    def _listed(self, name: Any) -> KnownModel:
+        model = self._known.get(name) if isinstance(name, str) else None
+        if model is None:
+            raise InputError("Choose one of the models in the list.")
+        return model
+
+    def _check_memory(self, model: KnownModel) -> None:
+        """Before anything is fetched. The other model's memory is free by then."""
+        if self._device == "auto":  # accelerate spreads it, also over the disk
+            return
+        device = default_device(self._device)
+        bytes_each = 2 if device.type == "cuda" else 4
+        other = 0 if self._other is None else sum(each.nbytes for each in self._other.vlm.model.parameters())
+        most = max(0, free_bytes(device) + other - RESERVE_GIB * GIB) / bytes_each
+        if model.weights > most:
+            raise InputError(
+                f"{model.name} takes {model.weights * bytes_each / GIB:.1f} GiB of memory, and {RESERVE_GIB} GiB must "
+                f"stay free for pictures and answers: load it elsewhere, or choose a model of at most {most / 1e9:.1f} "
+                "billion weights."
+            )
+
     def _check_room(self) -> None:
-        if self._other is not None and self._other.visitors:
+        if self._other is not None and self._other.is_in_use:
             raise InputError(
                 f"{self._other.vlm.name} is in use: one more model fits beside the first, and somebody has its page "
                 "open. Use that, or come back when they have closed it."
@@ -167,8 +213,8 @@ class Shelf:
             from_thread.run(self._close, other)
             release_memory()
 
-    def _made(self, name: str) -> Generator[Shelved, None, None]:
-        vlm = replace(load_model(chosen_model(name), device=self._device), name=name)
+    def _made(self, name: str, folder: Path) -> Generator[Shelved, None, None]:
+        vlm = replace(load_model(folder, device=self._device), name=name)
         shelved = Shelved(vlm, _outside_the_event(self._build, vlm, self))
         _outside_the_event(shelved.count_visitors)
         yield shelved
@@ -194,6 +240,9 @@ class Shelf:
             finally:
                 self._app.router.routes.remove(route)
                 shelved.page.close(verbose=False)
+                # Both pages have their uploads in one folder, by content: the first deletes them when their time comes.
+                self._app.get_blocks().upload_file_set.update(*shelved.page.temp_file_sets)
+                shelved.page.temp_file_sets.clear()
 
     async def _close(self, shelved: Shelved) -> None:
         assert shelved.served is not None
@@ -204,17 +253,19 @@ class Shelf:
         if not hasattr(shelved.vlm.model, "hf_device_map"):  # accelerate does not let go of what it has spread
             shelved.vlm.model.to("meta")
 
+    def _not_there(self, request: Request) -> RedirectResponse:
+        """The first model's page, which says how to load the one that the address names; or that one's page, where only
+        the slash is missing. The rest of the query goes on."""
+        name, query = request.path_params["name"], dict(request.query_params)
+        has_slash = request.url.path.endswith("/")
+        if not has_slash and address_of(name) in self.addresses.values():
+            return RedirectResponse(f"{quote(name)}/?{urlencode(query)}")
+        return RedirectResponse(f"{'../../' if has_slash else '../'}?{urlencode({'model': name} | query)}")
+
 
 def address_of(name: str) -> str:
     """ "/models/SmolVLM-256M-Instruct/": what the models of the list are called without their makers differs."""
     return f"/models/{quote(name.rsplit('/', 1)[-1])}/"
-
-
-def _not_loaded(request: Request) -> RedirectResponse:
-    """The first model's page, which says how to load the one that the address names; the rest of the query goes on."""
-    up = "../../" if request.url.path.endswith("/") else "../"
-    query = {"model": request.path_params["name"]} | dict(request.query_params)
-    return RedirectResponse(f"{up}?{urlencode(query)}")
 
 
 def _outside_the_event(function: Callable[..., Made], *arguments: Any) -> Made:

@@ -104,7 +104,7 @@ class Talk:
 
 
 class Floor:
-    """One talk has the floor: only its caches stay on the device, however many visitors there are."""
+    """One talk of a page has the floor: only its caches stay on the device, however many visitors there are."""
 
     def __init__(self) -> None:
         self._holder: ReferenceType[Talk] | None = None

@@ -1,7 +1,7 @@
 """Who is at the page: a visitor who leaves ends their run, one who waits is told their place in line, and one run at a
 time has the device.
 
-Nothing is remembered of a visitor but the event that ends their run, and that only while it runs.
+Nothing is remembered of a visitor but the event that ends their run and that they wait, and that only meanwhile.
 """
 
 from __future__ import annotations

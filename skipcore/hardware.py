@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+import psutil
 import torch
 from transformers import PreTrainedModel
 
@@ -14,6 +15,11 @@ def input_device(model: PreTrainedModel) -> torch.device:
     embedding = model.get_input_embeddings()
     place = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
     return embedding.weight.device if place is None else torch.device(place)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a model can take now: of the GPU, or of this machine for any other device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def device_name(device: torch.device) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -23,6 +24,7 @@ from transformers.utils import is_flash_attn_2_available
 from skipcore.calibration import CALIBRATION_FILE, Calibration, load_calibration
 from skipcore.errors import InputError
 from skipcore.families import Family, family_of
+from skipcore.hardware import free_bytes
 from skipcore.saved_method import load_method
 from skipcore.vlm import Vlm
 
@@ -59,7 +61,7 @@ def load(
     folder = Path(name) if Path(name).is_dir() else None
     try:
         spread = device == "auto" or isinstance(device, Mapping)
-        place = _place(device)
+        place = default_device(device)
         wanted = torch.float32 if dtype == "auto" and place.type == "cpu" else dtype
         source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         config = AutoConfig.from_pretrained(name, **source)
@@ -68,6 +70,7 @@ def load(
         if not spread:
             _check_memory(name, config, wanted, place)
         processor = AutoProcessor.from_pretrained(name, **source)
+        offload = tempfile.mkdtemp(prefix="skipcore-offload-") if spread else None
         model = AutoModelForImageTextToText.from_pretrained(
             name,
             **source,
@@ -75,13 +78,15 @@ def load(
             use_safetensors=True,
             attn_implementation=_attention(attention, wanted, place),
             device_map=device if spread else None,
-            offload_folder=tempfile.mkdtemp(prefix="skipcore-offload-") if spread else None,
+            offload_folder=offload,
         )
+        if offload is not None:
+            weakref.finalize(model, shutil.rmtree, offload, ignore_errors=True)
         model = (model if spread else model.to(place)).eval().requires_grad_(False)
     except InputError:
         raise
     except FAILURES as error:
-        raise InputError(_reason(name, revision, error)) from error
+        raise InputError(why_not_loaded(name, revision, error)) from error
     if calibration is None and folder is not None and (folder / CALIBRATION_FILE).is_file():
         calibration = folder / CALIBRATION_FILE
     if isinstance(calibration, str | Path):
@@ -93,7 +98,7 @@ def load(
     return vlm
 
 
-def _place(device: str | torch.device | Mapping[str, Any] | None) -> torch.device:
+def default_device(device: str | torch.device | Mapping[str, Any] | None) -> torch.device:
     """The device that is meant, or the first of several."""
     if device is None or device == "auto" or isinstance(device, Mapping):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -124,7 +129,7 @@ def _check_memory(name: str, config: PreTrainedConfig, dtype: str | torch.dtype,
         dtype = getattr(config, "dtype", None) or config.get_text_config().dtype or torch.float32
     of_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     needed = weights * of_dtype.itemsize
-    free = torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else psutil.virtual_memory().available
+    free = free_bytes(place)
     if needed <= free:
         return
     advice = ['device="auto" spreads it over GPUs, CPU and disk']
@@ -137,8 +142,8 @@ def _check_memory(name: str, config: PreTrainedConfig, dtype: str | torch.dtype,
     )
 
 
-def _reason(name: str, revision: str | None, error: Exception) -> str:
-    """What went wrong, and what to do about it."""
+def why_not_loaded(name: str, revision: str | None, error: Exception) -> str:
+    """What went wrong with a folder or the Hub, and what to do about it, in a sentence."""
     chain = list(_chain(error))
 
     def is_any(*kinds: type[BaseException]) -> bool:

@@ -86,10 +86,14 @@ class ModelMenu:
         stop = threading.Event()
         yield {self._controls.stop: stop} | self._controls.running("Looking for the model…")
         try:
-            with refusing(), ends_when_they_leave(stop), closing(self._shelf.load(name, stop)) as steps:
+            with refusing(), ends_when_they_leave(stop), closing(self._shelf.fetch(name, stop)) as steps:
                 for sentence in steps:
                     yield self._controls.running(sentence)
-            ended = self._controls.ended(stop) if stop.is_set() else self._controls.idle(f"{name} is loaded.")
+                if not stop.is_set():
+                    yield self._controls.running(f"Reading the weights of {name}…", can_stop=False)
+                    self._shelf.open(name)
+            is_loaded = name in self._shelf.addresses
+            ended = self._controls.idle(f"{name} is loaded.") if is_loaded else self._controls.ended(stop)
             yield ended | self._seen()
         except Refusal as refusal:
             yield self._controls.idle(str(refusal), failed=True) | self._seen()

@@ -56,11 +56,11 @@ class RunControls:
         ran.failure(lambda: self.idle(self._stopped), None, self.outputs, queue=False, **QUIET)
         self._cancel.click(self._end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
 
-    def running(self, sentence: str) -> Changes:
+    def running(self, sentence: str, *, can_stop: bool = True) -> Changes:
         """Cancel instead of Start."""
         return {
             self._start: gr.update(interactive=False),
-            self._cancel: gr.update(interactive=True),
+            self._cancel: gr.update(interactive=can_stop),
             self._status: status(sentence),
         }
 

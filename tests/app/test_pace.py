@@ -138,3 +138,14 @@ def test_what_waits_to_be_shown_ends_when_it_is_closed() -> None:
 def test_items_that_follow_too_soon_are_left_out() -> None:
     assert list(at_most_every(60, iter(range(1000)))) == [0]
     assert list(at_most_every(0.0, iter(range(3)))) == [0, 1, 2]
+
+
+def test_a_generator_that_is_stopped_before_its_turn_does_nothing() -> None:
+    stop, did = threading.Event(), []
+
+    def work() -> Iterator[int]:
+        did.append(1)
+        yield 1
+
+    stop.set()
+    assert list(ahead(work(), stop)) == [] and not did

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from weakref import ref
 
+import gradio as gr
 import httpx
 import pytest
 import torch
@@ -23,9 +24,9 @@ from app.main import page_beside, serving, start
 from app.models import KNOWN
 from app.over_http import Message, Visitor
 from app.page import build_page
-from app.shelf import Shelf, address_of
+from app.shelf import Shelf, Shelved, address_of
 from app.visitors import ANOTHER_MODEL, Line, alone_on_device
-from skipcore import Vlm, load
+from skipcore import Vlm
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
@@ -49,9 +50,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def shelf(scenes: Vlm, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Of two models, which are folders on this machine."""
     monkeypatch.setattr(shelf_module, "fetch", lambda *_: iter(()))
-    monkeypatch.setattr(
-        shelf_module, "load_model", lambda name, device: replace(load(folders[name], device=device), name=name)
-    )
+    monkeypatch.setattr(shelf_module, "folder_of", folders.get)
     known = [replace(KNOWN[0], name=name) for name in NAMES]
     return Shelf(scenes, page_beside, serving(), known=known)
 
@@ -73,6 +72,14 @@ def first(address: str) -> Iterator[Visitor]:
 def call(visitor: Visitor, event: str, *values: Any) -> str:
     """The last sentence beside the buttons."""
     return said(list(visitor.events(event, list(values)))[-1])
+
+
+def _until_it_waits(visitor: Visitor) -> None:
+    for _ in range(1500):
+        if Line.seen_by(SimpleNamespace(_queue=None), visitor.session) is not None:
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("it does not wait")
 
 
 def said(message: Message) -> str:
@@ -117,6 +124,65 @@ def test_a_model_in_use_is_left_alone(address: str, first: Visitor, shelf: Shelf
     assert "is unloaded" in call(first, "unload")
 
 
+def test_a_model_that_is_asked_over_http_is_left_alone(address: str, first: Visitor, shelf: Shelf) -> None:
+    call(first, "load", NAMES[0])
+    other = Visitor(address.rstrip("/") + address_of(NAMES[0]))
+    picture = other.upload(PNG)
+    with ThreadPoolExecutor(1) as pool:
+        with alone_on_device(threading.Event()):
+            run = pool.submit(other.compare, picture, "what is it?", max_new_tokens=2)
+            _until_it_waits(other)
+            assert "is in use" in call(first, "unload")
+        assert len(run.result()["arms"]) == 2
+    other.close()
+
+
+def test_a_page_that_was_opened_meanwhile_stays(first: Visitor, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(first, "load", NAMES[0])
+    other = shelf._other
+    assert other is not None
+
+    def fetch_while_somebody_comes(*_: Any) -> Iterator[tuple[int, int]]:
+        other.visitors.add("somebody")
+        yield 0, 1
+
+    monkeypatch.setattr(shelf_module, "fetch", fetch_while_somebody_comes)
+    assert "is in use" in call(first, "load", NAMES[1])
+    assert shelf._other is other and not any(each.is_meta for each in other.vlm.model.parameters())
+
+
+def test_who_leaves_before_they_arrive_is_not_waited_for(tiny: Vlm) -> None:
+    shelved = Shelved(tiny, gr.Blocks())
+    shelved.count_visitors()
+    arrive, leave = (each.fn for each in shelved.page.fns.values())
+    early, usual = SimpleNamespace(session_hash="early"), SimpleNamespace(session_hash="usual")
+    leave(early), arrive(early), arrive(usual)
+    assert shelved.visitors == {"usual"}
+    leave(usual)
+    assert not shelved.visitors
+
+
+def test_an_upload_outlives_the_page_of_another_model(address: str, first: Visitor, shelf: Shelf) -> None:
+    picture = first.upload(PNG)
+    call(first, "load", NAMES[0])
+    other = Visitor(address.rstrip("/") + address_of(NAMES[0]))
+    assert other.upload(PNG)["path"] == picture["path"]
+    other.close()
+    assert "is unloaded" in call(first, "unload")
+    assert len(first.compare(picture, "what is it?", max_new_tokens=2)["arms"]) == 2
+
+
+def test_the_built_in_model_is_loaded_beside_another(tiny: Vlm) -> None:
+    shelf = Shelf(tiny, page_beside, serving())
+    page = build_page(tiny, shelf=shelf)
+    visitor = Visitor(start(page, host="127.0.0.1", shelf=shelf))
+    assert "built-in is loaded." in call(visitor, "load", "built-in")
+    assert list(shelf.addresses.values()) == ["/", "/models/built-in/"]
+    assert "built-in is unloaded" in call(visitor, "unload")
+    visitor.close()
+    page.close(verbose=False)
+
+
 @pytest.mark.parametrize("name", [None, 3, "", "built-in", "some/unknown", "../../etc", ["some/small-one"], {"a": 1}])
 def test_only_listed_models_can_be_named(first: Visitor, shelf: Shelf, name: Any) -> None:
     assert "Choose one of the models in the list." in call(first, "load", name)
@@ -138,10 +204,7 @@ def test_a_run_on_another_page_waits_for_the_device_and_the_visitor_knows(addres
     with ThreadPoolExecutor(1) as pool:
         with alone_on_device(threading.Event()):
             run = pool.submit(other.compare, picture, "what is it?", max_new_tokens=2)
-            for _ in range(300):
-                if Line.seen_by(SimpleNamespace(_queue=None), other.session) is not None:
-                    break
-                threading.Event().wait(0.02)
+            _until_it_waits(other)
             assert Line.seen_by(SimpleNamespace(_queue=None), other.session) == ANOTHER_MODEL
             assert not run.done()
         assert len(run.result()["arms"]) == 2
@@ -178,3 +241,9 @@ def test_a_model_that_is_not_loaded_leads_to_the_first_page(address: str, path: 
     assert answer.status_code in (307, 404)
     if answer.status_code == 307:
         assert answer.headers["location"] == goes_to
+
+
+def test_a_missing_slash_is_added_where_the_model_is_loaded(address: str, first: Visitor) -> None:
+    call(first, "load", NAMES[0])
+    answer = httpx.get(address + "models/small-one?question=hello")
+    assert answer.headers["location"] == "small-one/?question=hello"

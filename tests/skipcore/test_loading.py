@@ -15,7 +15,7 @@ from model_runs import hooks, logits
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
-from skipcore import Dense, InputError, Method, SkipVision, Vlm, ask, calibrate, load, loading
+from skipcore import Dense, InputError, Method, SkipVision, Vlm, ask, calibrate, hardware, load, loading
 
 METHODS: list[Method] = [Dense(), SkipVision(0.2, 0.3), SkipVision(0.2, 0.3, attention_layers=(1,))]
 RESPONSE = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
@@ -110,7 +110,7 @@ def test_what_the_hub_refuses(error: Exception, says: str, monkeypatch: pytest.M
 def test_a_model_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved("LLaVA", tmp_path)
     memory = psutil.virtual_memory()._replace(available=1000)
-    monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: memory)
     with pytest.raises(InputError, match=r'GiB free: dtype="bfloat16" takes .* GiB, device="auto" spreads'):
         load(tmp_path)
 
