@@ -1,4 +1,4 @@
-"""The models that the page offers, and the one that whoever starts it chooses; visitors can name those of the list only."""
+"""The models that the page offers, and the one that whoever starts it chooses; visitors name only those of the list."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_items_that_follow_too_soon_are_left_out() -> None:
 def test_a_generator_that_is_stopped_before_its_turn_does_nothing() -> None:
     stop, did = threading.Event(), []
 
-    def work() -> Iterator[int]:
+    def work() -> Generator[int, None, None]:
         did.append(1)
         yield 1
 
