@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
@@ -156,7 +157,10 @@ def why_not_loaded(name: str, revision: str | None, error: Exception) -> str:
         return f"{what}: it has no revision {revision!r}; look at https://huggingface.co/{name}/commits."
     if is_any(RepositoryNotFoundError):
         return f"{what}: there is no such model on the Hub, or it is private; check the id, or run `hf auth login`."
-    if is_any(LocalEntryNotFoundError, ConnectionError) or "couldn't connect" in str(error).lower():
+    if (
+        is_any(LocalEntryNotFoundError, ConnectionError, TimeoutError, socket.gaierror)
+        or "couldn't connect" in str(error).lower()
+    ):
         return f"{what}: there is no such folder, and the Hub cannot be reached. Check the path, or the network."
     if is_any(torch.cuda.OutOfMemoryError):
         return f'{what}: the GPU has too little memory. Pass device="auto", dtype="bfloat16", or a smaller model.'

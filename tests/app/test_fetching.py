@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -89,9 +90,28 @@ def test_nobody_waits_for_a_transfer_that_is_given_up(play, way: str) -> None:
     assert hub.ended.wait(LONGEST) and isinstance(hub.error, Stopped)
 
 
-def test_what_the_hub_does_not_give_is_one_sentence(play) -> None:
-    play(Hub(RepositoryNotFoundError("no", response=SimpleNamespace(headers={}, request=None))))
-    with pytest.raises(InputError, match="cannot be loaded: there is no such model on the Hub"):
+def caused(error: Exception) -> Exception:
+    """As the Hub's client wraps what went wrong on the way."""
+    outer = OSError("Dry run cannot be performed")
+    outer.__cause__ = error
+    return outer
+
+
+@pytest.mark.parametrize(
+    "error, says",
+    [
+        (
+            RepositoryNotFoundError("no", response=SimpleNamespace(headers={}, request=None)),
+            "there is no such model on",
+        ),
+        (socket.gaierror(-2, "Name or service not known"), "the Hub cannot be reached"),
+        (ConnectionRefusedError(), "the Hub cannot be reached"),
+        (TimeoutError(), "the Hub cannot be reached"),
+    ],
+)
+def test_what_the_hub_does_not_give_is_one_sentence(play, error: Exception, says: str) -> None:
+    play(Hub(caused(error)))
+    with pytest.raises(InputError, match=f"cannot be loaded: .*{says}"):
         list(fetch(NAME, threading.Event()))
 
 
