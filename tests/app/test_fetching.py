@@ -111,7 +111,7 @@ def caused(error: Exception) -> Exception:
 )
 def test_what_the_hub_does_not_give_is_one_sentence(play, error: Exception, says: str) -> None:
     play(Hub(caused(error)))
-    with pytest.raises(InputError, match=f"cannot be loaded: .*{says}"):
+    with pytest.raises(InputError, match=rf"cannot be loaded: .*{says}"):
         list(fetch(NAME, threading.Event()))
 
 
