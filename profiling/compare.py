@@ -10,26 +10,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from itertools import zip_longest
 from statistics import median
-from typing import Any
 
-from profiling.cost import predict_prefill_flops
-from profiling.events import Encoding, Event, NewText, Progress, Started, Traced
-from profiling.gpu import GpuMeter
-from profiling.gpu_samples import GpuSample, watch
+from profiling.arm_runs import ArmRuns
+from profiling.events import Encoding, Event, Progress, Started, Traced
 from profiling.hardware import device_facts, versions
-from profiling.kv import predict_layer_kv_bytes
-from profiling.phases import AnswerTiming, fair_order, time_vision
-from profiling.report import AnswerAgreement, Arm, Report, Spread, savings_of
+from profiling.phases import fair_order, time_vision
+from profiling.report import AnswerAgreement, Report, savings_of
 from profiling.roofs import roof_of
-from profiling.work import decode_work, prefill_work
-from skipcore import AnswerToken, Dense, InputError, Method, Trace, Vlm
+from skipcore import Dense, InputError, Method, Vlm
 from skipcore.agreement import Agreement, log_probs_along
-from skipcore.answer import check_max_new_tokens, generate
-from skipcore.flops import FlopCount
+from skipcore.answer import check_max_new_tokens
 from skipcore.inputs import ImageLike
 from skipcore.stopping import stops
 from skipcore.vlm import Prepared
@@ -100,7 +93,7 @@ def stream(
                 shown = vlm.prepare(image, question, max_new_tokens, method=method)
                 features = vlm.encode(shown, method)
                 own = shown.with_features(features), time_vision(vlm, shown, repeats, method)
-            runs.append(_ArmRuns(vlm, method, name, *own))
+            runs.append(ArmRuns(vlm, method, name, *own))
         yield Started(
             tuple(arm.name for arm in runs),
             tuple(prepared.pictures),
@@ -116,7 +109,7 @@ def stream(
             yield Progress(number, round_number + 1, repeats)
             for token in runs[number].timed_run(max_new_tokens, fixed_length, stop):
                 if round_number == 0:
-                    yield _new_text(number, token, runs[number])
+                    yield runs[number].new_text(number, token)
             if stop.is_set():
                 return
         for arm in runs:
@@ -139,70 +132,6 @@ def same_attention(vlm: Vlm) -> Iterator[None]:
         config._attn_implementation = own
 
 
-@dataclass
-class _ArmRuns:
-    """One method's runs on one prompt, and what they measured so far."""
-
-    vlm: Vlm
-    method: Method
-    name: str
-    inputs: dict[str, Any]
-    vision_ms: list[float]
-    flops: int = 0
-    timings: list[AnswerTiming] = field(default_factory=list)
-    current: list[AnswerToken] = field(default_factory=list)
-    first: list[AnswerToken] = field(default_factory=list)
-    first_run: bool = True
-    trace: Trace = field(init=False)
-    meter: GpuMeter = field(init=False)
-    samples: tuple[GpuSample, ...] | None = None
-    samples_unavailable: str | None = None
-
-    def __post_init__(self) -> None:
-        self.meter = GpuMeter(self.vlm.device)
-
-    def record(self) -> None:
-        """The run of its own: trace, FLOPs; two decode steps beyond, to warm up."""
-        session = self.method(self.vlm.model, record=True)
-        with closing(generate(self.vlm, self.inputs, session, max_new_tokens=3, ignore_eos=True)) as tokens:
-            with FlopCount() as count:
-                next(tokens)
-            self.flops, self.trace = count.total, session.trace
-            for _ in tokens:
-                pass
-
-    def timed_run(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> Iterator[AnswerToken]:
-        """A run that records nothing but the clock (and the GPU's own counters, around it)."""
-        self.current = []
-        self.first_run = not self.timings  # its tokens are shown while it runs
-        session = self.method(self.vlm.model)
-        tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
-        with closing(tokens), self.meter.run(energy=not self.first_run):
-            for token in tokens:
-                self.current.append(token)
-                yield token
-        if not stop.is_set():
-            self.timings.append(AnswerTiming.of(self.current))
-            self.first = self.first or self.current
-
-    def watch(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> None:
-        """A run that is watched and in no time; none where there is no GPU to watch."""
-
-        def run() -> None:
-            session = self.method(self.vlm.model)
-            tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
-            with closing(tokens):
-                for _ in tokens:
-                    pass
-
-        self.samples, self.samples_unavailable = watch(self.vlm.device, run)
-
-
-def _new_text(number: int, token: AnswerToken, arm: _ArmRuns) -> NewText:
-    timing = AnswerTiming.of(arm.current)
-    return NewText(number, token.text, len(arm.current), timing.prefill_ms, timing.tpot_ms)
-
-
 def _names(methods: Sequence[Method]) -> list[str]:
     """The methods' labels, numbered where two are the same."""
     labels = [method.label for method in methods]
@@ -212,7 +141,7 @@ def _names(methods: Sequence[Method]) -> list[str]:
     ]
 
 
-def _agreement(vlm: Vlm, runs: Sequence[_ArmRuns]) -> dict[str, AnswerAgreement]:
+def _agreement(vlm: Vlm, runs: Sequence[ArmRuns]) -> dict[str, AnswerAgreement]:
     """How every arm agrees with the first one, from runs of their own."""
     first = runs[0]
     answer = [token.id for token in first.first]
@@ -236,12 +165,12 @@ def _report(
     vlm: Vlm,
     question: str,
     prepared: Prepared,
-    runs: Sequence[_ArmRuns],
+    runs: Sequence[ArmRuns],
     agreement: dict[str, AnswerAgreement],
     max_new_tokens: int,
     repeats: int,
 ) -> Report:
-    arms = tuple(_arm(vlm, arm) for arm in runs)
+    arms = tuple(arm.measured() for arm in runs)
     reasons = {
         "peak_memory_bytes": [arm.meter.memory_unavailable for arm in runs],
         "energy_j": [arm.meter.energy_unavailable for arm in runs],
@@ -265,43 +194,4 @@ def _report(
         unavailable={name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None},
         pictures=tuple(prepared.pictures),
         roof=roof,
-    )
-
-
-def _arm(vlm: Vlm, runs: _ArmRuns) -> Arm:
-    vision_ms = runs.vision_ms
-    prefill = [timing.prefill_ms for timing in runs.timings]
-    # Every run of the answer is paired with a run of the vision tower.
-    ttft = [vision + first for vision, first in zip(vision_ms, prefill, strict=True)]
-    tpot = [timing.tpot_ms for timing in runs.timings if timing.tpot_ms is not None]
-    spread = {"vision_ms": vision_ms, "prefill_ms": prefill, "ttft_ms": ttft, "tpot_ms": tpot}
-    trace = runs.trace
-    assert trace.kv_tokens is not None and trace.kv_bytes is not None  # `generate` always uses a cache
-    predicted = predict_layer_kv_bytes(vlm, trace)
-    return Arm(
-        name=runs.name,
-        settings=runs.method.settings(),
-        answer="".join(token.text for token in runs.first).strip(),
-        new_tokens=len(runs.first),
-        vision_ms=median(vision_ms),
-        prefill_ms=median(prefill),
-        ttft_ms=median(ttft),
-        tpot_ms=median(tpot) if tpot else None,
-        decode_tokens_per_s=1000 / median(tpot) if tpot else None,
-        token_ms=runs.timings[0].token_ms,
-        kv_tokens=float(trace.kv_tokens.double().mean()),
-        kv_bytes=int(trace.kv_bytes.sum()),
-        kv_bytes_predicted=sum(predicted),
-        layer_kv_bytes=tuple(trace.kv_bytes.tolist()),
-        layer_kv_bytes_predicted=predicted,
-        flops_prefill=runs.flops,
-        flops_prefill_predicted=predict_prefill_flops(vlm, runs.method, trace).total,
-        peak_memory_bytes=runs.meter.peak_memory_bytes,
-        energy_j=runs.meter.energy_per_run_j,
-        spread={name: Spread.of(times) for name, times in spread.items() if times},
-        trace=trace,
-        run_token_ms=tuple(timing.token_ms for timing in runs.timings),
-        prefill_work=prefill_work(vlm, trace, runs.flops),
-        decode_work=decode_work(vlm, trace, len(runs.first)) if tpot else None,
-        gpu_samples=runs.samples,
     )

@@ -1,0 +1,125 @@
+"""One method's runs on one prompt: the recorded one, the timed ones, the watched one, and what they measured."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from profiling.cost import predict_prefill_flops
+from profiling.events import NewText
+from profiling.gpu import GpuMeter
+from profiling.gpu_samples import GpuSample, watch
+from profiling.kv import predict_layer_kv_bytes
+from profiling.phases import AnswerTiming
+from profiling.report import Arm, Spread
+from profiling.work import decode_work, prefill_work
+from skipcore import AnswerToken, Method, Trace, Vlm
+from skipcore.answer import generate
+from skipcore.flops import FlopCount
+
+
+@dataclass
+class ArmRuns:
+    """One method's runs on one prompt, and what they measured so far."""
+
+    vlm: Vlm
+    method: Method
+    name: str
+    inputs: dict[str, Any]
+    vision_ms: list[float]
+    flops: int = 0
+    timings: list[AnswerTiming] = field(default_factory=list)
+    current: list[AnswerToken] = field(default_factory=list)
+    first: list[AnswerToken] = field(default_factory=list)
+    first_run: bool = True
+    trace: Trace = field(init=False)
+    meter: GpuMeter = field(init=False)
+    samples: tuple[GpuSample, ...] | None = None
+    samples_unavailable: str | None = None
+
+    def __post_init__(self) -> None:
+        self.meter = GpuMeter(self.vlm.device)
+
+    def record(self) -> None:
+        """The run of its own: trace, FLOPs; two decode steps beyond, to warm up."""
+        session = self.method(self.vlm.model, record=True)
+        with closing(generate(self.vlm, self.inputs, session, max_new_tokens=3, ignore_eos=True)) as tokens:
+            with FlopCount() as count:
+                next(tokens)
+            self.flops, self.trace = count.total, session.trace
+            for _ in tokens:
+                pass
+
+    def timed_run(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> Iterator[AnswerToken]:
+        """A run that records nothing but the clock (and the GPU's own counters, around it)."""
+        self.current = []
+        self.first_run = not self.timings  # its tokens are shown while it runs
+        session = self.method(self.vlm.model)
+        tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
+        with closing(tokens), self.meter.run(energy=not self.first_run):
+            for token in tokens:
+                self.current.append(token)
+                yield token
+        if not stop.is_set():
+            self.timings.append(AnswerTiming.of(self.current))
+            self.first = self.first or self.current
+
+    def watch(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> None:
+        """A run that is watched and in no time; none where there is no GPU to watch."""
+
+        def run() -> None:
+            session = self.method(self.vlm.model)
+            tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
+            with closing(tokens):
+                for _ in tokens:
+                    pass
+
+        self.samples, self.samples_unavailable = watch(self.vlm.device, run)
+
+    def new_text(self, number: int, token: AnswerToken) -> NewText:
+        """The event of a token of the run that is under way; `number` is the arm's."""
+        timing = AnswerTiming.of(self.current)
+        return NewText(number, token.text, len(self.current), timing.prefill_ms, timing.tpot_ms)
+
+    def measured(self) -> Arm:
+        """What all runs measured."""
+        vision_ms = self.vision_ms
+        prefill = [timing.prefill_ms for timing in self.timings]
+        # Every run of the answer is paired with a run of the vision tower.
+        ttft = [vision + first for vision, first in zip(vision_ms, prefill, strict=True)]
+        tpot = [timing.tpot_ms for timing in self.timings if timing.tpot_ms is not None]
+        spread = {"vision_ms": vision_ms, "prefill_ms": prefill, "ttft_ms": ttft, "tpot_ms": tpot}
+        trace = self.trace
+        assert trace.kv_tokens is not None and trace.kv_bytes is not None  # `generate` always uses a cache
+        predicted = predict_layer_kv_bytes(self.vlm, trace)
+        return Arm(
+            name=self.name,
+            settings=self.method.settings(),
+            answer="".join(token.text for token in self.first).strip(),
+            new_tokens=len(self.first),
+            vision_ms=median(vision_ms),
+            prefill_ms=median(prefill),
+            ttft_ms=median(ttft),
+            tpot_ms=median(tpot) if tpot else None,
+            decode_tokens_per_s=1000 / median(tpot) if tpot else None,
+            token_ms=self.timings[0].token_ms,
+            kv_tokens=float(trace.kv_tokens.double().mean()),
+            kv_bytes=int(trace.kv_bytes.sum()),
+            kv_bytes_predicted=sum(predicted),
+            layer_kv_bytes=tuple(trace.kv_bytes.tolist()),
+            layer_kv_bytes_predicted=predicted,
+            flops_prefill=self.flops,
+            flops_prefill_predicted=predict_prefill_flops(self.vlm, self.method, trace).total,
+            peak_memory_bytes=self.meter.peak_memory_bytes,
+            energy_j=self.meter.energy_per_run_j,
+            spread={name: Spread.of(times) for name, times in spread.items() if times},
+            trace=trace,
+            run_token_ms=tuple(timing.token_ms for timing in self.timings),
+            prefill_work=prefill_work(self.vlm, trace, self.flops),
+            decode_work=decode_work(self.vlm, trace, len(self.first)) if tpot else None,
+            gpu_samples=self.samples,
+        )
