@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 from skipcore import Method, Role, Trace, Vlm
 from skipcore.families import decoder_layers
 from skipcore.methods.method import DecoderShape
-from skipcore.rows import attended_columns, num_queries
+from skipcore.rows import attend_masked, num_queries
 from skipcore.sublayers import projections_of_queries
 
 
@@ -48,8 +48,8 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh. Where text must not see skipped tokens, attention is 4(p² + qv)Hh
     instead: p slots up to the last visual one, q rows of text after the picture, v slots visible to text (see
     `num_queries`). Slots that are tied are projected once. Where only a slots attend, the query and output projections
-    take a instead of n, and attention 4Hh·Σ rows · columns over the chunks of rows (see `attended_columns`). Logits
-    take 2d·|vocabulary|.
+    take a instead of n, and where a is small (see `attend_masked`) attention 4acHh for the c columns up to the last of
+    them. Logits take 2d·|vocabulary|.
 
     Args:
         trace: of the prompt; only its counts of tokens are used.
@@ -86,10 +86,8 @@ def _scores(trace: Trace, layer: int, blind: bool, full_masks: bool) -> int:
     entered = trace.entered[layer]
     places = trace.ran_attention[layer][entered].nonzero().flatten()
     n = int(entered.sum())
-    if len(places) < n:
-        if full_masks:
-            return len(places) * n
-        return sum((last - first) * columns for first, last, columns in attended_columns(places[None]))
+    if len(places) < n and attend_masked(len(places), n):
+        return len(places) * (n if full_masks else int(places.max()) + 1)
     role = trace.slot_role[entered]
     text, skipped = role == Role.TEXT, role == Role.SKIPPED
     if not blind or not skipped.any():

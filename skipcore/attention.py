@@ -2,8 +2,9 @@
 
 Blind text takes two calls: causal attention among the rows up to the last visual one, over all columns; and the text's
 rows over the visible columns. Taking columns away keeps the order of the rest, so "text sees everything but the
-skipped" *is* causal attention among the visible: no mask over visual tokens is needed. Where some rows skip the
-attention, the others are gathered and attend under small masks of their own, chunk by chunk.
+skipped" *is* causal attention among the visible: no mask over visual tokens is needed. Where only a few rows attend, they are
+gathered and attend under a small mask; where many do, attention runs over all rows, those that skip it with queries of
+zero, whose outputs nobody reads: what is saved then are the projections of queries and outputs.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ def attention(
             scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
             ties = skip_rows.ties
             return exact_attention(query, key, value, attention_mask, skip_rotation, skip_rows, ties, scaling), None
-        if skip_rows.queries is not None:
-            return _some_rows(module, query, key, value, attention_mask, skip_rows, skip_rows.queries, kwargs), None
+        if skip_rows.queries is not None and skip_rows.attending is not None:
+            some = skip_rows.attending, skip_rows.queries
+            return _some_rows(module, query, key, value, attention_mask, skip_rows, *some, kwargs), None
         if skip_rows.blind_text is not None and attention_mask is None:
             return _blind_text(module, query, key, value, skip_rows.blind_text, kwargs), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -95,25 +97,23 @@ def _some_rows(
     value: Tensor,
     attention_mask: Tensor | None,
     layer: LayerRows,
+    attending: Tensor,
     queries: Queries,
     kwargs: dict,
 ) -> Tensor:
     """Zero in the rows that do not attend."""
-    query, attended = _at(query, queries.places), []
-    for first, last, columns in queries.chunks:
-        places = queries.places[:, first:last]
-        if attention_mask is not None:  # of a model that is not plainly causal
-            columns = attention_mask.shape[-1]
-            mask = attention_mask.gather(2, places[:, None, :, None].expand(-1, 1, -1, columns))
-        else:
-            mask = _causal(places, columns, layer)
-        chunk, _ = sdpa_attention_forward(
-            module, query[:, :, first:last], key[:, :, :columns], value[:, :, :columns], mask, **kwargs
-        )
-        attended.append(chunk)
-    rows = torch.cat(attended, dim=1).flatten(0, 1).index_select(0, queries.in_queries)
+    columns, places = queries.columns, queries.places
+    if attention_mask is None:
+        mask = _causal(places, columns, layer)
+    else:  # of a model that is not plainly causal
+        columns = attention_mask.shape[-1]
+        mask = attention_mask.gather(2, places[:, None, :, None].expand(-1, 1, -1, columns))
+    attended, _ = sdpa_attention_forward(
+        module, _at(query, places), key[:, :, :columns], value[:, :, :columns], mask, **kwargs
+    )
+    rows = attended.flatten(0, 1).index_select(0, queries.in_queries)
     batch = len(key)
-    everywhere = rows.new_zeros(batch * layer.length, *rows.shape[1:]).index_copy(0, queries.rows, rows)
+    everywhere = rows.new_zeros(batch * layer.length, *rows.shape[1:]).index_copy(0, attending, rows)
     return everywhere.unflatten(0, (batch, layer.length))
 
 

@@ -7,7 +7,7 @@ tensor is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -19,8 +19,8 @@ from skipcore.plan import Role, TokenPlan
 
 Moved = TypeVar("Moved")
 
-CHUNK = 256
-"""Rows that attend under a mask do so in chunks of this size: the mask never is a square of all tokens."""
+MOST_MASKED_ROWS = 512
+"""So many rows at most attend under a mask: it grows with the prompt, not with its square."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,16 @@ class BlindText:
 
 @dataclass(frozen=True)
 class Queries:
-    """The rows that attend, where others do not.
+    """The rows that attend, where they are so few that attention under a mask pays.
 
     Attributes:
         places: [batch, queries] places of the rows, padded on the right.
-        chunks: (first, last, columns) of each chunk: queries first … last − 1 look at the first so many columns.
-        rows: [rows] flattened [batch · length] rows, padding left out.
-        in_queries: [rows] the same rows in the flattened [batch · queries].
+        columns: how many of the first places they may look at.
+        in_queries: [rows] the attending rows in the flattened [batch · queries].
     """
 
     places: Tensor
-    chunks: tuple[tuple[int, int, int], ...]
-    rows: Tensor
+    columns: int
     in_queries: Tensor
 
 
@@ -93,7 +91,8 @@ class LayerRows:
         last: [batch] the place of the sample's last token.
         role: [batch, length] the `Role` at each place (text in padding).
         ffn: [rows] that run the FFN; None where all do.
-        queries: the rows that attend; None where all do.
+        attending: [rows] that attend; None where all do.
+        queries: how they attend where they are few; None where attention runs over all rows.
         blind_text: which rows attend without seeing skipped tokens; None where text sees all.
         ties: places that share their rows; None where each has its own.
         kept: [batch, stored] places that stay in the KV cache, padded on the left; None where all stay.
@@ -107,6 +106,7 @@ class LayerRows:
     last: Tensor
     role: Tensor
     ffn: Tensor | None
+    attending: Tensor | None
     queries: Queries | None
     blind_text: BlindText | None
     ties: Ties | None
@@ -116,8 +116,8 @@ class LayerRows:
     def only_last(self) -> LayerRows:
         """The same, but only the samples' last tokens attend."""
         batch = torch.arange(len(self.last), device=self.last.device)
-        queries = Queries(self.last[:, None], ((0, 1, self.length),), self.last + batch * self.length, batch)
-        return replace(self, queries=queries)
+        queries = Queries(self.last[:, None], self.length, batch)
+        return replace(self, attending=self.last + batch * self.length, queries=queries)
 
     @property
     def hidden_from_text(self) -> Tensor | None:
@@ -159,6 +159,7 @@ def _build(plans: Sequence[TokenPlan], masks: Sequence[Sequence[Tensor]], text_a
         last=torch.tensor([len(slots) - 1 for slots in present]),
         role=pad_sequence(roles, batch_first=True),
         ffn=_rows(local(runs_ffn), length),
+        attending=_rows(local(runs_attention), length),
         queries=_queries(local(runs_attention), length),
         blind_text=blind_text,
         ties=_ties(plans, place, length),
@@ -167,15 +168,10 @@ def _build(plans: Sequence[TokenPlan], masks: Sequence[Sequence[Tensor]], text_a
     )
 
 
-def attended_columns(places: Tensor) -> Iterator[tuple[int, int, int]]:
-    """(first, last, columns) of each chunk of rows that attend causally.
-
-    Args:
-        places: [batch, queries] in rising order but for padding.
-    """
-    for first in range(0, places.shape[1], CHUNK):
-        last = min(first + CHUNK, places.shape[1])
-        yield first, last, int(places[:, first:last].max()) + 1
+def attend_masked(num_attending: int, length: int) -> bool:
+    """Whether so few of `length` rows attend that a mask over their columns costs less than causal attention over all
+    rows, whose kernel needs no mask and no copies of keys and values that heads share."""
+    return num_attending <= min(MOST_MASKED_ROWS, length // 2)
 
 
 def num_queries(num_after: int, num_visible: int) -> int:
@@ -191,18 +187,13 @@ def _rows(masks: Sequence[Tensor], length: int) -> Tensor | None:
 
 
 def _queries(masks: Sequence[Tensor], length: int) -> Queries | None:
-    """The rows where the masks hold; None where that is every row."""
-    if all(bool(mask.all()) for mask in masks):
-        return None
+    """The rows where the masks hold; None where that is every row, or too many rows."""
     places = [mask.nonzero().flatten() for mask in masks]
+    if all(bool(mask.all()) for mask in masks) or not attend_masked(max(map(len, places)), length):
+        return None
     padded = pad_sequence(places, batch_first=True)
     numbers = [torch.arange(len(chosen)) + sample * padded.shape[1] for sample, chosen in enumerate(places)]
-    return Queries(
-        places=padded,
-        chunks=tuple(attended_columns(padded)),
-        rows=torch.cat([chosen + sample * length for sample, chosen in enumerate(places)]),
-        in_queries=torch.cat(numbers),
-    )
+    return Queries(padded, int(padded.max()) + 1, torch.cat(numbers))
 
 
 def _ties(plans: Sequence[TokenPlan], place: Sequence[Tensor], length: int) -> Ties | None:

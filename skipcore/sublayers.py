@@ -229,16 +229,16 @@ class SubLayers:
         return _scatter(update, layer.ffn, layer) if layer.ties is None else _expand(update, layer.ties, layer)
 
     def _before_projection(self, projection: nn.Module, args: tuple) -> tuple | None:
-        queries = None if self._rows is None else self._rows.queries
-        return None if queries is None else (_gather(args[0], queries.rows),)
+        rows = None if self._rows is None else self._rows.attending
+        return None if rows is None else (_gather(args[0], rows),)
 
     def _after_projection(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
-        queries = None if self._rows is None else self._rows.queries
-        if self._rows is None or queries is None:
+        rows = None if self._rows is None else self._rows.attending
+        if self._rows is None or rows is None:
             return None
         if self._counting:
             self.counts[-1][1] = args[0].shape[1]
-        return _scatter(output, queries.rows, self._rows)
+        return _scatter(output, rows, self._rows)
 
     def _before_tied(self, projection: nn.Module, args: tuple) -> tuple | None:
         """Tied rows are alike before queries, keys and values; what they attended to is averaged."""
