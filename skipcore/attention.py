@@ -2,9 +2,9 @@
 
 Blind text takes two calls: causal attention among the rows up to the last visual one, over all columns; and the text's
 rows over the visible columns. Taking columns away keeps the order of the rest, so "text sees everything but the
-skipped" *is* causal attention among the visible: no mask over visual tokens is needed. Where only a few rows attend, they are
-gathered and attend under a small mask; where many do, attention runs over all rows, those that skip it with queries of
-zero, whose outputs nobody reads: what is saved then are the projections of queries and outputs.
+skipped" *is* causal attention among the visible: no mask over visual tokens is needed. Where only a few rows attend,
+they are gathered and attend under a small mask; where many do, attention runs over all rows, those that skip it with
+queries of zero, whose outputs are not read: what is saved then are the projections of queries and outputs.
 """
 
 from __future__ import annotations

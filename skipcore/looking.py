@@ -49,15 +49,21 @@ class LayerView:
     logits: Callable[[Tensor], Tensor]
 
 
+class Observed(Exception):
+    """Ends an attention that runs for its observation alone."""
+
+
 class Observation:
     """Takes note of one layer's attention for the decision that follows it.
 
     Args:
         looks: what is wanted.
+        ends: the attention runs for this alone, and ends with `Observed` once it was seen.
     """
 
-    def __init__(self, looks: frozenset[Look]) -> None:
+    def __init__(self, looks: frozenset[Look], ends: bool = False) -> None:
         self._looks = looks
+        self._ends = ends
         self.attention: Tensor | None = None
         """[batch, length] mean over the heads of the last token's attention."""
         self.key_norms: Tensor | None = None
@@ -69,6 +75,8 @@ class Observation:
             self.key_norms = key.detach().abs().sum(dim=(1, 3), dtype=torch.float32)
         if self._looks & {Look.ATTENTION_BEFORE, Look.ATTENTION_AHEAD}:
             self.attention = last_row(query.detach(), key.detach(), mask, rows, scaling)
+        if self._ends:
+            raise Observed
 
 
 def last_row(query: Tensor, key: Tensor, mask: Tensor | None, rows: LayerRows, scaling: float | None) -> Tensor:

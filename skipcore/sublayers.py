@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from skipcore.families import Family
-from skipcore.looking import LayerView, Look, Observation
+from skipcore.looking import LayerView, Look, Observation, Observed
 from skipcore.prefill import Prefill
 from skipcore.recorder import UpdateRecorder
 from skipcore.rows import LayerRows, Ties, move
@@ -190,12 +191,13 @@ class SubLayers:
     def _look_ahead(
         self, prefill: Prefill, rows: LayerRows, layer: nn.Module, states: Tensor, kwargs: dict
     ) -> Observation:
-        """Run the layer's attention with the last tokens' rows alone, and forget its output."""
-        observation = Observation(prefill.method.looks)
+        """Run the layer's attention with the last tokens' rows alone, up to the product of queries and keys."""
+        observation = Observation(prefill.method.looks, ends=True)
         given = self._arguments(rows.only_last(), kwargs)
         given |= {"skip_observation": observation, "past_key_values": None, "use_cache": False}
         counting, self._counting = self._counting, False
-        layer.get_submodule("self_attn")(hidden_states=layer.get_submodule("input_layernorm")(states), **given)
+        with suppress(Observed):
+            layer.get_submodule("self_attn")(hidden_states=layer.get_submodule("input_layernorm")(states), **given)
         self._counting = counting
         return observation
 

@@ -40,11 +40,10 @@ class PyramidDrop(DropInStages):
         return keep_best(plan, view, layer, view.attention, self.stages(len(plan.enters))[layer])
 
     def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
-        """Keys and values of the n tokens there are, 4ndH′h; the last token's query and output, 4dHh; one row of
-        attention to them for the score, 2Hhn, and once more for the output that is thrown away, 4Hhn."""
+        """Keys and values of the n tokens there are, 4ndH′h; the last token's query, 2dHh; one row of scores, 2Hhn."""
         flops, all_heads = 0, decoder.heads * decoder.head_width
         for layer in self.stages(decoder.layers):
             n = int(trace.entered[layer - 1].sum())
             flops += 4 * n * decoder.width * decoder.key_value_heads * decoder.head_width
-            flops += 4 * decoder.width * all_heads + 6 * all_heads * n
+            flops += 2 * decoder.width * all_heads + 2 * all_heads * n
         return flops
