@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
-from app.budgets import OFFERED, SKIP_VISION, budget_of, summary_of
+from app.budgets import OFFERED, OWN, budget_of, summary_of
 from app.comparing import Settings, run
 from app.models import models_for
 from app.refusals import Refusal
@@ -21,7 +21,7 @@ RetainRule = Literal["saliency", "raster", "uniform", "random"]
 if TYPE_CHECKING:
     MethodName = str
 else:
-    MethodName = Literal[tuple(OFFERED)]
+    MethodName = Literal[(OWN, *OFFERED)]
 
 
 def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
@@ -30,18 +30,18 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
     def compare(
         image: gr.FileData,
         question: str,
-        num_retained: int | float = 100,
-        num_skipped: int | float = 156,
-        retain: RetainRule = "saliency",
-        text_attends_skipped: bool = False,
+        num_retained: int | float | None = None,
+        num_skipped: int | float | None = None,
+        retain: RetainRule | None = None,
+        text_attends_skipped: bool | None = None,
         max_new_tokens: int = 32,
         repeats: int = 1,
-        method: MethodName = SKIP_VISION,
+        method: MethodName | None = None,
         budget: float | None = None,
         then_skip_vision: bool = False,
     ) -> dict[str, Any]:
         """Ask one question about a picture, dense and with Skip-Vision or another method on the same weights, and
-        measure both.
+        measure both. The first four settings are of Skip-Vision; those left out are the model's own.
 
         Args:
             image: a picture file.
@@ -52,7 +52,9 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
             text_attends_skipped: whether text sees the skipped tokens while the prompt is read.
             max_new_tokens: longest answer, 1 to 256.
             repeats: timed runs per method, 1 to 20; times are medians.
-            method: what is compared with dense; the settings above are of "SkipVision".
+            method: what is compared with dense; the settings above are of "SkipVision". Default: "SkipVision" where one
+                of them is given, or else "own": what the model was calibrated or trained with, or else the preset, as
+                on the page and the command line.
             budget: of any other method, a share from 0 to 1: of the visual tokens that it keeps (those of the last
                 layers, where it drops in stages), of the layers that freeze them ("ShortV"), or of those that see them
                 ("VTW"). Default: what the method's authors chose, or near it.

@@ -56,6 +56,8 @@ def budget_of(method: type[Method]) -> Budget | None:
     return Budget(KEPT, usual, lambda share, vlm: cast(Any, method)(num_kept=share))
 
 
+OWN = "own"
+"""The method that the model skips with when nothing else is said: `Vlm.skipping`."""
 SKIP_VISION = SkipVision.__name__
 OFFERED: dict[str, type[Method]] = {SKIP_VISION: SkipVision} | {
     name: method for name, method in METHODS.items() if budget_of(method)

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.budgets import OFFERED, SKIP_VISION, with_budget
+from app.budgets import OFFERED, OWN, SKIP_VISION, with_budget
 from app.pace import ahead
 from app.refusals import refusing
 from app.uploads import uploaded_picture
@@ -31,21 +31,34 @@ class Settings:
     """What a visitor can choose about a comparison.
 
     Attributes:
-        num_retained, num_skipped, retain, text_attends_skipped: of Skip-Vision.
-        method, budget, then_skip_vision: of the others.
+        num_retained, num_skipped, retain, text_attends_skipped: of Skip-Vision; None: as the model has it
+            (`Vlm.skip_vision`).
+        method: what is compared with dense, see `chosen`.
+        budget, then_skip_vision: of other methods than Skip-Vision.
         fixed_length: let every answer go on to `max_new_tokens`.
     """
 
-    num_retained: int | float
-    num_skipped: int | float
-    retain: str
-    text_attends_skipped: bool
+    num_retained: int | float | None
+    num_skipped: int | float | None
+    retain: str | None
+    text_attends_skipped: bool | None
     max_new_tokens: int
     repeats: int
-    method: str = SKIP_VISION
+    method: str | None = None
     budget: float | None = None
     then_skip_vision: bool = False
     fixed_length: bool = False
+
+    @property
+    def of_skip_vision(self) -> dict[str, Any]:
+        """Skip-Vision's settings that are given, by name."""
+        names = ("num_retained", "num_skipped", "retain", "text_attends_skipped")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def chosen(self) -> str:
+        """The method as given; without one, Skip-Vision where a setting of it is given, or else the model's own."""
+        return self.method or (SKIP_VISION if self.of_skip_vision else OWN)
 
     def compared(self, vlm: Vlm) -> Method:
         """The method that is compared with dense. Skip-Vision has the summary that the model was trained with if it
@@ -54,17 +67,15 @@ class Settings:
         Raises:
             InputError: a setting is impossible.
         """
-        skipping = replace(
-            vlm.skipping,
-            num_retained=self.num_retained,
-            num_skipped=self.num_skipped,
-            retain=self.retain,
-            text_attends_skipped=self.text_attends_skipped,
-            skip_kv=vlm.skipping.skip_kv or not self.text_attends_skipped,
-        )
-        if self.method == SKIP_VISION:
+        if self.chosen == OWN:
+            return vlm.skipping
+        changes = self.of_skip_vision
+        if self.text_attends_skipped is False:
+            changes["skip_kv"] = True  # keys and values that no text reads
+        skipping = replace(vlm.skip_vision, **changes)
+        if self.chosen == SKIP_VISION:
             return skipping
-        first = with_budget(self.method, self.budget, vlm)
+        first = with_budget(self.chosen, self.budget, vlm)
         return Combined(first, skipping) if self.then_skip_vision else first
 
     def check(self) -> None:
@@ -80,16 +91,20 @@ class Settings:
         ):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise InputError(f"{name} must be a whole number from 1 to {most}.")
-        for name in ("text_attends_skipped", "then_skip_vision"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false.")
-        if not isinstance(self.retain, str) or self.retain not in RETAIN_RULES:
+        if not isinstance(self.text_attends_skipped, bool | None) or not isinstance(self.then_skip_vision, bool):
+            raise InputError("text_attends_skipped and then_skip_vision must be true or false.")
+        if self.retain is not None and not (isinstance(self.retain, str) and self.retain in RETAIN_RULES):
             raise InputError(f"retain must be one of {', '.join(RETAIN_RULES)}.")
-        if not isinstance(self.method, str) or self.method not in OFFERED:
-            raise InputError(f"method must be one of {', '.join(OFFERED)}.")
-        if self.method == SKIP_VISION and (self.budget is not None or self.then_skip_vision):
+        if self.method is not None and not (isinstance(self.method, str) and self.method in (OWN, *OFFERED)):
+            raise InputError(f"method must be one of {', '.join((OWN, *OFFERED))}.")
+        if self.chosen in (OWN, SKIP_VISION) and (self.budget is not None or self.then_skip_vision):
             raise InputError(
-                "budget and then_skip_vision are for other methods: Skip-Vision takes num_retained and num_skipped."
+                "budget and then_skip_vision are for other methods: name one of them as the method, such as FastV."
+            )
+        if self.chosen == OWN and self.of_skip_vision:
+            raise InputError(
+                f"The method {OWN!r} is the model's own, with its own settings: leave out "
+                f"{', '.join(self.of_skip_vision)}, or set the method to {SKIP_VISION!r}."
             )
 
 

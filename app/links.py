@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from app.budgets import OFFERED, SKIP_VISION
+from app.budgets import OFFERED, OWN, SKIP_VISION
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from skipcore import InputError
 from skipcore.inputs import check_question
@@ -40,8 +40,8 @@ class Link:
 
 def settings_that_apply(settings: Settings) -> dict[str, Any]:
     """The settings that the chosen method has, by name."""
-    named = asdict(settings)
-    if settings.method == SKIP_VISION:
+    named = asdict(settings) | {"method": settings.chosen}
+    if settings.chosen in (OWN, SKIP_VISION):
         idle: tuple[str, ...] = OF_OTHERS
     else:
         idle = () if settings.then_skip_vision else OF_SKIP_VISION
@@ -126,7 +126,7 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
     "text_attends_skipped": _flag,
     "max_new_tokens": _whole(1, MAX_NEW_TOKENS),
     "repeats": _whole(1, MAX_REPEATS),
-    "method": _one_of(OFFERED),
+    "method": _one_of((OWN, *OFFERED)),
     "budget": _share,
     "then_skip_vision": _flag,
 }

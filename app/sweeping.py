@@ -51,8 +51,8 @@ def settings_of(part: Part, chosen: Settings) -> Settings:
     short = replace(chosen, max_new_tokens=MAX_NEW_TOKENS, repeats=REPEATS, then_skip_vision=False)
     if part.method != SKIP_VISION:
         return replace(short, method=part.method, budget=part.share)
-    total = chosen.num_retained + chosen.num_skipped
-    retained = chosen.num_retained / total if total > 0 else USUAL_RETAINED
+    total = (chosen.num_retained or 0) + (chosen.num_skipped or 0)
+    retained = (chosen.num_retained or 0) / total if total > 0 else USUAL_RETAINED
     return replace(
         short,
         num_retained=part.share * retained,

@@ -25,20 +25,11 @@ def skipped_tokens_sentence(method: SkipVision) -> str:
 
 
 def skipping_sentence(vlm: Vlm) -> str:
-    """Where the layers that skip come from, for a model that was not trained for skipping; else empty."""
+    """What skips and why, for a model that was not trained for skipping; else empty."""
     if vlm.skipping_source == "trained":
         return ""
-    if vlm.calibration is not None:
-        found = vlm.calibration.choice
-        return (
-            f"Calibrated: the layers that skip were chosen on {vlm.calibration.pictures} questions about pictures; "
-            f"there, {found.top1:.0%} of the likeliest next tokens stayed the same at {found.flops:.0%} of the prefill "
-            "FLOPs."
-        )
-    return (
-        "This model was not trained for skipping, so the settings are cautious: some tokens skip the last third of the "
-        "layers. `python -m skipcore calibrate` measures where it may skip more."
-    )
+    advice = " `python -m skipcore calibrate` measures on your own pictures what suits this model."
+    return vlm.skipping_reason + advice * (vlm.skipping_source == "preset")
 
 
 def split_name(name: str) -> str:

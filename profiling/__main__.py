@@ -14,7 +14,7 @@ from profiling.exports import chrome_trace, csv_text, json_text
 from profiling.html_report import html_report
 from profiling.sweep.command import add_commands
 from profiling.table import table_of
-from skipcore import Dense, InputError, Method, SkipVision, load
+from skipcore import Dense, InputError, Method, SkipVision, Vlm, load
 from skipcore.methods.retain import RETAIN_RULES
 
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "scenes"
@@ -36,7 +36,7 @@ def _compare(options: argparse.Namespace) -> int:
         vlm,
         options.image,
         options.question,
-        [Dense(), _skip_method(options, vlm.skipping)],
+        [Dense(), _skip_method(options, vlm)],
         options.max_new_tokens,
         options.repeats,
         fixed_length=options.fixed_length,
@@ -58,8 +58,8 @@ def _write(file: Path, text: str) -> None:
         raise InputError(f"{str(file)!r} cannot be written: choose a file in a folder that exists.") from error
 
 
-def _skip_method(options: argparse.Namespace, own: SkipVision) -> Method:
-    """The model's own way to skip with what the command line changes."""
+def _skip_method(options: argparse.Namespace, vlm: Vlm) -> Method:
+    """The model's own method, or Skip-Vision with what the command line changes."""
     changes = {
         "num_retained": options.retained,
         "num_skipped": options.skipped,
@@ -73,7 +73,7 @@ def _skip_method(options: argparse.Namespace, own: SkipVision) -> Method:
         if changes:
             raise InputError("--paper is a whole setting: leave out --retained, --skipped, --retain and the others.")
         return SkipVision.paper(options.paper)
-    return replace(own, **changes)
+    return replace(vlm.skip_vision, **changes) if changes else vlm.skipping
 
 
 def _bench(options: argparse.Namespace) -> int:

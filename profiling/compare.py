@@ -194,4 +194,5 @@ def _report(
         unavailable={name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None},
         pictures=tuple(prepared.pictures),
         roof=roof,
+        reason=vlm.skipping_reason if any(arm.method == vlm.skipping for arm in runs) else "",
     )

@@ -43,8 +43,8 @@ class SkipcoreModel(lmms):
 
     Args:
         pretrained: model folder or Hub id.
-        method: a name in `METHODS`, or "own" for `Vlm.skipping`: calibrated, or trained with, or a cautious preset.
-        then_skip_vision: let `Vlm.skipping` follow on the tokens that another method leaves.
+        method: a name in `METHODS`, or "own" for `Vlm.skipping`: calibrated, or trained with, or the preset.
+        then_skip_vision: let `Vlm.skip_vision` follow on the tokens that another method leaves.
         device, dtype, attention, revision, calibration: as `load` takes them.
         batch_size: 1.
         max_batch_size: has no effect, as batches are never sized automatically.
@@ -89,7 +89,7 @@ class SkipcoreModel(lmms):
             calibration=calibration,
         )
         if follows and chosen is not None:
-            chosen = Combined(chosen, self.vlm.skipping)
+            chosen = Combined(chosen, self.vlm.skip_vision)
         self.method = chosen or with_settings(self.vlm.skipping, settings)
 
     @classmethod

@@ -144,6 +144,8 @@ class Report:
         arms: in the order given; the first is what the others are compared with.
         savings, agreement: for each arm after the first, by name.
         unavailable: for each figure that is None throughout, why.
+        reason: what the model's own method does and why it is the default (`Vlm.skipping_reason`), where it is one of
+            the arms; otherwise empty.
         pictures: every picture (not part of the JSON).
         roof: the most FLOP/s and bytes/s of the device; None where they are not known.
     """
@@ -163,6 +165,7 @@ class Report:
     unavailable: dict[str, str]
     pictures: tuple[Image.Image, ...] = field(repr=False, default=())
     roof: Roof | None = None
+    reason: str = ""
 
     @property
     def image_grid(self) -> tuple[Grid, ...]:

@@ -29,6 +29,7 @@ def summary_lines(report: Report) -> list[str]:
         f"{report.repeats} timed run(s) per arm after {report.warmup_runs} warm-up, interleaved",
         *(_savings_line(report, name) for name in report.savings),
         *(agreement_line(report, name) for name in report.agreement),
+        *([report.reason] if report.reason else []),
         *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
     ]
 

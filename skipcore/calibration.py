@@ -62,6 +62,15 @@ class Calibration:
     attention_kl: tuple[float, ...]
     ffn_update: tuple[float, ...]
 
+    @property
+    def reason(self) -> str:
+        """What was chosen and on what, as a person is told."""
+        return (
+            f"Calibrated: what is dropped and skipped was chosen on {self.pictures} questions about pictures; there, "
+            f"{self.choice.top1:.0%} of the likeliest next tokens stayed the same at {self.choice.flops:.0%} of the "
+            "prefill FLOPs."
+        )
+
     def save(self, file: str | Path) -> None:
         """Write the JSON that `load` and the page accept. A trained summary is not part of it."""
         Path(file).write_text(json.dumps(asdict(self) | {"method": self.method.settings()}, indent=1) + "\n")

@@ -24,6 +24,7 @@ from skipcore.hardware import input_device
 from skipcore.inputs import ImageLike, check_question, open_picture
 from skipcore.methods.method import Method
 from skipcore.methods.skip_vision import SkipVision
+from skipcore.preset import PRESET, REASON
 from skipcore.tiles import Grid, Kind, Tiles
 from skipcore.tower import remember_tower
 
@@ -96,18 +97,33 @@ class Vlm:
         return input_device(self.model)
 
     @property
-    def skipping(self) -> SkipVision:
-        """The method to skip with: the calibrated one, or else the model's own, or else a cautious preset."""
+    def skipping(self) -> Method:
+        """The method to skip with: the calibrated one, or else the model's own, or else the preset."""
         if self.calibration is not None:
             return self.calibration.method
-        return self.method or SkipVision.cautious(len(decoder_layers(self.model)))
+        return self.method or PRESET
 
     @property
-    def skipping_source(self) -> Literal["calibrated", "trained", "cautious"]:
+    def skipping_source(self) -> Literal["calibrated", "trained", "preset"]:
         """Where `skipping` comes from."""
         if self.calibration is not None:
             return "calibrated"
-        return "cautious" if self.method is None else "trained"
+        return "preset" if self.method is None else "trained"
+
+    @property
+    def skipping_reason(self) -> str:
+        """What `skipping` does and why, as a person is told."""
+        if self.calibration is not None:
+            return self.calibration.reason
+        return REASON if self.method is None else "This model was trained for skipping with these settings."
+
+    @property
+    def skip_vision(self) -> SkipVision:
+        """Skip-Vision as this model takes it best: `skipping` where that is one, or else the model's own, or else
+        `SkipVision.untrained`."""
+        if isinstance(self.skipping, SkipVision):
+            return self.skipping
+        return self.method or SkipVision.untrained(len(decoder_layers(self.model)))
 
     @property
     def context_length(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.budgets import OWN, SKIP_VISION
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.examples import Example
 from app.notice import status
@@ -33,7 +34,7 @@ class AskPanel:
     """
 
     def __init__(self, vlm: Vlm, num_visual_tokens: int, examples: list[Example], world: World | None = None) -> None:
-        own = vlm.skipping
+        own = vlm.skip_vision
         # pictures of such a model may have any number of tokens
         self._in_shares = isinstance(own.num_retained, float) and isinstance(own.num_skipped, float)
         first = examples[0] if examples else None
@@ -57,7 +58,7 @@ class AskPanel:
             max_lines=4,
             elem_id="question",
         )
-        self.method = MethodPanel()
+        self.method = MethodPanel(vlm)
         with gr.Row():
             self.ask_button = gr.Button("Ask", variant="primary", scale=3, min_width=120, elem_id="ask")
             self.stop_button = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
@@ -67,7 +68,7 @@ class AskPanel:
         if world is not None:
             with gr.Accordion("All it knows", open=False, elem_id="world-lists"):
                 gr.HTML(world_lists(world))
-        if how := skipping_sentence(vlm):
+        if (how := skipping_sentence(vlm)) and self.method.first != OWN:
             gr.HTML(f'<p class="hint">{escape(how)}</p>', elem_id="skipping")
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             self._lay_out_settings(own, 100 if self._in_shares else num_visual_tokens)
@@ -115,7 +116,7 @@ class AskPanel:
         self.picture.keep_in_cache |= thumbnail.keep_in_cache
 
     def _lay_out_settings(self, own: SkipVision, most: int) -> None:
-        with gr.Column() as self.skip_vision:
+        with gr.Column(visible=self.method.first == SKIP_VISION) as self.skip_vision:
             self.retained = gr.Slider(
                 0,
                 most,
@@ -165,7 +166,9 @@ class AskPanel:
         """What the controls say, from their values in the order of `inputs`."""
         last = len(self.method.inputs)
         counts = (retained / 100, skipped / 100) if self._in_shares else (retained, skipped)
-        return Settings(*counts, *others[:-last], **self.method.read(*others[-last:]))
+        method = self.method.read(*others[-last:])
+        of_skip_vision = (None,) * 4 if method["method"] == OWN else (*counts, *others[:2])
+        return Settings(*of_skip_vision, *others[2:-last], **method)
 
     def running(self, sentence: str) -> Changes:
         """While a run goes on: Stop instead of Ask."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.budgets import SKIP_VISION
+from app.budgets import OWN, SKIP_VISION
 from app.examples import Example
 from app.links import Link, from_query, ignored_sentence, settings_that_apply, to_query
 from app.notice import status
@@ -103,14 +103,17 @@ class LinkPanel:
         panel, method = self.ask_panel, self.ask_panel.method
         changes: Changes = {}
         unfit = []
+        name = settings.get("method", SKIP_VISION)
+        if name == OWN:
+            name = method.first  # Skip-Vision, where that is the model's own
         if "method" in settings:
-            changes |= method.controls(settings["method"], panel.skip_vision)
-            changes[method.method]["value"] = settings["method"]
-        follows = settings.get("then_skip_vision", False)
-        if follows and settings.get("method", SKIP_VISION) != SKIP_VISION:
+            changes |= method.controls(name, panel.skip_vision)
+            changes[method.method]["value"] = name
+        has_budget = name not in (OWN, SKIP_VISION)
+        if settings.get("then_skip_vision", False) and has_budget:
             changes[method.then_skip_vision]["value"] = True
             changes[panel.skip_vision]["visible"] = True
-        if "budget" in settings and settings.get("method", SKIP_VISION) != SKIP_VISION:
+        if "budget" in settings and has_budget:
             changes[method.budget]["value"] = round(100 * settings["budget"])
         for name, slider in (("num_retained", panel.retained), ("num_skipped", panel.skipped)):
             if name not in settings:

@@ -6,8 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from app.budgets import OFFERED, SKIP_VISION, budget_of, summary_of
+from app.budgets import OFFERED, OWN, SKIP_VISION, budget_of, summary_of
 from app.panels import QUIET, Changes
+from app.wording import skipping_sentence
+from skipcore import SkipVision, Vlm
 
 _QUIET: dict[str, Any] = {"queue": False} | QUIET
 
@@ -15,16 +17,23 @@ _QUIET: dict[str, Any] = {"queue": False} | QUIET
 class MethodPanel:
     """A choice, and for all but Skip-Vision one control of the budget and whether Skip-Vision follows.
 
+    The model's own method, where it is no Skip-Vision whose settings are on the page, is a choice of its own, without
+    controls, and the one to begin with.
+
     Attributes:
         inputs: what `read` takes.
+        first: the choice to begin with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vlm: Vlm) -> None:
+        self._own_info = skipping_sentence(vlm)
+        own = [] if isinstance(vlm.skipping, SkipVision) else [(f"{vlm.skipping.label} ({vlm.skipping_source})", OWN)]
+        self.first = OWN if own else SKIP_VISION
         self.method = gr.Dropdown(
-            [(method.name, name) for name, method in OFFERED.items()],
-            value=SKIP_VISION,
+            [*own, *((method.name, name) for name, method in OFFERED.items())],
+            value=self.first,
             label="Compare dense with",
-            info=summary_of(OFFERED[SKIP_VISION]),
+            info=self._info(self.first),
             elem_id="method",
         )
         self.budget = gr.Slider(0, 100, 50, step=1, precision=0, visible=False, elem_id="budget", buttons=[])
@@ -43,19 +52,22 @@ class MethodPanel:
 
     def controls(self, name: str, skip_vision: gr.Column) -> Changes:
         """The controls of a method, at their usual values."""
-        budget = budget_of(OFFERED[name])
+        budget = None if name == OWN else budget_of(OFFERED[name])
         return {
-            self.method: gr.update(info=summary_of(OFFERED[name])),
+            self.method: gr.update(info=self._info(name)),
             self.budget: gr.update(visible=False)
             if budget is None
             else gr.update(label=f"{budget.means}, per cent", value=round(100 * budget.usual), visible=True),
             self.then_skip_vision: gr.update(value=False, visible=budget is not None),
-            skip_vision: gr.update(visible=budget is None),
+            skip_vision: gr.update(visible=name == SKIP_VISION),
         }
+
+    def _info(self, name: str) -> str:
+        return self._own_info if name == OWN else summary_of(OFFERED[name])
 
     @staticmethod
     def read(name: str, budget: float, then_skip_vision: bool) -> dict[str, Any]:
         """What the controls say, as fields of `Settings`; what is hidden says nothing."""
-        if name == SKIP_VISION:
+        if name in (OWN, SKIP_VISION):
             return {"method": name}
         return {"method": name, "budget": budget / 100, "then_skip_vision": then_skip_vision}

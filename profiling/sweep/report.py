@@ -28,7 +28,7 @@ def sentence_of(data: DataResult, budget: float, source: str) -> str:
     if own is None:
         return f"{start} Skip-Vision was not measured."
     said = "is right in" if data.has_truth else "answers as the dense model in"
-    trained = f" ({source} for this model)" if source != "cautious" else " (not trained for this model)"
+    trained = f" ({source} for this model)" if source != "untrained" else " (not trained for this model)"
     first = f"{start} Skip-Vision{trained} {said} {percent(own.score, 1)} of {data.asked:,} questions of {data.name}"
     first += "." if own.is_at_budget else f", but takes {percent(own.flops)}."
     peers = [row for row in rows if row.method != OWN and row.is_at_budget and row.ahead is not None]
@@ -96,7 +96,10 @@ def _own_sentence(source: str) -> str:
         "trained": "**Bold** is Skip-Vision with the summary and settings the model was trained with, its counts "
         "scaled; the model was not trained for any of the others, which are made for models as they are.",
         "calibrated": "**Bold** is Skip-Vision in the layers that calibration chose, its counts scaled.",
-    }.get(source, "**Bold** is Skip-Vision's cautious preset: the model was trained for none of the methods.")
+    }.get(
+        source,
+        "**Bold** is Skip-Vision as `SkipVision.untrained` sets it: the model was trained for none of the methods.",
+    )
 
 
 def _timing_sentence(race: RaceResult) -> str:

@@ -121,7 +121,7 @@ class RaceResult:
     """One model's race.
 
     Attributes:
-        skipping_source: where the model's way to skip comes from: "trained", "calibrated" or "cautious".
+        skipping_source: where the model's way to skip comes from: "trained", "calibrated" or "untrained".
         timing: how times were taken; None where they were not.
         unavailable: why a figure is None throughout.
     """

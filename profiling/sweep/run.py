@@ -97,11 +97,18 @@ def header_of(vlm: Vlm, race: Race) -> Line:
         "model_sha256": model_sha256(vlm),
         "dtype": device["dtype"],
         "max_new_tokens": race.max_new_tokens,
-        "skipping": {"source": vlm.skipping_source, "settings": vlm.skipping.settings()},
+        "skipping": {"source": source_of(vlm), "settings": vlm.skip_vision.settings()},
         "device": device,
         "versions": versions(),
         "date": facts.now(),
     }
+
+
+def source_of(vlm: Vlm) -> str:
+    """Where the race's Skip-Vision comes from: "calibrated", "trained" or "untrained"."""
+    if isinstance(vlm.skipping, SkipVision):
+        return vlm.skipping_source
+    return "untrained" if vlm.method is None else "trained"
 
 
 def model_sha256(vlm: Vlm) -> str:
@@ -129,7 +136,7 @@ def choose_all(vlm: Vlm, race: Race, records: Records, is_shown: bool) -> dict[s
     with progress_bar("settings", "method", len(wanted), is_shown=is_shown) as bar:
         for name, budget in wanted:
             line = recorded.get((name, budget))
-            method = None if line is None else remade(name, line["settings"], vlm.skipping)
+            method = None if line is None else remade(name, line["settings"], vlm.skip_vision)
             if method is None or line is None or key_of(method) != line["key"]:
                 search = search or Search(vlm, race)
                 choice = search.choose(name, budget)
@@ -154,7 +161,7 @@ class Search:
             tokens=round(fmean(tokens)),
             is_fixed=len(set(tokens)) == 1,
             layers=len(decoder_layers(vlm.model)),
-            own=vlm.skipping,
+            own=vlm.skip_vision,
             tuning=tuning_on(vlm, race.data),
         )
 

@@ -27,7 +27,7 @@ class SkipVision(Method):
     """Redundant visual tokens bypass the FFN in every layer and leave the KV cache before decoding.
 
     A model that was never trained for skipping answers best where the tokens stay in their place, text sees all of
-    them, the cache keeps all, and only some layers skip: `calibrate` chooses those, `cautious` guesses them.
+    them, the cache keeps all, and only some layers skip: `calibrate` chooses those, `untrained` guesses them.
 
     Attributes:
         num_retained: tokens per picture that run the whole block: a count, or a float share of the picture's tokens.
@@ -111,10 +111,11 @@ class SkipVision(Method):
         )
 
     @classmethod
-    def cautious(cls, num_layers: int) -> SkipVision:
-        """A preset for a model of so many layers that was never trained for skipping and is not calibrated: half of the
-        visual tokens bypass both sub-layers in the last third of the layers, where freezing visual tokens was found to
-        change least (ShortV, ICCV 2025: the lowest layer contributions are those of the last layers)."""
+    def untrained(cls, num_layers: int) -> SkipVision:
+        """Skip-Vision for a model of so many layers that was never trained for it: half of the visual tokens skip both
+        sub-layers in the last third of the layers, where freezing visual tokens was found to change least (ShortV, ICCV
+        2025: the lowest layer contributions are those of the last layers). It saves little: `skipcore.preset` and
+        `calibrate` save more."""
         last = tuple(range(num_layers - num_layers // 3, num_layers))
         return cls(0.5, 0.5, layers=last, attention_layers=last, **UNTRAINED)
 

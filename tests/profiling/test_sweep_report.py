@@ -61,7 +61,7 @@ def test_the_sentence_says_who_is_ahead_and_whether_that_may_be_chance(race: Rac
     [
         ("1" * N, 0.25, "trained", "No other method is ahead of it."),
         ("1100" * 10, 0.3, "trained", "of made, but takes 30 %."),
-        ("1100" * 10, 0.25, "cautious", "Skip-Vision (not trained for this model) is right in"),
+        ("1100" * 10, 0.25, "untrained", "Skip-Vision (not trained for this model) is right in"),
         ("1100" * 10, 0.25, "calibrated", "Skip-Vision (calibrated for this model)"),
     ],
 )

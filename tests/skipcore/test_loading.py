@@ -37,7 +37,7 @@ def test_a_saved_model_loads_and_says_the_same(name: str, tmp_path: Path) -> Non
             expected = logits(before, inputs[0])
         with method(after.model):
             torch.testing.assert_close(logits(after, inputs[1]), expected, rtol=0, atol=1e-6)
-    assert after.skipping_source == "cautious" and after.skipping.layers == (2,)
+    assert after.skipping_source == "preset" and after.skip_vision.layers == (2,)
 
 
 @pytest.mark.parametrize("name", ["LLaVA", "Qwen3-VL", "SmolVLM", "Gemma 3"])

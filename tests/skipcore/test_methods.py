@@ -116,8 +116,8 @@ def test_where_nothing_skips_everything_is_kept() -> None:
 
 
 @pytest.mark.parametrize("num_layers, skipping", [(3, (2,)), (5, (4,)), (32, tuple(range(22, 32)))])
-def test_the_cautious_preset_skips_in_the_last_third(num_layers: int, skipping: tuple[int, ...]) -> None:
-    method = SkipVision.cautious(num_layers)
+def test_untrained_skip_vision_skips_in_the_last_third(num_layers: int, skipping: tuple[int, ...]) -> None:
+    method = SkipVision.untrained(num_layers)
     assert method.layers == method.attention_layers == skipping
     assert method.label == f"Skip-Vision 50%+50% (FFN {len(skipping)}, attention {len(skipping)} layers)"
 
