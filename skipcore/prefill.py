@@ -109,10 +109,13 @@ class Prefill:
         """A layer's rows on a device."""
         return move(self._rows[layer], device, self._memory)
 
-    def restore(self, hidden: Tensor, layer: int) -> Tensor:
-        """[batch, places, d] as a layer leaves them → [batch, prompt, d]: every token reads the slot it went to."""
-        slots = self._laid_out.length
-        place = None if hidden.shape[1] == slots else self.rows(layer, hidden.device).place
+    def restore(self, hidden: Tensor, layer: int | None) -> Tensor:
+        """[batch, places, d] → [batch, prompt, d]: every token reads the slot it went to.
+
+        Args:
+            layer: in whose places the states stand; None where every slot has its own.
+        """
+        place = None if layer is None else self.rows(layer, hidden.device).place
         return self.layout_on(hidden.device).restore(hidden, place)
 
     def same_slots(self, layer: int, other: int) -> bool:

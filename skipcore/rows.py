@@ -28,7 +28,7 @@ class BlindText:
     """Which rows attend without seeing skipped tokens (paper, masked variant).
 
     Attributes:
-        prefix: rows before this one attend to everything before them; all later ones are text.
+        prefix: rows before this one attend to everything before them; all later ones are text, and computed anew.
         visible: [batch, visible] places that text may see, padded on the right.
         queries: [batch, queries] the places whose rows are computed anew, padded on the right.
         mask: [batch, 1, queries, visible] bool where the queries are fewer than the visible; None for square causal.
@@ -233,8 +233,13 @@ def _blind_text(roles: Sequence[Tensor], length: int) -> BlindText | None:
         return None
     text = [role == Role.TEXT for role in roles]
     visible = [(~mask).nonzero().flatten() for mask in skipped]
-    # Text before the first skipped token sees the same either way.
-    blind = [is_text & (mask.cumsum(0) > 0) for is_text, mask in zip(text, skipped, strict=True)]
+    prefix = max(int((~is_text).nonzero().max()) + 1 if bool((~is_text).any()) else 0 for is_text in text)
+    # Text before the first skipped token sees the same either way. A sample that skips nothing may reach beyond the
+    # prefix, too: its later rows are computed with the blind ones.
+    blind = [
+        is_text & ((mask.cumsum(0) > 0) | (torch.arange(len(mask)) >= prefix))
+        for is_text, mask in zip(text, skipped, strict=True)
+    ]
     starts = [
         int((~is_blind[columns]).long().cumprod(0).sum()) for is_blind, columns in zip(blind, visible, strict=True)
     ]
@@ -250,7 +255,7 @@ def _blind_text(roles: Sequence[Tensor], length: int) -> BlindText | None:
         text_rows.append(places[chosen] + sample * length)
     causal = torch.arange(most_visible) <= torch.arange(rows)[:, None] + torch.tensor(starts)[:, None, None, None]
     return BlindText(
-        prefix=max(int((~is_text).nonzero().max()) + 1 if bool((~is_text).any()) else 0 for is_text in text),
+        prefix=prefix,
         visible=pad_sequence(visible, batch_first=True),
         queries=pad_sequence(queries, batch_first=True),
         mask=None if rows == most_visible else causal,

@@ -74,6 +74,7 @@ class Session:
         self._prompts: Prompts | None = None
         self._plans: list[TokenPlan] = []
         self._running: Prefill | None = None  # while the decoder runs
+        self._laid_out = False  # whether the last prefill was laid out anew
         self._cache_sizes: tuple[Tensor, Tensor] | None = None
         self._traces: tuple[Trace, ...] | None = None
 
@@ -187,7 +188,8 @@ class Session:
             self._unread = _without_contents(given), embeds.to("meta")
         else:
             self._read(given, embeds)
-        if self.method.keeps_all or (self._unchanged and not self._decides):
+        self._laid_out = not (self.method.keeps_all or (self._unchanged and not self._decides))
+        if not self._laid_out:
             self._attend_by(self._own_attention)
             return kwargs
         self._attend_by(SKIPPING_ATTENTION)
@@ -229,7 +231,7 @@ class Session:
 
     @property
     def _unchanged(self) -> bool:
-        """Whether the last prefill ran as a dense one does."""
+        """Whether the plans are what a dense prefill does anyway."""
         return all(plan.unchanged for plan in self._plans)
 
     def _after_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
@@ -243,11 +245,13 @@ class Session:
         self._sublayers.count(False)
         if (prefill := self._running) is not None:
             self._running, self._plans = None, prefill.plans
-            last = self._num_layers - 1
-            output.last_hidden_state = prefill.restore(output.last_hidden_state, last)
-            if output.hidden_states is not None:  # what entered each layer, and the output of the last
+            put_back = self._family.adds_between_layers  # then every slot has its place after each layer
+            after = [0, *([None] * self._num_layers if put_back else range(self._num_layers))]
+            output.last_hidden_state = prefill.restore(output.last_hidden_state, after[-1])
+            if output.hidden_states is not None:  # what entered the first layer, and what each one left; some, if asked
                 output.hidden_states = tuple(
-                    prefill.restore(states, max(0, number - 1)) for number, states in enumerate(output.hidden_states)
+                    None if states is None else prefill.restore(states, layer)
+                    for states, layer in zip(output.hidden_states, after, strict=True)
                 )
         return output
 
@@ -283,8 +287,8 @@ class Session:
 
     def _trace(self, prompts: Prompts, sample: int, updates: Tensor | None) -> Trace:
         plan = self._plans[sample]
-        if updates is not None and updates.shape[1] == prompts.real.shape[1] and self._unchanged:
-            updates = updates[:, prompts.real[sample]]  # it ran as it is: slots stand where the prompt's tokens do
+        if updates is not None and not self._laid_out:
+            updates = updates[:, prompts.real[sample]]  # slots stand where the prompt's tokens do
         tokens = size = None
         if self._cache_sizes is not None:
             stored, of_batch = self._cache_sizes

@@ -57,7 +57,8 @@ class SubLayers:
             norm = layer.get_submodule(self._family.ffn_norm)
             handles += [
                 layer.register_forward_pre_hook(self._enter(index), with_kwargs=True),
-                layer.register_forward_hook(self._leave(index), with_kwargs=True),
+                # Before those that capture hidden states, whenever they were installed.
+                layer.register_forward_hook(self._leave(index), with_kwargs=True, prepend=True),
                 attention.register_forward_pre_hook(self._see_rows, with_kwargs=True),
                 norm.register_forward_pre_hook(self._before_ffn),
                 ffn.register_forward_hook(self._after_ffn),
@@ -96,7 +97,8 @@ class SubLayers:
             states = args[0] if args else kwargs["hidden_states"]
             before = max(index - 1, 0)  # the layer whose rows the states are
             if index in prefill.waiting:
-                prefill.decide(index, self._views(prefill, index, before, layer, states, kwargs))
+                with torch.no_grad():  # no gradient flows through a choice
+                    prefill.decide(index, self._views(prefill, index, before, layer, states, kwargs))
             rows = prefill.rows(index, states.device)
             if self._family.adds_between_layers:
                 self._stream = states

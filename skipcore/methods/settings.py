@@ -14,8 +14,11 @@ Layer = int | float
 
 
 def resolve(count: Count, num_tokens: int) -> int:
-    """A count, or a share of `num_tokens`, as a count of at most `num_tokens`."""
-    return min(round(count * num_tokens) if isinstance(count, float) else count, num_tokens)
+    """A count, or a share of `num_tokens`, as a count of at most `num_tokens`. A share above 0 is one token at least: a
+    tiny picture is not lost."""
+    if isinstance(count, float) and count > 0:
+        count = max(1, round(count * num_tokens))
+    return min(int(count), num_tokens)
 
 
 def resolve_layer(layer: Layer, num_layers: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from skipcore import Vlm
@@ -28,3 +31,14 @@ def batch_of(vlm: Vlm, prompts: list[dict], padding_side: str) -> dict:
         return_tensors="pt",
     )
     return {**padded, "pixel_values": torch.cat([prompt["pixel_values"] for prompt in prompts])}
+
+
+@contextmanager
+def checkpointing(vlm: Vlm, reentrant: bool) -> Iterator[None]:
+    """Gradient checkpointing, which transformers calls activation checkpointing from 5.23 on."""
+    name = "activation" if hasattr(vlm.model, "activation_checkpointing_enable") else "gradient"
+    getattr(vlm.model, f"{name}_checkpointing_enable")({"use_reentrant": reentrant})
+    try:
+        yield
+    finally:
+        getattr(vlm.model, f"{name}_checkpointing_disable")()

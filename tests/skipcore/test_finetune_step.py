@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import pytest
 import torch
+from model_runs import checkpointing
 from shared_models import methods_for, noise_picture, trained_summary
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -39,17 +39,6 @@ def gradients(vlm: Vlm, batch: dict, method: SkipVision) -> dict[str, torch.Tens
     with method(vlm.model):
         vlm.model(**batch).loss.backward()
     return {name: p.grad.clone() for name, p in vlm.model.named_parameters() if p.grad is not None}
-
-
-@contextmanager
-def checkpointing(vlm: Vlm, reentrant: bool) -> Iterator[None]:
-    """Gradient checkpointing, which transformers calls activation checkpointing from 5.23 on."""
-    name = "activation" if hasattr(vlm.model, "activation_checkpointing_enable") else "gradient"
-    getattr(vlm.model, f"{name}_checkpointing_enable")({"use_reentrant": reentrant})
-    try:
-        yield
-    finally:
-        getattr(vlm.model, f"{name}_checkpointing_disable")()
 
 
 @pytest.mark.parametrize("name", ["masked, trained summary", "text sees skipped", "CoS options"])
