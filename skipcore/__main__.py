@@ -57,7 +57,9 @@ def _calibrate(options: argparse.Namespace) -> int:
             bar.total = most
             bar.update(done - bar.n)
 
-        calibration = calibrate(vlm, pictures, questions, options.target, record=record, progress=tell)
+        calibration = calibrate(
+            vlm, pictures, questions, options.target, options.kv_target, record=record, progress=tell
+        )
     calibration.save(output)
     record.unlink()
     print(table_of(calibration))
@@ -78,13 +80,15 @@ def table_of(calibration: Calibration) -> str:
         f"layer {layer:<6} {ffn:14.5f} {attention:17.5f} {update:12.3f}"
         for layer, (ffn, attention, update) in enumerate(rows)
     ]
-    lines += ["", f"{'Choice':<18} {'FLOPs':>7} {'KL':>10} {'same top-1':>11}   FFN | attention skipped in layers"]
+    lines += ["", f"{'Choice':<11} {'FLOPs':>7} {'KV':>7} {'KL':>10} {'same top-1':>11}   Method"]
     for choice in (calibration.choice, *calibration.rivals):
-        ffn, attention = (" ".join(map(str, layers)) or "–" for layers in (choice.layers, choice.attention_layers))
-        lines.append(
-            f"{choice.name:<18} {choice.flops:7.1%} {choice.kl:10.5f} {choice.top1:11.1%}   {ffn} | {attention}"
-        )
-    return "\n".join([*lines, "", f"Method: {calibration.method.label}"])
+        figures = f"{choice.flops:7.1%} {choice.kv:7.1%} {choice.kl:10.5f} {choice.top1:11.1%}"
+        lines.append(f"{choice.name:<11} {figures}   {choice.label}")
+    if calibration.choice.layers or calibration.choice.attention_layers:
+        layers = calibration.choice.layers, calibration.choice.attention_layers
+        ffn, attention = (" ".join(map(str, each)) or "none" for each in layers)
+        lines += ["", f"FFN skipped in layers {ffn}; attention skipped in layers {attention}."]
+    return "\n".join(lines)
 
 
 def _picture_files(path: Path) -> list[Path]:
@@ -115,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "--question", nargs="+", default=["Describe the picture."], help="one for all pictures, or one for each"
     )
     one.add_argument("--target", type=float, default=0.5, help="prefill FLOPs wanted, dense = 1 (default 0.5)")
+    one.add_argument("--kv-target", type=float, default=0.6, help="KV cache bytes wanted, dense = 1 (default 0.6)")
     one.add_argument("--output", default="calibration.json", help="the file to write (default calibration.json)")
     one.set_defaults(run=_calibrate)
     return parser

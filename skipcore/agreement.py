@@ -85,10 +85,16 @@ class DenseAnswer:
         return Agreement.between(self.dense, log_probs_along(vlm, self.inputs, method, self.answer))
 
 
-def answer_densely(vlm: Vlm, picture: ImageLike, question: str, answer_tokens: int) -> DenseAnswer:
-    """Ask the dense model. The caller holds `vlm.lock`."""
+def answer_densely(
+    vlm: Vlm, picture: ImageLike, question: str, answer_tokens: int, seen_by: Method | None = None
+) -> DenseAnswer:
+    """Ask the dense model. The caller holds `vlm.lock`.
+
+    Args:
+        seen_by: a method that looks at the vision tower, so that the features serve it too.
+    """
     prepared = vlm.prepare(picture, question, answer_tokens)
-    inputs = prepared.with_features(vlm.encode(prepared))
+    inputs = prepared.with_features(vlm.encode(prepared, seen_by))
     with closing(generate(vlm, inputs, Dense()(vlm.model), answer_tokens)) as tokens:
         answer = [token.id for token in tokens]
     return DenseAnswer(inputs, answer, log_probs_along(vlm, inputs, Dense(), answer))

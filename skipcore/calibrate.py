@@ -1,16 +1,13 @@
-"""Where to skip, for a model that was not trained for it: measured on the user's own pictures.
+"""What to drop and where to skip, for a model that was not trained for it: measured on the user's own pictures.
 
-Skipping every FFN of visual tokens without training ruins answers; a measured choice of sub-layers does not (SPIDER,
-arXiv 2609.34977: sub-layer contribution). The measure is that of ShortV (ICCV 2025: layer contribution): the KL
-divergence of the next-token distribution from the dense one with a part left out for visual tokens. The FFN update
-(compare V²Drop's update norm) is recorded beside it.
+Skipping every FFN of visual tokens without training ruins answers; a measured choice does not (SPIDER, arXiv
+2609.34977: sub-layer contribution). The measure is that of ShortV (ICCV 2025: layer contribution): the KL divergence of
+the next-token distributions from the dense ones. The FFN update (compare V²Drop's update norm) is recorded beside it.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,25 +15,24 @@ import torch
 from skipcore.agreement import Agreement, DenseAnswer, answer_densely, log_probs_along, one_for_each
 from skipcore.answer import check_max_new_tokens
 from skipcore.calibration import Calibration, Choice
+from skipcore.candidates import RIVALS, RULES, SKIPPED_SHARES, Rule, SubLayer, skipping
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers
 from skipcore.flops import FlopCount
 from skipcore.inputs import ImageLike
 from skipcore.measurements import Measured, Measurements, fingerprint
-from skipcore.methods import Dense
-from skipcore.methods.settings import Count
-from skipcore.methods.skip_vision import UNTRAINED, SkipVision
-from skipcore.plan import Role
+from skipcore.methods import Combined, Dense, Method, SkipVision, VisionZip
+from skipcore.preset import PRESET
 from skipcore.vlm import Vlm
 
-BUDGETS: tuple[tuple[Count, Count], ...] = ((0.5, 0.5), (0.25, 0.75), (0.1, 0.9), (0.25, 0.25), (0.1, 0.2))
-"""Shares of retained and skipped tokens that are tried."""
+STEPS = 20
+"""Shares of tokens are tried in steps of 1/20."""
+BETWEEN = (0.25, 0.5, 0.75, 1.0)
+"""Where between the share that is small enough without skipping, and the largest that the KV target allows, shares are
+tried together with skipping."""
 LOOKAHEAD = 3
 """So many of the sub-layers that seem best are measured again, with those chosen already, before the next is chosen."""
-RANDOM_CHOICES = 3
 
-SubLayer = tuple[str, int]
-"""("ffn", layer) or ("attention", layer)."""
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, the measurements done, and how many there will be at most."""
 
@@ -46,220 +42,237 @@ def calibrate(
     pictures: Sequence[ImageLike],
     questions: str | Sequence[str],
     target: float = 0.5,
+    kv_target: float = 0.6,
     *,
-    base: SkipVision | None = None,
-    budgets: Sequence[tuple[Count, Count]] = BUDGETS,
+    rules: Sequence[str] = tuple(RULES),
     answer_tokens: int = 8,
     record: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Choose the layers whose FFN or attention skipped tokens bypass, and the budget, such that prefill takes the
-    wanted FLOPs and the next-token distributions change least.
+    """Choose by which rule visual tokens are dropped, how many of them, and which sub-layers those that are left skip,
+    such that prefill takes the wanted FLOPs, the KV cache the wanted bytes, and the next-token distributions change
+    least.
 
-    Every sub-layer is measured alone; then they are chosen one by one, the least KL for the FLOPs it saves first, each
-    measured together with those chosen before. For every choice the dense model's own answers are read through the KV
-    cache, so that what leaves the cache counts too.
+    Every sub-layer is measured alone, skipped by all visual tokens. Then each rule is tried with the most tokens that
+    the KV target allows, with the most that reach both targets without skipping, and between; where FLOPs are left to
+    save, all of the remaining tokens, or half of them, skip sub-layers, the least KL for the FLOPs saved first. The
+    best candidate's sub-layers are chosen again one by one, each measured together with those chosen before. For every
+    candidate the dense model's own answers are read through the KV cache, so that what leaves the cache counts too.
 
     Args:
         vlm: from `load`; locked while this runs.
         pictures: a handful like those that will be asked about.
         questions: one for all pictures, or one for each.
         target: FLOPs of the decoder's prefill, dense = 1; 0 < target < 1.
-        base: the method whose layers and budget are chosen. Default: tokens stay in their place, text sees all, the
-            cache keeps all.
-        budgets: pairs of `num_retained` and `num_skipped` to try.
+        kv_target: bytes of the KV cache after prefill, dense = 1; 0 < kv_target ≤ 1.
+        rules: names in `candidates.RULES`.
         answer_tokens: so many tokens of each answer are compared.
         record: a file of measurements. If it is there already, those it holds are not made again.
         progress: told after every measurement.
 
     Raises:
-        InputError: bad pictures or settings; no budget reaches the target; the record is of something else.
+        InputError: bad pictures or settings; nothing reaches the targets; the record is of something else.
     """
-    base = base or SkipVision(**UNTRAINED)
-    if isinstance(target, bool) or not isinstance(target, int | float) or not 0 < target < 1:
-        raise InputError(f"target must be a share of the dense FLOPs between 0 and 1, not {target!r}.")
+    for name, share, most in (("target", target, "below 1"), ("kv_target", kv_target, "at most 1")):
+        is_number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not is_number or not 0 < share <= 1 or (share == 1 and name == "target"):
+            raise InputError(f"{name} must be a share of the dense model's, above 0 and {most}, not {share!r}.")
     check_max_new_tokens(answer_tokens)
-    if not pictures or not budgets:
-        raise InputError("calibrate needs at least one picture and one budget.")
+    if not pictures or not rules:
+        raise InputError("calibrate needs at least one picture and one rule.")
+    if unknown := [name for name in rules if name not in RULES]:
+        raise InputError(f"There is no rule {unknown[0]!r}: choose from {', '.join(RULES)}.")
     texts = one_for_each(pictures, questions)
     with vlm.lock:
+        seen_by = VisionZip()  # its look at the tower does not change the features, so that all share them
         asked = [
-            answer_densely(vlm, picture, text, answer_tokens) for picture, text in zip(pictures, texts, strict=True)
+            answer_densely(vlm, picture, text, answer_tokens, seen_by)
+            for picture, text in zip(pictures, texts, strict=True)
         ]
-        bench = _Bench(
-            vlm, base, asked, Measurements(record, fingerprint(vlm.name, base, [one.inputs for one in asked]))
-        )
-        return bench.calibration(target, list(dict.fromkeys(budgets)), progress)
+        measurements = Measurements(record, fingerprint(vlm.name, [one.inputs for one in asked]))
+        return _Search(vlm, asked, measurements, target, kv_target, progress).calibration(list(dict.fromkeys(rules)))
 
 
-class _Bench:
-    """Measures choices of sub-layers on what was asked."""
+class _Search:
+    """Measures candidates on what was asked."""
 
-    def __init__(self, vlm: Vlm, base: SkipVision, asked: Sequence[DenseAnswer], measurements: Measurements) -> None:
-        self.vlm = vlm
-        self.base = base
-        self.asked = asked
-        self.measurements = measurements
+    def __init__(
+        self,
+        vlm: Vlm,
+        asked: Sequence[DenseAnswer],
+        measurements: Measurements,
+        target: float,
+        kv_target: float,
+        progress: Progress | None,
+    ) -> None:
+        self.vlm, self.asked, self.measurements = vlm, asked, measurements
+        self.target, self.kv_target, self.progress = target, kv_target, progress
         self.num_layers = len(decoder_layers(vlm.model))
         self.sublayers: list[SubLayer] = [
             (kind, layer) for layer in range(self.num_layers) for kind in ("attention", "ffn")
         ]
-        self.dense_flops = self._flops(Dense())
+        self.done = self.most = 0
+        self._dense = (1.0, 1.0)
+        self._dense = self.cost(Dense())
 
-    def calibration(
-        self, target: float, budgets: Sequence[tuple[Count, Count]], progress: Progress | None
-    ) -> Calibration:
+    def calibration(self, rules: Sequence[str]) -> Calibration:
         """See `calibrate`."""
-        most = len(budgets) * len(self.sublayers) * (1 + LOOKAHEAD) + 2 + RANDOM_CHOICES
-        done = 0
-
-        def tell(what: str) -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(what, done, most)
-
-        found: list[tuple[Choice, _Budget]] = []
-        for retained, skipped in budgets:
-            method = replace(self.base, num_retained=retained, num_skipped=skipped)
-            budget = _Budget(self, method, tell)
-            if budget.reaches(target):
-                found.append((budget.choose(target), budget))
+        candidates = len(rules) * (1 + len(BETWEEN) * len(SKIPPED_SHARES))
+        self.most = len(self.sublayers) * (1 + LOOKAHEAD) + candidates + len(RIVALS) + 2
+        self.single = {one: self.measure(skipping(None, 1.0, [one])) for one in self.sublayers}
+        found = [each for name in rules for each in self.candidates(name, RULES[name])]
         if not found:
             raise InputError(
-                f"No budget reaches {target:.0%} of the dense FLOPs, even with every sub-layer skipped: raise the "
-                "target, or pass budgets that retain and skip fewer tokens."
+                f"Nothing reaches {self.target:.0%} of the dense FLOPs and {self.kv_target:.0%} of the KV cache, even "
+                "with every sub-layer skipped: raise the targets, or ask about larger pictures."
             )
-        choice, budget = min(found, key=lambda each: (each[0].kl, each[0].flops))
-        rivals = tuple(budget.rivals(target))
-        best = min(choice, *rivals, key=lambda each: each.kl)  # greedy search does not promise to find the best
-        choice = replace(best, name=choice.name)
+        best = min(found, key=self.change)
+        if skips := _skipping_of(best):
+            best = min(best, self.chosen_again(best, skips), key=self.change)
+        rivals = {"preset": PRESET} | {name: self.most_tokens(rule) for name, rule in RIVALS.items()}
+        known = {name: self.measure(method) for name, method in rivals.items() if method is not None}
+        within = [name for name in known if self.within(known[name])]
+        for name in within:  # a search does not promise to find the best
+            best = min(best, rivals[name] or best, key=self.change)
         return Calibration(
             model=self.vlm.name,
-            method=budget.method_of(choice.layers, choice.attention_layers),
-            target=target,
+            method=best,
+            target=self.target,
+            kv_target=self.kv_target,
             pictures=len(self.asked),
             positions=sum(len(one.answer) for one in self.asked),
-            choice=choice,
-            rivals=rivals,
-            ffn_kl=budget.alone("ffn"),
-            attention_kl=budget.alone("attention"),
-            ffn_update=self._updates(budget.method),
+            choice=self.choice("calibrated", best),
+            rivals=tuple(self.choice(name, rivals[name] or best) for name in known),
+            ffn_kl=tuple(self.single["ffn", layer].kl for layer in range(self.num_layers)),
+            attention_kl=tuple(self.single["attention", layer].kl for layer in range(self.num_layers)),
+            ffn_update=self.updates(),
         )
 
-    def measure(self, method: SkipVision) -> Measured:
-        """KL, top-1 agreement and FLOPs of a method, unless the record holds them already."""
-        if (known := self.measurements.get(method)) is not None:
-            return known
-        agreements = [
-            Agreement.between(one.dense, log_probs_along(self.vlm, one.inputs, method, one.answer))
-            for one in self.asked
-        ]
-        mean = Agreement.mean(agreements)
-        return self.measurements.add(method, Measured(self._flops(method) / self.dense_flops, mean.kl, mean.top1))
+    # Candidates
+
+    def candidates(self, name: str, rule: Rule) -> Iterable[Method]:
+        """Those of a rule that reach the targets."""
+        most, enough = self.last_share(rule, kv_only=True), self.last_share(rule)
+        if enough is not None:
+            self.measure(rule(enough))
+            yield rule(enough)
+        if most is None or most == enough:
+            return
+        least = enough or 0.0
+        for share in (least + part * (most - least) for part in BETWEEN):
+            for skipped in SKIPPED_SHARES:
+                dropping = rule(round(share, 4)) if share < 1 else None
+                if (method := self.skipping_enough(dropping, skipped)) is not None:
+                    yield method
+
+    def last_share(self, rule: Rule, kv_only: bool = False) -> float | None:
+        """The largest share of tokens within the targets; None if there is none."""
+        low, high = 0, STEPS
+        while low < high:
+            middle = (low + high + 1) // 2
+            flops, kv = self.cost(rule(middle / STEPS))
+            if kv <= self.kv_target and (kv_only or flops <= self.target):
+                low = middle
+            else:
+                high = middle - 1
+        return low / STEPS if low else None
+
+    def most_tokens(self, rule: Rule) -> Method | None:
+        """A rule with the most tokens within both targets."""
+        share = self.last_share(rule)
+        return None if share is None else rule(share)
+
+    def skipping_enough(self, dropping: Method | None, skipped: float) -> Method | None:
+        """A share of what a method leaves skips sub-layers, as few as reach the FLOPs; None if all do not."""
+        if self.cost(skipping(dropping, skipped, self.sublayers))[0] > self.target:
+            return None
+        order = sorted(self.sublayers, key=self.price)
+        low, high = 1, len(order)
+        while low < high:  # the fewest of the cheapest that are enough
+            middle = (low + high) // 2
+            enough = self.cost(skipping(dropping, skipped, order[:middle]))[0] <= self.target
+            low, high = (low, middle) if enough else (middle + 1, high)
+        method = skipping(dropping, skipped, order[:low])
+        self.measure(method)
+        return method
+
+    def price(self, sublayer: SubLayer) -> float:
+        """KL for the FLOPs that skipping it saves."""
+        single = self.single[sublayer]
+        return single.kl / max(1 - single.flops, 1e-9)
+
+    def chosen_again(self, method: Method, skips: SkipVision) -> Method:
+        """The same with sub-layers chosen greedily: the least rise of KL for the FLOPs saved first."""
+        dropping = method.dropping if isinstance(method, Combined) else None
+        skipped = float(skips.num_skipped)
+        chosen: list[SubLayer] = []
+        now = self.measure(dropping or Dense())
+        rise = {one: self.single[one].kl for one in self.sublayers}
+        while now.flops > self.target:
+            left = [one for one in self.sublayers if one not in chosen and self.single[one].flops < 1]
+            best = sorted(left, key=lambda one: rise[one] / (1 - self.single[one].flops))[:LOOKAHEAD]
+            tried = {one: self.measure(skipping(dropping, skipped, [*chosen, one])) for one in best}
+            rise |= {one: max(0.0, each.kl - now.kl) for one, each in tried.items()}
+            taken = min(best, key=lambda one: rise[one] / (1 - self.single[one].flops))
+            chosen.append(taken)
+            now = tried[taken]
+        return skipping(dropping, skipped, chosen)
+
+    # Measuring
+
+    def within(self, measured: Measured) -> bool:
+        """Whether both targets are reached."""
+        return measured.flops <= self.target and measured.kv <= self.kv_target
+
+    def change(self, method: Method) -> tuple[float, float]:
+        """What is made as small as possible: the KL, and then the FLOPs."""
+        measured = self.measure(method)
+        return measured.kl, measured.flops
+
+    def choice(self, name: str, method: Method) -> Choice:
+        """The record of a choice."""
+        measured = self.measure(method)
+        skips = _skipping_of(method)
+        ffn, attention = (skips.layers or (), skips.attention_layers) if skips else ((), ())
+        return Choice(name, method.label, tuple(ffn), tuple(attention), **vars(measured))
+
+    def measure(self, method: Method) -> Measured:
+        """KL, top-1 agreement, FLOPs and KV bytes of a method, unless the record holds them already."""
+        if (known := self.measurements.get(method)) is None:
+            agreements = [
+                Agreement.between(one.dense, log_probs_along(self.vlm, one.inputs, method, one.answer))
+                for one in self.asked
+            ]
+            mean = Agreement.mean(agreements)
+            known = self.measurements.add(method, Measured(*self.cost(method), mean.kl, mean.top1))
+            self.done += 1
+            if self.progress is not None:
+                self.progress(method.label, self.done, max(self.most, self.done))
+        return known
 
     @torch.inference_mode()
-    def _flops(self, method: SkipVision | Dense) -> int:
-        """Of the prefill of the first question."""
-        with method(self.vlm.model), FlopCount() as count:
-            self.vlm.model(**self.asked[0].inputs, logits_to_keep=1)
-        return count.total
+    def cost(self, method: Method) -> tuple[float, float]:
+        """FLOPs and KV bytes of the prefill of the first question, dense = 1."""
+        with method(self.vlm.model) as session, FlopCount() as count:
+            self.vlm.model(**self.asked[0].inputs, use_cache=True, logits_to_keep=1)
+        held = session.trace.kv_bytes
+        assert held is not None
+        return count.total / self._dense[0], int(held.sum()) / self._dense[1]
 
     @torch.inference_mode()
-    def _updates(self, method: SkipVision) -> tuple[float, ...]:
-        """Median FFN update by layer of the tokens that `method` would skip, in the dense model."""
+    def updates(self) -> tuple[float, ...]:
+        """Median FFN update of visual tokens by layer, in the dense model."""
         updates = []
         for one in self.asked:
-            with method(self.vlm.model) as session:
-                self.vlm.model(**one.inputs, logits_to_keep=1)
-            skipped = session.trace.role == Role.SKIPPED
             with Dense()(self.vlm.model, record=True) as session:
                 self.vlm.model(**one.inputs, logits_to_keep=1)
             recorded = session.trace.ffn_update
             assert recorded is not None
-            updates.append(recorded[:, session.trace.token_slot[skipped]])
+            updates.append(recorded[:, session.trace.token_slot])
         return tuple(torch.cat(updates, dim=1).float().median(dim=1).values.tolist())
 
 
-class _Budget:
-    """One budget: what each sub-layer costs and saves there, and what is chosen."""
-
-    def __init__(self, bench: _Bench, method: SkipVision, tell: Callable[[str], None]) -> None:
-        self.bench = bench
-        self.method = method
-        self.tell = tell
-        self.name = f"{method.num_retained}+{method.num_skipped}"
-        self.none = self.measure(())
-        self.single = {one: self.measure((one,)) for one in bench.sublayers}
-
-    def method_of(self, layers: Sequence[int], attention_layers: Sequence[int]) -> SkipVision:
-        """The method that skips these sub-layers."""
-        return replace(self.method, layers=tuple(layers), attention_layers=tuple(attention_layers))
-
-    def measure(self, chosen: Iterable[SubLayer]) -> Measured:
-        """What skipping the chosen sub-layers does."""
-        measured = self.bench.measure(self.method_of(*_by_kind(chosen)))
-        self.tell(f"budget {self.name}")
-        return measured
-
-    def alone(self, kind: str) -> tuple[float, ...]:
-        """KL of each layer's sub-layer alone."""
-        return tuple(self.single[kind, layer].kl for layer in range(self.bench.num_layers))
-
-    def saving(self, sublayer: SubLayer) -> float:
-        """FLOPs that skipping it saves, dense = 1."""
-        return self.none.flops - self.single[sublayer].flops
-
-    def flops(self, chosen: Iterable[SubLayer]) -> float:
-        """Of a choice: what sub-layers save adds up."""
-        return self.none.flops - sum(map(self.saving, chosen))
-
-    def reaches(self, target: float) -> bool:
-        """Whether skipping everything is enough."""
-        return self.flops(self.bench.sublayers) <= target
-
-    def choose(self, target: float) -> Choice:
-        """Greedily: the least KL for the FLOPs saved first. What turns out not to be needed is taken back."""
-        chosen: list[SubLayer] = []
-        now = self.none.kl
-        rise = {one: max(0.0, self.single[one].kl - self.none.kl) for one in self.bench.sublayers}
-        while self.flops(chosen) > target:
-            left = [one for one in self.bench.sublayers if one not in chosen and self.saving(one) > 0]
-            best = sorted(left, key=lambda one: rise[one] / self.saving(one))[:LOOKAHEAD]
-            for one in best:
-                rise[one] = max(0.0, self.measure([*chosen, one]).kl - now)
-            chosen.append(min(best, key=lambda one: rise[one] / self.saving(one)))
-            now = self.measure(chosen).kl
-        for one in sorted(chosen, key=lambda one: -rise[one]):
-            fewer = [other for other in chosen if other != one]
-            if self.flops(fewer) <= target:
-                chosen = fewer
-        return self.choice("calibrated", chosen)
-
-    def rivals(self, target: float) -> Iterable[Choice]:
-        """Choices that measure nothing, of as many FLOPs: sub-layers one by one until the target is reached."""
-        yield self.choice("first layers", self._until(self.bench.sublayers, target))
-        yield self.choice("last layers", self._until(self.bench.sublayers[::-1], target))
-        for number in range(RANDOM_CHOICES):
-            drawn = random.Random(number).sample(self.bench.sublayers, len(self.bench.sublayers))
-            yield self.choice(f"random layers {number + 1}", self._until(drawn, target))
-
-    def choice(self, name: str, chosen: Sequence[SubLayer]) -> Choice:
-        """The record of a choice."""
-        measured = self.measure(chosen)
-        return Choice(name, *_by_kind(chosen), measured.flops, measured.kl, measured.top1)
-
-    def _until(self, order: Sequence[SubLayer], target: float) -> list[SubLayer]:
-        chosen: list[SubLayer] = []
-        for one in order:
-            if self.flops(chosen) <= target:
-                break
-            chosen.append(one)
-        return chosen
-
-
-def _by_kind(chosen: Iterable[SubLayer]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(layers whose FFN is skipped, layers whose attention is)."""
-    several = list(chosen)
-    ffn, attention = (tuple(sorted(n for kind, n in several if kind == wanted)) for wanted in ("ffn", "attention"))
-    return ffn, attention
+def _skipping_of(method: Method) -> SkipVision | None:
+    """The part of a method that skips sub-layers."""
+    skips = method.skipping if isinstance(method, Combined) else method
+    return skips if isinstance(skips, SkipVision) else None

@@ -1,4 +1,4 @@
-"""Calibration: which sub-layers a model may skip, as `calibrate` measured it, and its JSON file."""
+"""Calibration: what a model may drop and skip, as `calibrate` measured it, and its JSON file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from skipcore.errors import InputError
-from skipcore.methods.skip_vision import SkipVision
+from skipcore.methods import Method
+from skipcore.methods.as_json import method_from_json, method_to_json
 
 CALIBRATION_FILE = "calibration.json"
 """Where a model folder carries its calibration."""
@@ -16,21 +17,25 @@ CALIBRATION_FILE = "calibration.json"
 
 @dataclass(frozen=True)
 class Choice:
-    """A choice of sub-layers, and what it costs.
+    """A method, and what it costs.
 
     Attributes:
         name: how it was chosen.
-        layers: in which skipped tokens bypass the FFN.
-        attention_layers: in which they bypass the attention.
+        label: of the method.
+        layers: in which skipped tokens skip the FFN.
+        attention_layers: in which they skip the attention.
         flops: of the decoder's prefill, dense = 1.
-        kl: mean KL(dense ‖ skipping) of the next-token distributions, in nats.
+        kv: bytes of the KV cache after prefill, dense = 1.
+        kl: mean KL(dense ‖ method) of the next-token distributions, in nats.
         top1: share of positions with the same likeliest token.
     """
 
     name: str
+    label: str
     layers: tuple[int, ...]
     attention_layers: tuple[int, ...]
     flops: float
+    kv: float
     kl: float
     top1: float
 
@@ -42,18 +47,19 @@ class Calibration:
     Attributes:
         model: name of the model.
         method: the method to use.
-        target: FLOPs of the decoder's prefill that were wanted, dense = 1.
+        target, kv_target: FLOPs of the decoder's prefill and bytes of the KV cache that were wanted, dense = 1.
         pictures: questions asked about pictures.
         positions: next-token distributions compared.
-        choice: what `method` skips.
-        rivals: other choices at as many FLOPs: the first sub-layers, the last, random ones.
-        ffn_kl, attention_kl: [layers] KL where that sub-layer alone is skipped.
-        ffn_update: [layers] median ‖FFN output‖ / ‖residual‖ of the tokens that would be skipped, in the dense model.
+        choice: `method` and what it costs.
+        rivals: the preset, and uniform and random tokens within the same targets.
+        ffn_kl, attention_kl: [layers] KL where all visual tokens skip that sub-layer alone.
+        ffn_update: [layers] median ‖FFN output‖ / ‖residual‖ of the visual tokens in the dense model.
     """
 
     model: str
-    method: SkipVision
+    method: Method
     target: float
+    kv_target: float
     pictures: int
     positions: int
     choice: Choice
@@ -68,12 +74,18 @@ class Calibration:
         return (
             f"Calibrated: what is dropped and skipped was chosen on {self.pictures} questions about pictures; there, "
             f"{self.choice.top1:.0%} of the likeliest next tokens stayed the same at {self.choice.flops:.0%} of the "
-            "prefill FLOPs."
+            f"prefill FLOPs and {self.choice.kv:.0%} of the KV cache."
         )
 
     def save(self, file: str | Path) -> None:
         """Write the JSON that `load` and the page accept. A trained summary is not part of it."""
-        Path(file).write_text(json.dumps(asdict(self) | {"method": self.method.settings()}, indent=1) + "\n")
+        values = {name: value for name, value in vars(self).items() if name not in ("method", "choice", "rivals")}
+        values |= {
+            "method": method_to_json(self.method),
+            "choice": asdict(self.choice),
+            "rivals": [asdict(each) for each in self.rivals],
+        }
+        Path(file).write_text(json.dumps(values, indent=1) + "\n")
 
 
 def load_calibration(file: str | Path) -> Calibration:
@@ -84,14 +96,12 @@ def load_calibration(file: str | Path) -> Calibration:
     """
     try:
         values: dict[str, Any] = json.loads(Path(file).read_text())
-        settings = values["method"]
-        method = SkipVision(**{name: value for name, value in settings.items() if name != "summary"})
         numbers = {name: tuple(values[name]) for name in ("ffn_kl", "attention_kl", "ffn_update")}
         return Calibration(
             **values
             | numbers
             | {
-                "method": method,
+                "method": method_from_json(values["method"]),
                 "choice": _choice(values["choice"]),
                 "rivals": tuple(_choice(each) for each in values["rivals"]),
             }

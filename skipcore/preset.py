@@ -10,22 +10,22 @@ middle on, an eighth in the last quarter (47% of them in a layer on average), ch
 last token.
 
 Why this one. Published quality: 98.8% of dense LLaVA-1.5-7B over its benchmarks at 41% of the TFLOPs, where FastV keeps
-97.8% (both as the authors of TransPrune, arXiv 2507.20630, report them), and this setting computes more than that. It
-takes no look at the vision tower, so towers with and without a class token fare alike, and features are shared with the
-dense run. It saves keys and values as it saves FLOPs: both by about half of the prompt's visual share. Rows are dropped,
-not masked, so a prefill of 30 layers dispatches 10% more kernels than the dense one's
-(`python -m profiling bench-default` counts them).
+97.8% (both as the authors of TransPrune, arXiv 2507.20630, report them); this setting computes more than that. It takes
+no look at the vision tower, so towers with and without a class token fare alike, and features are shared with the dense
+run. It saves keys and values as it saves FLOPs: both by about half of the prompt's visual share. Rows are dropped, not
+masked, so a prefill of 30 layers dispatches 10% more kernels than the dense one (`profiling.kernels` counts them).
 
 What lost against it at half of the FLOPs:
 
-- SkipVision's Skip-FFN in the last layers, the default before: saves 7–15% of the FLOPs and no key or value.
-- DivPrune: its greedy choice takes three times the kernels of a dense prefill, and on Qwen2.5-VL pruning half before the
+- Skip-FFN in the last layers (`SkipVision.untrained`), the default before: saves 7–15% of the FLOPs, no key, no value.
+- DivPrune: its greedy choice takes three times the kernels of a dense prefill; on Qwen2.5-VL, pruning half before the
   decoder keeps 96.9% at best (arXiv 2512.07580, DivPrune with random pruning).
-- SPIDER: 99.1% published, but the entropy of every visual token through the head in every layer takes twice the kernels.
-- VisionZip: 98.5% published at a third of the tokens, but on CLIP; without a class token it scores the attention among
-  all patches, and needs an encoding of its own.
+- SPIDER: 99.1% published, but the entropy of every visual token through the head in every layer takes twice the
+  kernels of a dense prefill.
+- VisionZip: 97.7% published at a third of the tokens, on CLIP; without a class token it scores the attention among all
+  patches, and it needs an encoding of its own.
 - FastV: 97.8% published.
-- Uniform and random tokens: nothing published says 98%. They are the rivals that `calibrate` shows beside its choice.
+- Uniform and random tokens: no published figure reaches 98%. They are the rivals that `calibrate` shows.
 """
 
 _WHAT = (

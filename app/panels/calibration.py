@@ -12,12 +12,13 @@ from app.tables import html_table
 from skipcore import Calibration, Vlm
 
 INTRO = (
-    "How much the next token changes where visual tokens skip one sub-layer alone. A dot marks what was chosen to skip."
+    "How much the next token changes where all visual tokens skip one sub-layer alone. A dot marks what was chosen to "
+    "skip."
 )
 
 
 class CalibrationPanel:
-    """The map of divergences, and the choice beside others of as many FLOPs."""
+    """The map of divergences, and the choice beside the preset and rules that look at nothing."""
 
     def __init__(self, vlm: Vlm) -> None:
         if (calibration := vlm.calibration) is None:
@@ -33,18 +34,18 @@ def finding(calibration: Calibration) -> str:
     """What was chosen, against the best of the other choices."""
     choice, rival = calibration.choice, min(calibration.rivals, key=lambda each: each.kl)
     return (
-        f"At {choice.flops:.0%} of the prefill FLOPs the chosen sub-layers change the next token by {choice.kl:.2g} "
-        f"nats (KL), the best of the other choices ({rival.name}) by {rival.kl:.2g}."
+        f"At {choice.flops:.0%} of the prefill FLOPs and {choice.kv:.0%} of the KV cache, {choice.label} changes the "
+        f"next token by {choice.kl:.2g} nats (KL), the best of the other choices ({rival.name}) by {rival.kl:.2g}."
     )
 
 
 def choices_table(calibration: Calibration) -> str:
     """The choice and its rivals."""
     rows = [
-        [each.name, f"{each.flops:.1%}", f"{each.kl:.2g}", f"{each.top1:.0%}"]
+        [each.name, each.label, f"{each.flops:.1%}", f"{each.kv:.1%}", f"{each.kl:.2g}", f"{each.top1:.0%}"]
         for each in (calibration.choice, *calibration.rivals)
     ]
-    return html_table(["", "prefill FLOPs", "KL, nats", "same likeliest token"], rows)
+    return html_table(["", "method", "prefill FLOPs", "KV cache", "KL, nats", "same likeliest token"], rows)
 
 
 def sublayers_table(calibration: Calibration) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from skipcore.calibration import Calibration
 from skipcore.errors import InputError
 from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.looking import LayerView
@@ -20,6 +19,9 @@ from skipcore.methods.settings import Count, Layer, checked_count, checked_whole
 from skipcore.plan import Role, TokenPlan
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
+
+if TYPE_CHECKING:
+    from skipcore.calibration import Calibration
 
 ITERATIONS = 5
 """Of k-means, from evenly spaced tokens."""

@@ -17,12 +17,13 @@ CALIBRATION = Calibration(
     model="hand-made",
     method=METHOD,
     target=0.7,
+    kv_target=1.0,
     pictures=3,
     positions=12,
-    choice=Choice("calibrated", (1,), (0, 2), 0.68, 0.001, 0.92),
+    choice=Choice("calibrated", METHOD.label, (1,), (0, 2), 0.68, 1.0, 0.001, 0.92),
     rivals=(
-        Choice("first layers", (0,), (0, 1), 0.69, 0.05, 0.75),
-        Choice("last layers", (2,), (1, 2), 0.69, 0.01, 0.8),
+        Choice("preset", "PyramidDrop 50%, 25%, 12.5%", (), (), 0.5, 0.49, 0.05, 0.75),
+        Choice("uniform", "Uniform grid 60%", (), (), 0.69, 0.6, 0.01, 0.8),
     ),
     ffn_kl=(0.1, 0.0, 0.02),
     attention_kl=(1e-9, 0.3, 0.004),
@@ -39,8 +40,8 @@ def test_the_map_marks_what_skips() -> None:
 def test_every_value_is_there_as_text() -> None:
     table = sublayers_table(CALIBRATION)
     assert all(value in table for value in ("Layer 3", "0.3", "0.004", "0.125"))
-    assert "first layers" in choices_table(CALIBRATION)
-    assert finding(CALIBRATION).endswith("the best of the other choices (last layers) by 0.01.")
+    assert "Uniform grid 60%" in choices_table(CALIBRATION)
+    assert finding(CALIBRATION).endswith("the best of the other choices (uniform) by 0.01.")
 
 
 @pytest.mark.parametrize("calibration, shown", [(None, False), (CALIBRATION, True)])

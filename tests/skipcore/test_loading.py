@@ -75,7 +75,7 @@ def test_attention_can_be_chosen(tmp_path: Path) -> None:
 
 def test_a_calibrated_model_skips_as_calibrated(tmp_path: Path) -> None:
     vlm = saved("LLaVA", tmp_path)
-    found = calibrate(vlm, [noise_picture(1)], "What?", 0.7, budgets=[(0.25, 0.75)], answer_tokens=2)
+    found = calibrate(vlm, [noise_picture(1)], "What?", 0.7, rules=["VisionZip"], answer_tokens=2)
     assert load(tmp_path, calibration=found).skipping == found.method
     found.save(tmp_path / "elsewhere.json")
     assert load(tmp_path, calibration=tmp_path / "elsewhere.json").skipping == found.method
