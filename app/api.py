@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
+from anyio import to_thread
 
 from app.budgets import OFFERED, OWN, budget_of, summary_of
 from app.comparing import Settings, run
 from app.models import models_for
 from app.refusals import Refusal
 from app.shelf import Shelf
+from app.visitors import is_followed
 from profiling import Report
 from skipcore import Vlm
 
+SECONDS_BETWEEN_LOOKS = 1.0
 RetainRule = Literal["saliency", "raster", "uniform", "random"]
 if TYPE_CHECKING:
     MethodName = str
@@ -24,10 +28,10 @@ else:
     MethodName = Literal[(OWN, *OFFERED)]
 
 
-def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
+def compare_endpoint(vlm: Vlm) -> Callable[..., Awaitable[dict[str, Any]]]:
     """The function behind the endpoint `/compare`."""
 
-    def compare(
+    async def compare(
         image: gr.FileData,
         question: str,
         num_retained: int | float | None = None,
@@ -75,8 +79,7 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
             then_skip_vision,
         )
         try:
-            with closing(run(vlm, image, question, settings, threading.Event())) as events:
-                report = next((event for event in events if isinstance(event, Report)), None)
+            report = await report_of(vlm, image, question, settings)
         except Refusal as refusal:
             raise gr.Error(str(refusal), print_exception=False) from refusal
         if report is None:
@@ -84,6 +87,33 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., dict[str, Any]]:
         return report.to_dict()
 
     return compare
+
+
+async def report_of(vlm: Vlm, picture: Any, question: str, settings: Settings) -> Report | None:
+    """The report of a comparison that runs on another thread; None where it was stopped.
+
+    Cancelling this stops the run before the next layer: Gradio does so when the client cancels its job. A client that
+    only drops its connection is noticed when the server looks next.
+
+    Raises:
+        Refusal: see `app.comparing.run`.
+    """
+    stop = threading.Event()
+
+    def last_event() -> Report | None:
+        with closing(run(vlm, picture, question, settings, stop)) as events:
+            return next((event for event in events if isinstance(event, Report)), None)
+
+    running = asyncio.ensure_future(to_thread.run_sync(last_event, abandon_on_cancel=True))
+    try:
+        while not running.done():
+            await asyncio.wait({running}, timeout=SECONDS_BETWEEN_LOOKS)
+            if not is_followed():
+                stop.set()
+        return running.result()
+    finally:
+        stop.set()
+        running.cancel()
 
 
 def models_endpoint(vlm: Vlm, shelf: Shelf | None) -> Callable[[], list[dict[str, Any]]]:

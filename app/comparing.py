@@ -12,7 +12,7 @@ from app.budgets import OFFERED, OWN, SKIP_VISION, with_budget
 from app.pace import ahead
 from app.refusals import refusing
 from app.uploads import uploaded_picture
-from app.visitors import alone_on_device, ends_when_they_leave
+from app.visitors import ends_when_they_leave
 from app.zero_gpu import stream_on_device
 from profiling import Report
 from profiling.events import Event, NewText
@@ -109,7 +109,7 @@ class Settings:
 
 
 def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event) -> Generator[Event | Report]:
-    """`stream_on_device` of dense and one method, on the device's thread. Closing this closes the run and frees the
+    """`stream_on_device` of dense and one method, on the device's thread. Closing this ends the run and frees the
     device.
 
     Args:
@@ -118,8 +118,14 @@ def run(vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threadi
     Raises:
         Refusal: bad input, or anything unexpected, which is logged here.
     """
-    with refusing(), ends_when_they_leave(stop), alone_on_device(stop):
+    with refusing(), ends_when_they_leave(stop):
         settings.check()
-        events = stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)
-        with closing(ahead(events, stop, NewText)) as shown:
+        with closing(ahead(_events(vlm, picture, question, settings, stop), stop, NewText)) as shown:
             yield from shown
+
+
+def _events(
+    vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event
+) -> Generator[Event | Report]:
+    """Reads the picture in its turn: one is in memory at a time, however many visitors wait."""
+    yield from stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,8 @@ from app.panels import Changes
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel
 from app.refusals import Refusal, refusing
-from app.talk import Floor, Talk
-from app.visitors import alone_on_device, ends_when_they_leave
+from app.talk import Floor, Talk, Turn
+from app.visitors import ends_when_they_leave
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ class Following:
         stop = threading.Event()
         yield {self.stop: stop} | self.ask_panel.running("Both answer over what they have read…")
         try:
-            turns_of_both = ahead(talk.ask(question, stop), stop)
-            with refusing(), ends_when_they_leave(stop), alone_on_device(stop), closing(turns_of_both) as turns:
-                self.floor.give(talk)
+            turns_of_both = ahead(self._turns(talk, question, stop), stop)
+            with refusing(), ends_when_they_leave(stop), closing(turns_of_both) as turns:
                 for turn in at_most_every(SECONDS_BETWEEN_REDRAWS, turns):
                     yield self.panel.show(talk, turn)
             said = {self.panel.question: ""} if not stop.is_set() else {}
@@ -63,3 +62,8 @@ class Following:
             yield self.panel.show(talk) | self.ask_panel.idle(str(refusal), failed=True)
         finally:
             stop.set()
+
+    def _turns(self, talk: Talk, question: str, stop: threading.Event) -> Generator[Turn]:
+        """Takes the floor in its turn on the device: until then another talk may be using its caches."""
+        self.floor.give(talk)
+        yield from talk.ask(question, stop)

@@ -44,7 +44,8 @@ def serving() -> dict[str, Any]:
 
 def with_limits(page: gr.Blocks) -> gr.Blocks:
     """The page with a line and a memory of limited length."""
-    page.queue(max_size=MAX_WAITING, default_concurrency_limit=4)
+    # Nobody gets by the line: Gradio also takes calls that skip it, if it is not told.
+    page.queue(max_size=MAX_WAITING, default_concurrency_limit=4, api_open=False)
     # Gradio looks a thousand times a second whether someone waits, also while a run is measured.
     page._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
     page._queue.progress_update_sleep_when_free = SECONDS_BETWEEN_LOOKS

@@ -5,19 +5,26 @@ more often than helps.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from contextvars import copy_context
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
-from app.spare_memory import hand_back_spare_memory
+from app.device import do_on_device
+from app.visitors import waiting_for_device
+from skipcore import InputError
 
 Item = TypeVar("Item")
 # Redrawing more often than this helps no reader, and costs the browser and the model.
 SECONDS_BETWEEN_REDRAWS = 0.2
+# Whether a run was stopped.
+SECONDS_BETWEEN_LOOKS = 0.1
+# The device waits so long for the page to show something, which takes milliseconds.
+SECONDS_TO_SHOW = 10
+STALLED = f"Nobody followed this run for {SECONDS_TO_SHOW} s, so it was ended and the device is free: ask again."
 
 
 def ahead(
@@ -25,38 +32,46 @@ def ahead(
 ) -> Generator[Item, None, None]:
     """Run a generator on the device's thread, which goes on while its items are being shown.
 
+    Closing this signals and returns at once, since Gradio closes generators on the server's event loop. What still runs
+    then ends by itself, and the device's next job comes after it.
+
     Args:
-        stop: ends the generator soon when it is set, which happens here when this is closed.
+        items: does nothing before its turn, and nothing at all where `stop` is set by then.
+        stop: ends the generator soon when it is set, and this at once; it is set here when this is closed.
         tokens: a class of items that are `added_up`. Where there is one, the generator waits until each other item has
             been shown, so that what the page does with it takes no time from what is measured next.
+
+    Raises:
+        InputError: the device waited for `SECONDS_TO_SHOW`, and has ended the run.
     """
-    made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-    shown, over = threading.Semaphore(0), threading.Event()
+    made: SimpleQueue[tuple[str, Any] | None] = SimpleQueue()
+    begun, shown = threading.Event(), threading.Semaphore(0)
 
     def make() -> None:
+        begun.set()
         try:
             with closing(items):
                 shown_items = items if tokens is None else added_up(items, tokens)
                 for item in () if stop.is_set() else shown_items:
                     waits = tokens is not None and not isinstance(item, tokens)
                     made.put(("waits" if waits else "goes on", item))
-                    if waits:
-                        shown.acquire()
+                    if waits and not shown.acquire(timeout=SECONDS_TO_SHOW):
+                        raise InputError(STALLED)
                     if stop.is_set():
                         break
-            made.put(("end", None))
+            made.put(None)
         except BaseException as error:
             made.put(("error", error))
-        finally:
-            over.set()
 
     # in this context: what Gradio knows of the visitor goes along
-    _on_device_thread(partial(copy_context().run, make))
+    do_on_device(partial(copy_context().run, make))
     try:
-        while True:
-            kind, value = made.get()
-            if kind == "end":
-                return
+        with waiting_for_device():
+            while not begun.wait(SECONDS_BETWEEN_LOOKS):
+                if stop.is_set():
+                    return
+        while (next_one := _next(made, stop)) is not None:
+            kind, value = next_one
             if kind == "error":
                 raise value
             yield value
@@ -67,7 +82,16 @@ def ahead(
         raise
     finally:
         shown.release()
-        over.wait()
+
+
+def _next(made: SimpleQueue[tuple[str, Any] | None], stop: threading.Event) -> tuple[str, Any] | None:
+    """What was made next; None at the end, and where it was stopped before there was more."""
+    while True:
+        try:
+            return made.get(timeout=SECONDS_BETWEEN_LOOKS)
+        except Empty:
+            if stop.is_set():
+                return None
 
 
 def added_up(items: Iterable[Item], tokens: type, seconds: float = SECONDS_BETWEEN_REDRAWS) -> Iterator[Item]:
@@ -88,31 +112,6 @@ def added_up(items: Iterable[Item], tokens: type, seconds: float = SECONDS_BETWE
         yield item
     if held is not None:
         yield held
-
-
-_jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
-_start = threading.Lock()
-_thread: threading.Thread | None = None
-
-
-def _on_device_thread(job: Callable[[], object]) -> None:
-    """Have one thread do it, the same for all jobs, after those before it.
-
-    OpenMP keeps a team of workers for every thread that calls it. More workers than cores sleep between two operators
-    instead of waiting awake, and a decode step takes several times as long: so all of a process calls from one thread.
-    """
-    global _thread
-    with _start:
-        if _thread is None:
-            _thread = threading.Thread(target=_work, name="device", daemon=True)
-            _thread.start()
-    _jobs.put(job)
-
-
-def _work() -> None:
-    while True:
-        _jobs.get()()
-        hand_back_spare_memory()
 
 
 def at_most_every(seconds: float, items: Iterable[Item]) -> Iterator[Item]:

@@ -18,7 +18,7 @@ from app.panels.ask import AskPanel
 from app.panels.lanes import LanesPanel
 from app.refusals import Refusal, refusing
 from app.talk import Talk
-from app.visitors import alone_on_device, ends_when_they_leave
+from app.visitors import ends_when_they_leave
 from skipcore import Vlm
 from skipcore.alternate import Step, alternate
 
@@ -63,7 +63,7 @@ class Racing:
         methods = [chat.method for chat in talk.chats]
         try:
             race = alternate(self.vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
-            with refusing(), ends_when_they_leave(stop), alone_on_device(stop), closing(ahead(race, stop)) as tokens:
+            with refusing(), ends_when_they_leave(stop), closing(ahead(race, stop)) as tokens:
                 yield self.panel.show(talk.names, steps)
                 for _ in at_most_every(SECONDS_BETWEEN_REDRAWS, _kept(tokens, steps)):
                     yield self.ask_panel.running("Both answer…") | self.panel.show(talk.names, steps)

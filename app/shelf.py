@@ -22,14 +22,15 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from gradio.routes import App
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.device import device_held
 from app.fetching import fetch, folder_of, size
 from app.models import BUILT_IN, BUILT_IN_FOLDER, GIB, KNOWN, KnownModel, running_model
 from app.pace import ahead
 from app.panels import QUIET
 from app.refusals import release_memory
-from app.visitors import alone_on_device
 from skipcore import InputError, Vlm
 from skipcore import load as load_model
 from skipcore.hardware import free_bytes
@@ -156,12 +157,10 @@ class Shelf:
         self._listed(name)
         if name in self.addresses:
             return
-        stop = threading.Event()
-        with _one_at_a_time(self._changing), alone_on_device(stop):
+        with _one_at_a_time(self._changing):
             folder = BUILT_IN_FOLDER if name == BUILT_IN else folder_of(name)
-            self._check_room()  # once more: somebody may have come meanwhile
             self._remove()
-            [shelved] = ahead(self._made(name, folder), stop)
+            [shelved] = ahead(self._made(name, folder), threading.Event())
             _outside_the_event(from_thread.run, self._open, shelved)
             self._other = shelved
 
@@ -175,9 +174,7 @@ class Shelf:
             if self._other is None or self._other.vlm.name != name:
                 raise InputError(f"{name} is not loaded, or stays loaded as the model of this page.")
             self._check_room()
-            with alone_on_device(threading.Event()):
-                self._check_room()  # once more: somebody may have come meanwhile
-                self._remove()
+            self._remove()
 
     def _listed(self, name: Any) -> KnownModel:
         model = self._known.get(name) if isinstance(name, str) else None
@@ -208,10 +205,13 @@ class Shelf:
             )
 
     def _remove(self) -> None:
-        other, self._other = self._other, None
-        if other is not None:
-            from_thread.run(self._close, other)
-            release_memory()
+        """Close the other page and free its memory, while nothing runs on it."""
+        with device_held():
+            self._check_room()  # once more: somebody may have come meanwhile
+            other, self._other = self._other, None
+            if other is not None:
+                from_thread.run(self._close, other)
+                release_memory()
 
     def _made(self, name: str, folder: Path) -> Generator[Shelved, None, None]:
         vlm = replace(load_model(folder, device=self._device), name=name)
@@ -229,9 +229,13 @@ class Shelf:
     async def _serve(self, shelved: Shelved, serves: asyncio.Future[None]) -> None:
         """As a task, which also ends with the server."""
         assert self._app is not None, "serve_on comes first"
+        address = address_of(shelved.vlm.name)
+        path = address.rstrip("/")
+        root = self._app.get_blocks().root_path.rstrip("/") + path
         # An app of its own for what mounting changes, so that nothing of it stays when its page is closed.
-        around = gr.mount_gradio_app(FastAPI(), shelved.page, address_of(shelved.vlm.name).rstrip("/"), **self._serving)
-        route = around.router.routes[-1]
+        around = gr.mount_gradio_app(FastAPI(), shelved.page, path, root_path=root, **self._serving)
+        [mounted] = (each for each in around.router.routes if isinstance(each, Mount))
+        route = Route(address + "{rest:path}", _AtItsRoot(mounted.app))
         async with around.router.lifespan_context(around):
             self._app.router.routes.insert(0, route)
             try:
@@ -261,6 +265,20 @@ class Shelf:
         if not has_slash and address_of(name) in self.addresses.values():
             return RedirectResponse(f"{quote(name)}/?{urlencode(query)}")
         return RedirectResponse(f"{'../../' if has_slash else '../'}?{urlencode({'model': name} | query)}")
+
+
+class _AtItsRoot:
+    """A page's app, called as if it were alone on its server: its own `root_path` says where it really is.
+
+    Mounted, it would look for its address behind that `root_path`, which a proxy may have taken off the path or not.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = "/" + scope["path_params"]["rest"]
+        await self._app({**scope, "path": path, "root_path": "", "path_params": {}}, receive, send)
 
 
 def address_of(name: str) -> str:

@@ -1,5 +1,4 @@
-"""Who is at the page: a visitor who leaves ends their run, one who waits is told their place in line, and one run at a
-time has the device.
+"""Who is at the page: a visitor who leaves ends their run, and one who waits is told their place in line.
 
 Nothing is remembered of a visitor but the event that ends their run and that they wait, and that only meanwhile.
 """
@@ -14,14 +13,12 @@ from typing import Any
 import gradio as gr
 from gradio.context import LocalContext
 
-ANOTHER_MODEL = "In line for the device, which another model has just now…"
-SECONDS_BETWEEN_LOOKS = 0.1
+ANOTHER_RUN = "In line for the device, which is still at another run…"
 
 _running: dict[str, set[threading.Event]] = {}
 _lock = threading.Lock()
-_device = threading.Lock()
 _waiting: set[str | None] = set()
-"""Sessions at the head of their line, while a run on another page has the device."""
+"""Sessions at the head of their page's line, while another run still has the device."""
 
 
 @contextmanager
@@ -43,21 +40,15 @@ def ends_when_they_leave(stop: threading.Event) -> Iterator[None]:
 
 
 @contextmanager
-def alone_on_device(stop: threading.Event) -> Iterator[None]:
-    """Inside, nothing else runs on the device: a page's line lets in one run, but each model has a page of its own.
-
-    Args:
-        stop: ends the waiting; whoever is inside then sees that it is set, and runs nothing.
-    """
+def waiting_for_device() -> Iterator[None]:
+    """Inside, the visitor whose request this is waits for what still runs on the device: a page's line lets in one run,
+    but each model has a page of its own, and a run that was stopped takes a moment to end."""
     session = _session()
-    while not (has := _device.acquire(timeout=SECONDS_BETWEEN_LOOKS)) and not stop.is_set():
-        _waiting.add(session)
-    _waiting.discard(session)
+    _waiting.add(session)
     try:
         yield
     finally:
-        if has:
-            _device.release()
+        _waiting.discard(session)
 
 
 def _session() -> str | None:
@@ -71,6 +62,14 @@ def left(request: gr.Request) -> None:
         stops = tuple(_running.get(str(request.session_hash), ()))
     for stop in stops:
         stop.set()
+
+
+def is_followed() -> bool:
+    """Whether somebody still waits for the answer to this request. A client without a heartbeat does not say that it
+    leaves, but its connection ends."""
+    page, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    event = None if page is None else page._queue.event_ids_to_events.get(str(event_id))
+    return event is None or event.alive
 
 
 class Line:
@@ -99,7 +98,7 @@ class Line:
     def seen_by(self, session: str | None) -> str | None:
         """What a visitor is told who waits; None when they do not."""
         if session in _waiting:
-            return ANOTHER_MODEL
+            return ANOTHER_RUN
         waiting = [] if self._queue is None else [event.session_hash for event in self._queue.queue]
         return place_in_line(waiting.index(session)) if session in waiting else None
 

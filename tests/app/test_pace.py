@@ -7,8 +7,12 @@ import time
 from collections.abc import Generator
 
 import pytest
+from held_runs import LONGEST
 
+from app import pace
+from app.device import device_held
 from app.pace import added_up, ahead, at_most_every
+from skipcore import InputError
 
 
 class Numbers:
@@ -55,15 +59,79 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     assert seen == [1, 2, 3, 4, 5]
 
 
-def test_closing_ends_it_and_waits_until_it_is_over() -> None:
-    numbers, stop = Numbers(10**9, waits=0.001), threading.Event()
-    items = ahead(numbers.run(), stop)
+def test_closing_returns_at_once_and_the_next_job_comes_after_what_still_runs() -> None:
+    go_on, stop, order = threading.Event(), threading.Event(), list[str]()
+
+    def run() -> Generator[int, None, None]:
+        try:
+            yield 1
+            go_on.wait(LONGEST)
+            order.append("the step ends")
+            yield 2
+            order.append("another step")
+        finally:
+            order.append("the run ends")
+
+    def next_job() -> Generator[int, None, None]:
+        order.append("the next job")
+        yield 3
+
+    items = ahead(run(), stop)
     next(items)
     items.close()
-    assert stop.is_set() and numbers.closed
-    made = numbers.made
-    time.sleep(0.02)
-    assert numbers.made == made < 10**9
+    order.append("closed")
+    assert stop.is_set()
+    go_on.set()
+    assert list(ahead(next_job(), threading.Event())) == [3]
+    assert order == ["closed", "the step ends", "the run ends", "the next job"]
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_who_is_stopped_in_a_long_step_or_before_their_turn_need_not_wait(begins: bool) -> None:
+    go_on, stop, did = threading.Event(), threading.Event(), list[int]()
+
+    def long_step() -> Generator[int, None, None]:
+        yield 1
+        go_on.wait(LONGEST)
+
+    def waits() -> Generator[int, None, None]:
+        did.append(1)
+        yield 1
+
+    runs = ahead(long_step(), threading.Event() if not begins else stop)
+    next(runs)
+    stop.set()
+    assert list(runs if begins else ahead(waits(), stop)) == []
+    go_on.set()
+    assert list(ahead(Numbers(1).run(), threading.Event())) == [1]
+    assert not did
+
+
+def test_a_reader_that_stalls_loses_the_device_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "SECONDS_TO_SHOW", 0.05)
+    numbers = Numbers(10**9)
+    stalled = ahead(numbers.run(), threading.Event(), tokens=str)
+    assert next(stalled) == 1
+    assert list(ahead(Numbers(3).run(), threading.Event())) == [1, 2, 3]
+    assert numbers.closed and numbers.made == 1
+    with pytest.raises(InputError, match="Nobody followed this run"):
+        next(stalled)
+
+
+def test_nothing_runs_while_the_device_is_held() -> None:
+    order: list[str] = []
+
+    def job() -> Generator[int, None, None]:
+        order.append("job")
+        yield 1
+
+    reader = threading.Thread(target=lambda: list(ahead(job(), threading.Event())))
+    with device_held():
+        reader.start()
+        reader.join(0.3)
+        order.append("held")
+    reader.join(LONGEST)
+    assert order == ["held", "job"]
 
 
 def test_all_that_runs_does_so_on_one_thread_after_what_was_there_before() -> None:
@@ -87,12 +155,14 @@ def test_what_is_closed_before_its_turn_ends_at_once_then() -> None:
     numbers, stop = Numbers(10**9, waits=0.001), threading.Event()
     first, waits = ahead(numbers.run(), stop), ahead(Numbers(10**9).run(), stopped := threading.Event())
     next(first)
-    reader = threading.Thread(target=lambda: next(waits))
+    reader = threading.Thread(target=lambda: next(waits, None))
     reader.start()
     stopped.set()
+    reader.join(LONGEST)
+    assert not reader.is_alive() and not numbers.closed
     first.close()
-    reader.join(10)
-    assert not reader.is_alive() and numbers.closed
+    assert list(ahead(Numbers(1).run(), threading.Event())) == [1]
+    assert numbers.closed
 
 
 ITEMS = [0, "a", "b", "c", 1, "d", 2, "e", "f"]
@@ -132,6 +202,7 @@ def test_what_waits_to_be_shown_ends_when_it_is_closed() -> None:
     items = ahead(numbers.run(), stop, tokens=str)
     assert next(items) == 1
     items.close()
+    assert list(ahead(Numbers(1).run(), threading.Event())) == [1]
     assert stop.is_set() and numbers.closed and numbers.made == 1
 
 

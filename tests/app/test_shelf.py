@@ -20,12 +20,13 @@ from hostile_pictures import PNG
 from tiny_families import BUILDERS
 
 from app import shelf as shelf_module
+from app.device import device_held
 from app.main import page_beside, serving, start
 from app.models import KNOWN
 from app.over_http import Message, Visitor
 from app.page import build_page
 from app.shelf import Shelf, Shelved, address_of
-from app.visitors import ANOTHER_MODEL, Line, alone_on_device
+from app.visitors import ANOTHER_RUN, Line
 from skipcore import Vlm
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates
@@ -53,6 +54,28 @@ def shelf(scenes: Vlm, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shelf_module, "folder_of", folders.get)
     known = [replace(KNOWN[0], name=name) for name in NAMES]
     return Shelf(scenes, page_beside, serving(), known=known)
+
+
+@pytest.mark.parametrize("root", ["/skip", "https://example.com/skip"])
+def test_a_loaded_model_has_its_page_behind_a_proxy_too(
+    scenes: Vlm, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    monkeypatch.setenv("GRADIO_ROOT_PATH", root)
+    page = build_page(scenes, shelf=shelf)
+    address = start(page, host="127.0.0.1", shelf=shelf)
+    first = Visitor(address)
+    assert "is loaded" in call(first, "load", NAMES[0])
+    # as it comes from a proxy that takes the prefix off, and from one that does not, or from the page's own scripts
+    for prefix in ["", "skip/"] if root.startswith("/") else [""]:
+        path = f"{address}{prefix}models/small-one"
+        assert httpx.get(path).headers["location"] == "small-one/?"
+        assert httpx.get(f"{path}/").status_code == 200
+        assert httpx.get(f"{path}/config").json()["root"].endswith("/skip/models/small-one")
+        other = Visitor(f"{path}/")
+        assert other.compare(other.upload(PNG), "what is it?", max_new_tokens=2)["model"] == NAMES[0]
+        other.close()
+    first.close()
+    page.close(verbose=False)
 
 
 @pytest.fixture
@@ -129,7 +152,7 @@ def test_a_model_that_is_asked_over_http_is_left_alone(address: str, first: Visi
     other = Visitor(address.rstrip("/") + address_of(NAMES[0]))
     picture = other.upload(PNG)
     with ThreadPoolExecutor(1) as pool:
-        with alone_on_device(threading.Event()):
+        with device_held():
             run = pool.submit(other.compare, picture, "what is it?", max_new_tokens=2)
             _until_it_waits(other)
             assert "is in use" in call(first, "unload")
@@ -202,30 +225,13 @@ def test_a_run_on_another_page_waits_for_the_device_and_the_visitor_knows(addres
     other = Visitor(address.rstrip("/") + address_of(NAMES[0]))
     picture = other.upload(PNG)
     with ThreadPoolExecutor(1) as pool:
-        with alone_on_device(threading.Event()):
+        with device_held():
             run = pool.submit(other.compare, picture, "what is it?", max_new_tokens=2)
             _until_it_waits(other)
-            assert Line.seen_by(SimpleNamespace(_queue=None), other.session) == ANOTHER_MODEL
+            assert Line.seen_by(SimpleNamespace(_queue=None), other.session) == ANOTHER_RUN
             assert not run.done()
         assert len(run.result()["arms"]) == 2
     other.close()
-
-
-def test_whoever_stops_waiting_leaves_the_device_to_its_holder() -> None:
-    stop, inside = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        with alone_on_device(threading.Event()):
-            inside.set()
-
-    with ThreadPoolExecutor(1) as pool:
-        with alone_on_device(threading.Event()):
-            stop.set()
-            with alone_on_device(stop):
-                pass
-            pool.submit(wait)
-            assert not inside.wait(0.3)
-        assert inside.wait(5)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import gradio as gr
 import pytest
 from PIL import Image
 
-from app.panels.follow import reply_sentence, transcript
+from app.device import device_held
+from app.following import Following
+from app.panels.ask import AskPanel
+from app.panels.follow import FollowPanel, reply_sentence, transcript
 from app.talk import Floor, Reply, Talk, Turn
 from profiling import Report, compare
 from skipcore import Chat, Dense, InputError, Vlm
@@ -98,3 +102,20 @@ def test_the_transcript_escapes_and_marks() -> None:
     assert "a <mark>&lt;i&gt; dog</mark>" in html and "a <mark>cat</mark>" in html
     assert "<mark>" not in transcript(["Dense", "s"], [], turn)
     assert transcript(["Dense"], []) == ""
+
+
+def test_who_is_stopped_while_they_wait_takes_the_floor_from_nobody(tiny: Vlm, report: Report, talk: Talk) -> None:
+    with gr.Blocks():
+        panel = FollowPanel()
+        asks_for = AskPanel(tiny, 64, [])
+        following = Following(asks_for, panel, gr.State(None))
+    list(following.ask(talk, NEXT))
+    held = [chat.reused for chat in talk.chats]
+    assert all(held)
+    with device_held():
+        waiting = following.ask(Talk.about(tiny, report, [Dense(), tiny.skipping]), LAST)
+        next(waiting)[following.stop].set()
+        *_, last = waiting
+    assert "Stopped" in str(last)
+    list(following.ask(talk, LAST))
+    assert [chat.reused > before for chat, before in zip(talk.chats, held, strict=True)] == [True, True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
@@ -14,12 +14,15 @@ import gradio as gr
 import httpx
 import pytest
 import torch
+from gradio_client import Client, handle_file
 from held_runs import LONGEST, held
 from hostile_pictures import PNG, encoded
 
 from app.comparing import DEVICE, Settings
+from app.examples import load_examples
 from app.main import start
 from app.over_http import Refused, Visitor
+from app.pace import ahead
 from app.page import build_page
 from app.refusals import OUT_OF_MEMORY, UNEXPECTED, is_out_of_memory
 from app.visitors import Line, _running, place_in_line
@@ -103,6 +106,70 @@ def test_a_visitor_who_leaves_in_prefill_frees_the_device_before_the_next_layer(
         scenes.lock.release()
         assert run.layers == 1
     assert visit().compare(picture, "what is it?", max_new_tokens=3)["arms"][0]["answer"] == expected
+
+
+def test_cancelling_over_the_api_frees_the_device_before_the_next_layer(page: gr.Blocks, visit, scenes: Vlm) -> None:
+    client, file = Client(page.local_url, verbose=False), handle_file(load_examples()[0].image)
+    with held(scenes) as runs:
+        job = client.submit(image=file, question="what is it?", max_new_tokens=64, repeats=20, api_name="/compare")
+        run = runs.next()
+        job.cancel()
+        run.go_on.set()
+        visitor = visit()
+        assert visitor.compare(visitor.upload(PNG), "what is it?", max_new_tokens=1)["arms"]
+    assert run.layers == 1
+
+
+def test_an_api_client_that_drops_its_connection_frees_the_device(visit, scenes: Vlm) -> None:
+    visitor, other = visit(), visit()
+    picture = visitor.upload(PNG)
+    with held(scenes) as runs:
+        answers = visitor.events("compare", [picture, "what is it?", *list(visitor._parameters.values())[2:]])
+        assert next(answers).kind  # the connection is open
+        run = runs.next()
+        [stop] = _running[visitor.session]
+        answers.close()
+        visitor.close()
+        assert stop.wait(LONGEST)
+        run.go_on.set()
+        assert other.compare(picture, "what is it?", max_new_tokens=1)["arms"]
+    assert run.layers == 1
+
+
+def test_others_are_served_while_the_run_of_a_visitor_who_left_is_still_in_a_step() -> None:
+    left, go_on, stop, order = threading.Event(), threading.Event(), threading.Event(), list[str]()
+
+    def run() -> Generator[str]:
+        yield "shown"
+        left.wait(LONGEST)
+        yield "shown to nobody"
+        go_on.wait(LONGEST)
+        order.append("the step ends")
+
+    def ask() -> Iterator[str]:
+        yield from ahead(run(), stop)
+
+    with gr.Blocks() as page:
+        gr.Button().click(ask, None, gr.HTML(), api_name="ask")
+    address = start(page, host="127.0.0.1")
+    try:
+        visitor = Visitor(address)
+        messages = visitor.events("ask", [])
+        assert any(message.kind == "process_generating" for message in messages)
+        [job] = filter(None, page._queue.active_jobs)
+        messages.close()
+        visitor.close()
+        _until(lambda: not job[0].alive)
+        left.set()
+        assert stop.wait(LONGEST)  # the generator is being closed
+        assert httpx.get(address + "config", timeout=LONGEST / 2).status_code == 200
+        order.append("another visitor is served")
+        go_on.set()
+        assert list(ahead((1 for _ in range(1)), threading.Event())) == [1]
+    finally:
+        go_on.set()
+        page.close(verbose=False)
+    assert order == ["another visitor is served", "the step ends"]
 
 
 def _follow(visitor: Visitor, picture: Any, way: str) -> None:
