@@ -21,6 +21,7 @@ from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
 from app.refusals import Refusal, refusing
 from app.truth import Known, truth_of
+from app.zero_gpu import is_lent
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import Dense, Vlm
@@ -117,8 +118,7 @@ class Asking:
                     live[number] = live[number].with_text(event, vision_ms)
                     yield self.answers.show_live(live, truth, number)
                 case Report():
-                    methods = (Dense(), settings.compared(self.vlm))
-                    yield self._finish(event, controls, truth) | self.follow.start(self.vlm, event, methods)
+                    yield self._finish(event, controls, truth) | self._follow_up(event, settings)
 
     def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
         return (
@@ -126,6 +126,12 @@ class Asking:
             | self.show_panels(report, *controls)
             | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
         )
+
+    def _follow_up(self, report: Report, settings: Settings) -> Changes:
+        """A new conversation, where there can be one. DyMU asks the model for its thresholds."""
+        if is_lent(self.vlm):
+            return {}
+        return self.follow.start(self.vlm, report, (Dense(), settings.compared(self.vlm)))
 
     def show_panels(self, report: Report, *controls: Any) -> Changes:
         """All that a report shows beside its answers."""

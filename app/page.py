@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from app import ON_ZERO_GPU
 from app.api import compare_endpoint, methods, models_endpoint
 from app.asking import LINE_FULL, STOPPED, Asking
 from app.comparing import DEVICE
@@ -40,6 +39,7 @@ from app.recorded import RECORDED, recorded_for
 from app.shelf import Shelf
 from app.visitors import Line, left
 from app.world import world_of
+from app.zero_gpu import is_lent
 from skipcore import Dense, Vlm
 
 TITLE = "Skip-Vision, side by side"
@@ -77,7 +77,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, sh
                 link_panel.wire(page)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
                 answers = AnswersPanel(world is not None, None if first is None else (first, examples[0].truth))
-                with gr.Column(visible=not ON_ZERO_GPU):  # there, nothing stays on the device between two runs
+                with gr.Column(visible=not is_lent(vlm)):
                     lanes, follow = LanesPanel(), FollowPanel()
         with gr.Column(elem_id="tokens-panel"):
             tokens = TokensPanel(vlm.model.get_decoder().config.num_hidden_layers)
@@ -106,7 +106,9 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, sh
             shown = asking.show_panels(first, 1, View.STATE, 1)  # drawn once for all visitors
 
             def show_first(request: gr.Request) -> Changes:
-                return {report: None} if link_panel.is_link(request) else shown | follow.start(vlm, first, arms)
+                if link_panel.is_link(request):
+                    return {report: None}
+                return shown if is_lent(vlm) else shown | follow.start(vlm, first, arms)
 
             page.load(show_first, None, asking.outputs, queue=False, **QUIET)
     return page

@@ -40,7 +40,7 @@ _workers: dict[int, Callable[..., Generator[bytes]]] = {}
 
 
 def lend(vlm: Vlm, gpu: Callable[..., Any]) -> None:
-    """From now on, run this model in ZeroGPU's worker. Call it before the page is served.
+    """From now on, run this model in ZeroGPU's worker. Call it before its page is built.
 
     Args:
         gpu: the decorator `spaces.GPU`.
@@ -57,6 +57,11 @@ def lend(vlm: Vlm, gpu: Callable[..., Any]) -> None:
             yield pickle.dumps(MemoryError())
 
     _workers[id(vlm)] = run_in_worker
+
+
+def is_lent(vlm: Vlm) -> bool:
+    """Whether a model runs in ZeroGPU's worker: here is no device for it, and nothing stays there between two runs."""
+    return id(vlm) in _workers
 
 
 def on_device(task: Task, vlm: Vlm, *arguments: Any, seconds: float, stop: threading.Event) -> Generator[Any]:

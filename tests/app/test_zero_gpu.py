@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -13,10 +13,15 @@ import gradio as gr
 import pytest
 import torch
 from fake_spaces import spaces
+from hostile_pictures import PNG
 from shared_models import noise_picture
 
 from app import zero_gpu
+from app.budgets import OFFERED, _thresholds
 from app.comparing import Settings
+from app.main import start
+from app.over_http import Visitor
+from app.page import build_page
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import InputError, Vlm
@@ -25,8 +30,10 @@ SETTINGS = Settings(0.2, 0.3, "uniform", False, 3, 2)
 
 
 @pytest.fixture(autouse=True)
-def nothing_lent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zero_gpu, "_workers", {})
+def nothing_lent() -> Iterator[None]:
+    zero_gpu._workers.clear()
+    yield
+    zero_gpu._workers.clear()
 
 
 def events(vlm: Vlm, question: str = "what is it?", settings: Settings = SETTINGS) -> list[Any]:
@@ -45,6 +52,37 @@ def test_events_and_report_come_back_from_the_worker(vlm: Vlm) -> None:
     assert one.device == other.device | {"threads": one.device["threads"]}
     for arm, same in zip(one.arms, other.arms, strict=True):
         assert (arm.trace.ran_ffn == same.trace.ran_ffn).all() and same.energy_j is None
+
+
+@pytest.fixture(scope="module")
+def visitor(tiny: Vlm) -> Iterator[Visitor]:
+    """Of the page of a model that is lent."""
+    zero_gpu.lend(tiny, spaces.GPU)
+    page = build_page(tiny)
+    visitor = Visitor(start(page, host="127.0.0.1"))
+    yield visitor
+    visitor.close()
+    page.close(verbose=False)
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_every_method_runs_in_the_worker_and_only_there(visitor: Visitor, tiny: Vlm, name: str) -> None:
+    here = os.getpid()
+
+    def no_device(*_: Any) -> None:
+        assert os.getpid() != here, "on a Space, nothing of the model can run in the page's own process"
+
+    zero_gpu.lend(tiny, spaces.GPU)
+    _thresholds.cache_clear()
+    handles = [module.register_forward_pre_hook(no_device) for module in tiny.model.modules()]
+    try:
+        short = {"longest_answer_in_tokens": 1, "timed_runs_of_each": 1}
+        messages = list(visitor.ask(visitor.upload(PNG), "what is it?", method=name, **short))
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert messages[-1].error is None and "Done" in visitor.shown(messages[-1], "notice")
+    assert OFFERED[name].name in visitor.shown(messages[-1], "answer-1")
 
 
 def test_a_trained_summary_stays_where_the_model_is(scenes: Vlm) -> None:
