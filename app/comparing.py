@@ -11,7 +11,7 @@ from typing import Any
 from app.budgets import OFFERED, OWN, SKIP_VISION, with_budget
 from app.pace import ahead
 from app.refusals import refusing
-from app.uploads import uploaded_picture
+from app.uploads import size_note, uploaded_picture
 from app.visitors import ends_when_they_leave
 from app.zero_gpu import stream_on_device
 from profiling import Report
@@ -128,4 +128,7 @@ def _events(
     vlm: Vlm, picture: Any, question: str, settings: Settings, stop: threading.Event
 ) -> Generator[Event | Report]:
     """Reads the picture in its turn: one is in memory at a time, however many visitors wait."""
-    yield from stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)
+    note = size_note(picture)
+    with closing(stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)) as events:
+        for event in events:
+            yield replace(event, notes=(note,)) if note and isinstance(event, Report) else event

@@ -9,15 +9,17 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from skipcore import InputError
-from skipcore.inputs import MIN_SIDE, open_picture
+from skipcore.inputs import open_picture, picture_size
 
-LONGEST_SIDE = 2048
-"""Pixels. A report holds its picture for as long as its visitor stays, so it must not hold 64 million of them."""
+LONGEST_SIDE, SHORTEST_SIDE = 2048, 256
+"""Pixels. A report holds its picture for as long as its visitor stays, so it must not hold 64 million of them. Long
+narrow pictures have few: shrinking one further would take what it shows, and round its sides to a ratio that models
+refuse."""
 
 
 def uploaded_picture(picture: Any) -> Image.Image:
     """The pixels of an uploaded picture and nothing else of its file: upright, RGB, the first frame, without EXIF,
-    colour profile or comments, shrunk to `LONGEST_SIDE`.
+    colour profile or comments, of the size that `shrunk` says.
 
     Args:
         picture: as Gradio's browser and client send an uploaded file: a dictionary with its "path".
@@ -26,11 +28,31 @@ def uploaded_picture(picture: Any) -> Image.Image:
         InputError: there is none, it is not an uploaded file, or not a picture within the limits of `skipcore.inputs`.
     """
     opened = open_picture(uploaded_file(picture))
-    scale = LONGEST_SIDE / max(opened.size)
-    if scale >= 1:
-        return opened
-    width, height = (max(MIN_SIDE, round(side * scale)) for side in opened.size)
-    return opened.resize((width, height), Image.Resampling.LANCZOS)
+    size = shrunk(opened.size)
+    return opened if size == opened.size else opened.resize(size, Image.Resampling.LANCZOS)
+
+
+def shrunk(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height that a picture is shrunk to: at most `LONGEST_SIDE` a side, but no side to less than
+    `SHORTEST_SIDE`."""
+    scale = min(1.0, max(LONGEST_SIDE / max(size), SHORTEST_SIDE / min(size)))
+    width, height = (round(side * scale) for side in size)
+    return width, height
+
+
+def size_note(picture: Any) -> str:
+    """What is said of an uploaded picture that is shrunk; empty where it is not, or is no picture.
+
+    Args:
+        picture: see `uploaded_picture`.
+    """
+    try:
+        size = picture_size(uploaded_file(picture))
+    except InputError:
+        return ""
+    if (used := shrunk(size)) == size:
+        return ""
+    return f"The model gets {used[0]:,} × {used[1]:,} pixels of this picture; your file has {size[0]:,} × {size[1]:,}."
 
 
 def uploaded_file(picture: Any) -> str:

@@ -118,7 +118,7 @@ def conditions_sentence(report: Report) -> str:
     threads = f", {device['threads']} CPU thread{'s' * (device['threads'] != 1)}" if device["kind"] == "cpu" else ""
     return (
         f"Measured on {device['name']} ({device['dtype']}{threads}): {runs} each, in turns, after a warm-up. "
-        f"Model: {report.model}."
+        f"Model: {report.model}.{''.join(f' {note}' for note in report.notes)}"
     )
 
 

@@ -146,7 +146,8 @@ class Report:
         unavailable: for each figure that is None throughout, why.
         reason: what the model's own method does and why it is the default (`Vlm.skipping_reason`), where it is one of
             the arms; otherwise empty.
-        pictures: every picture (not part of the JSON).
+        notes: what differs from what was asked for, in sentences, such as that a picture was shrunk before.
+        pictures: every picture as it came (the JSON has their sizes alone, [width, height], as "picture_sizes").
         roof: the most FLOP/s and bytes/s of the device; None where they are not known.
     """
 
@@ -166,6 +167,7 @@ class Report:
     pictures: tuple[Image.Image, ...] = field(repr=False, default=())
     roof: Roof | None = None
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def image_grid(self) -> tuple[Grid, ...]:
@@ -176,6 +178,8 @@ class Report:
         """Plain JSON values: the same for page, API and command line."""
         own = {name: value for name, value in vars(self).items() if name != "pictures"}
         own["roof"] = None if self.roof is None else asdict(self.roof)
+        own["notes"] = list(self.notes)
+        own["picture_sizes"] = [list(picture.size) for picture in self.pictures]
         own["image_grid"] = [list(grid) for grid in self.image_grid]
         own["tiles"] = [[{"grid": list(tile.grid), "box": list(tile.box)} for tile in each] for each in self.tiles]
         own["arms"] = [_arm_to_dict(arm) for arm in self.arms]

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from skipcore.errors import InputError
 
@@ -18,6 +18,7 @@ MAX_SIDE = 16_384
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 4
 MAX_QUESTION_CHARACTERS = 4_000
+DAMAGED = "The picture's file is damaged or cut short: save it again or choose another one."
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
@@ -45,7 +46,23 @@ def open_picture(source: ImageLike) -> Image.Image:
         picture.load()
         return _pixels_alone(_on_white(ImageOps.exif_transpose(picture)))
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise InputError("The picture's file is damaged or cut short: save it again or choose another one.") from error
+        raise InputError(DAMAGED) from error
+
+
+def picture_size(source: str | Path | bytes) -> tuple[int, int]:
+    """Width and height of a picture's file once it is upright; its pixels are not read.
+
+    Raises:
+        InputError: it is no picture that can be read, or its size is out of bounds.
+    """
+    with _from_file(source) as picture:
+        _check_size(picture)
+        width, height = picture.size
+        try:
+            turned = picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            raise InputError(DAMAGED) from error
+        return (height, width) if turned else (width, height)
 
 
 def check_question(question: str) -> str:

@@ -11,9 +11,10 @@ from app.budgets import OWN, SKIP_VISION
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.examples import Example
 from app.notice import status
-from app.panels import Changes
+from app.panels import QUIET, Changes
 from app.panels.method import MethodPanel
 from app.panels.scene import ScenePanel
+from app.uploads import size_note
 from app.wording import skipped_tokens_sentence, skipping_sentence
 from app.world import world_lists, world_sentence
 from skipcore import SkipVision, Vlm
@@ -47,6 +48,7 @@ class AskPanel:
             elem_id="picture",
             alt_text="The picture you ask about",
         )
+        self.size = gr.HTML(visible=False, elem_id="picture-size")
         if examples:
             self._lay_out_examples(examples)
         self.scene = ScenePanel(world)
@@ -73,6 +75,7 @@ class AskPanel:
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             self._lay_out_settings(own, 100 if self._in_shares else num_visual_tokens)
         self.scene.wire(self.picture, self.question)
+        self.picture.change(_shown_size, self.picture, self.size, preprocess=False, queue=False, **QUIET)
         self.method.wire(self.skip_vision)
         if examples:
             self.gallery.click(
@@ -201,6 +204,11 @@ RULE_NAMES = {
     "uniform": "evenly spaced (uniform)",
     "random": "at random (random)",
 }
+
+
+def _shown_size(picture: Any) -> dict[str, Any]:
+    note = size_note(picture)
+    return gr.update(value=f'<p class="hint">{escape(note)}</p>', visible=bool(note))
 
 
 def _count(count: int | float, most: int) -> int:
