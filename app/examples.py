@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.truth import Known, digest_of_file
 from skipcore.training.scenes.questions import Question
+from skipcore.training.scenes.words import joined
 from skipcore.training.scenes.world import World
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 MOST_OFFERED = 6
+OUTCOMES = {
+    "right": "dense and Skip-Vision both answer {} right",
+    "changed": "skipping makes the answer to {} wrong",
+    "hard": "{} is hard for both",
+}
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,14 @@ class Example:
     Attributes:
         truth: the question with its true answer, where it is known.
         needs: which parts of a world the picture shows, see `World.parts`.
+        outcome: how the built-in model answers, see `skipcore.training.examples.Outcome`; empty where it is not known.
     """
 
     image: str
     question: str
     truth: Question | None = None
     needs: frozenset[str] = frozenset()
+    outcome: str = ""
 
     @property
     def name(self) -> str:
@@ -41,7 +50,13 @@ def load_examples(folder: Path = EXAMPLES) -> list[Example]:
     if not listing.is_file():
         return []
     return [
-        Example(str(folder / entry["image"]), entry["question"], _truth(entry), frozenset(entry.get("needs", ())))
+        Example(
+            str(folder / entry["image"]),
+            entry["question"],
+            _truth(entry),
+            frozenset(entry.get("needs", ())),
+            entry.get("outcome", ""),
+        )
         for entry in json.loads(listing.read_text(encoding="utf-8"))
         if (folder / entry["image"]).is_file()
     ]
@@ -57,6 +72,16 @@ def offered(examples: list[Example], world: World | None) -> list[Example]:
         if each.needs <= world.parts and (each.truth is None or each.truth.kind in world.kinds)
     ]
     return inside[:MOST_OFFERED]
+
+
+def outcomes_sentence(examples: Sequence[Example]) -> str:
+    """How the built-in model answers the examples, which are called by their places, from 1."""
+    parts = []
+    for outcome, says in OUTCOMES.items():
+        places = [str(place) for place, example in enumerate(examples, start=1) if example.outcome == outcome]
+        if places:
+            parts.append(says.format(joined(places)))
+    return f"As measured: {'; '.join(parts)}." if parts else ""
 
 
 def known_of(examples: list[Example]) -> tuple[Known, ...]:

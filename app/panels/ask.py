@@ -9,7 +9,8 @@ import gradio as gr
 
 from app.budgets import OWN, SKIP_VISION
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
-from app.examples import Example
+from app.examples import Example, outcomes_sentence
+from app.models import BUILT_IN, running_model
 from app.notice import status
 from app.panels import QUIET, Changes
 from app.panels.method import MethodPanel
@@ -51,6 +52,8 @@ class AskPanel:
         self.size = gr.HTML(visible=False, elem_id="picture-size")
         if examples:
             self._lay_out_examples(examples)
+            if running_model(vlm).name == BUILT_IN:
+                gr.HTML(f'<p class="hint">{escape(outcomes_sentence(examples))}</p>', elem_id="outcomes")
         self.scene = ScenePanel(world)
         self.question = gr.Textbox(
             value=first.question if first else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -69,6 +70,10 @@ def numbered_scene(number: int, questions: int = 6, world: World | None = None) 
     return NumberedScene(number, draw(scene, width, height), asked[:questions], scene)
 
 
+Outcome = Literal["right", "changed", "hard"]
+"""How the built-in model answers, as measured: right both dense and with its own skipping, only dense, or neither."""
+
+
 @dataclass(frozen=True)
 class ExamplePicture:
     """A picture file of the page: the scene of a number within the built-in model's world, with its question of one
@@ -77,6 +82,7 @@ class ExamplePicture:
     name: str
     number: int
     kind: str
+    outcome: Outcome = "right"
 
     @property
     def needs(self) -> list[str]:
@@ -110,6 +116,7 @@ class EasyPicture:
     name: str
     seed: int
     needs: tuple[str, ...] = ("shapes",)
+    outcome: Outcome = "right"
 
     def draw(self) -> tuple[Image.Image, Question]:
         """The picture, 480 x 480, and the question."""
@@ -127,24 +134,24 @@ class KeptPicture:
     kind: str
     answer: str
     needs: tuple[str, ...] = ("shapes",)
+    outcome: Outcome = "right"
 
     def asked(self) -> Question:
         """The question with its true answer."""
         return Question(self.kind, self.question, self.answer, "")
 
 
+# Chosen by measurement: most are answered rightly with a clear margin, dense and skipping.
 EXAMPLES: tuple[ExamplePicture | EasyPicture | KeptPicture, ...] = (
     ExamplePicture("lion-and-laptop.png", 14, "place"),
-    ExamplePicture("three-elephants.png", 7, "count"),
-    ExamplePicture("penguin-and-balloon.png", 29, "relation"),
-    ExamplePicture("frog-and-donut.png", 9, "description"),
+    ExamplePicture("four-things.png", 49, "count"),
+    ExamplePicture("lion-and-drum.png", 53, "relation"),
     ExamplePicture("dog-and-star.png", 17, "colour"),
+    ExamplePicture("two-clocks.png", 4, "count", "changed"),
+    ExamplePicture("two-yellow-circles.png", 33, "count", "hard"),
     EasyPicture("gray-triangle.png", 4),
-    KeptPicture("three-shapes.png", "what color is the star?", "colour", "orange"),
     KeptPicture("two-shapes.png", "how many shapes are there?", "count", "two"),
     KeptPicture("purple-circle.png", "describe the picture.", "description", "a purple circle"),
-    KeptPicture("four-shapes.png", "is there a blue circle?", "existence", "yes"),
-    KeptPicture("three-circles.png", "how many shapes do you see?", "count", "three"),
 )
 
 
@@ -170,6 +177,7 @@ def write(folder: Path) -> None:
                 "kind": question.kind,
                 "answer": question.answer,
                 "needs": list(example.needs),
+                "outcome": example.outcome,
             }
         )
     (folder / "examples.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
