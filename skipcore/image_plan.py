@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skipcore.averages import averages
 from skipcore.tiles import Grid
 from skipcore.tower_view import TowerView
 
@@ -73,11 +74,8 @@ class ImagePlan:
         return ImagePlan(kept, kept[:0], destination, summaries=False, in_place=True)
 
     def merged(self, features: Tensor) -> Tensor:
-        """Features [N, d] → [N_r + N_s, d]: the weighted means of the tokens that went to each place."""
-        has_place = self.destination >= 0
-        places = self.destination[has_place]
-        weight = torch.ones(len(features)) if self.weight is None else self.weight
+        """Features [N, d] → [N_r + N_s, d]: the weighted means of the tokens that went to each place, in float32."""
+        has_place = (self.destination >= 0).nonzero().flatten()
+        weight = None if self.weight is None else self.weight[has_place]
         count = len(self.retained) + len(self.skipped)
-        shares = weight[has_place] / torch.zeros(count).index_add(0, places, weight[has_place])[places]
-        tokens = features[has_place.to(features.device)] * shares[:, None].to(features)
-        return features.new_zeros(count, features.shape[1]).index_add(0, places.to(features.device), tokens)
+        return averages(has_place, self.destination[has_place], count, weight).to(features.device).of(features)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from skipcore.averages import Averages, averages
 from skipcore.plan import Role, TokenPlan
 from skipcore.summary import AdaptiveSummary, summarise
 
@@ -28,8 +29,7 @@ class Layout:
         picture: [batch, length] the picture it belongs to; −1 for text and padding.
         token_slot: [batch, prompt] slot whose final state each token of the prompt reads (0 in padding, and for dropped
             tokens).
-        placed_tokens, target_rows: [tokens] flattened prompt tokens that have a slot, and the rows they go to.
-        token_weight: [tokens, 1] what each of them counts for in its row.
+        means: how the flattened prompt's tokens are averaged to rows.
         summaries: per group size, the rows pooled [groups, size] and the rows of the summary tokens [groups].
         renumbered: [batch, length] positions counted anew from 0.
         num_slots: [batch, 1] slots of each sample, padding not counted.
@@ -42,32 +42,28 @@ class Layout:
     role: Tensor
     picture: Tensor
     token_slot: Tensor
-    placed_tokens: Tensor
-    target_rows: Tensor
-    token_weight: Tensor
+    means: Averages
     summaries: tuple[tuple[Tensor, Tensor], ...]
     renumbered: Tensor
     num_slots: Tensor
     text_after: int
     as_given: bool
 
-    @property
-    def is_visual(self) -> Tensor:
-        """[batch, length] bool: the slot stands for visual tokens, and is no summary."""
-        return (self.role == Role.RETAINED) | (self.role == Role.SKIPPED)
+    def stands_for(self, tokens: Tensor) -> Tensor:
+        """Of [batch, prompt] bool → [batch, length] bool: the slot stands in the place of such a token, and is no
+        summary."""
+        is_real = torch.arange(self.length, device=tokens.device) < self.num_slots
+        return tokens.gather(1, self.slot_source) & (self.role != Role.SUMMARY) & is_real
 
     def embed(self, inputs_embeds: Tensor, summary: AdaptiveSummary | None) -> Tensor:
         """[batch, prompt, d] → [batch, length, d]: merged tokens averaged, summary tokens pooled."""
         if self.as_given:
             return inputs_embeds
-        batch, _, width = inputs_embeds.shape
-        tokens = inputs_embeds.flatten(0, 1).index_select(0, self.placed_tokens)
-        tokens = tokens * self.token_weight.to(tokens.dtype)
-        slots = tokens.new_zeros(batch * self.length, width).index_add(0, self.target_rows, tokens)
+        slots = self.means.of(inputs_embeds.flatten(0, 1))
         for pooled_rows, summary_rows in self.summaries:
             groups = slots.index_select(0, pooled_rows.flatten()).unflatten(0, pooled_rows.shape)
             slots = slots.index_copy(0, summary_rows, summarise(groups, summary).to(slots.dtype))
-        return slots.unflatten(0, (batch, self.length))
+        return slots.unflatten(0, (len(inputs_embeds), self.length))
 
     def positions(self, position_ids: Tensor | None, renumber: bool) -> Tensor:
         """Position ids of the slots: of the prompt's own ids [..., batch, prompt], or counted anew."""
@@ -103,9 +99,12 @@ def lay_out(plans: Sequence[TokenPlan]) -> Layout:
         role=pad_sequence([plan.slot_role for plan in plans], batch_first=True),
         picture=pad_sequence([plan.slot_picture for plan in plans], batch_first=True, padding_value=-1),
         token_slot=token_slot.clamp(min=0),
-        placed_tokens=has_slot.flatten().nonzero().flatten(),
-        target_rows=(token_slot + torch.tensor(offsets)[:, None])[has_slot],
-        token_weight=torch.stack([plan.token_weight for plan in plans])[has_slot][:, None],
+        means=averages(
+            has_slot.flatten().nonzero().flatten(),
+            (token_slot + torch.tensor(offsets)[:, None])[has_slot],
+            len(plans) * length,
+            torch.stack([plan.token_weight for plan in plans])[has_slot],
+        ),
         summaries=_summary_rows(plans, offsets),
         renumbered=torch.arange(length).expand(len(plans), -1).minimum((sizes - 1)[:, None]),
         num_slots=sizes[:, None],

@@ -12,6 +12,7 @@ from enum import Enum, auto
 import torch
 from torch import Tensor
 
+from skipcore.averages import without_autocast
 from skipcore.rows import LayerRows
 
 
@@ -74,7 +75,8 @@ class Observation:
         if Look.KEY_NORMS in self._looks:
             self.key_norms = key.detach().abs().sum(dim=(1, 3), dtype=torch.float32)
         if self._looks & {Look.ATTENTION_BEFORE, Look.ATTENTION_AHEAD}:
-            self.attention = last_row(query.detach(), key.detach(), mask, rows, scaling)
+            with without_autocast(query.device):
+                self.attention = last_row(query.detach(), key.detach(), mask, rows, scaling)
         if self._ends:
             raise Observed
 
@@ -84,7 +86,7 @@ def last_row(query: Tensor, key: Tensor, mask: Tensor | None, rows: LayerRows, s
     heads, length, width = query.shape[1:]
     last = rows.last[:, None, None, None]
     own = query.gather(2, last.expand(-1, heads, 1, width))[:, :, 0].unflatten(1, (key.shape[1], -1))
-    scores = (own @ key.transpose(-1, -2)).flatten(1, 2).float()  # [batch, heads, length]
+    scores = (own.float() @ key.float().transpose(-1, -2)).flatten(1, 2)  # [batch, heads, length]
     scores = scores * (width**-0.5 if scaling is None else scaling)
     seen = torch.arange(length, device=query.device) <= rows.last[:, None]
     if mask is not None:

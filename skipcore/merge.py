@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from skipcore.averages import at_least_float32
+
 MergeOrder = Literal["raster", "redundancy"]
 
 _CHUNK = 1024  # sources compared with all destinations at a time: bounds the similarity matrix
@@ -66,7 +68,8 @@ def merge_tokens(features: Tensor, num_kept: int, order: MergeOrder = "raster") 
     sources, destinations = by_redundancy[: n - num_kept], by_redundancy[n - num_kept :]
     if order == "raster":
         destinations = destinations.sort().values
-    unit = normalize(features.detach(), dim=-1)
+    # In bfloat16 many similarities are equal, and tokens would go elsewhere.
+    unit = normalize(features.detach().to(at_least_float32(features.dtype)), dim=-1)
     assignment = torch.empty(n, dtype=torch.long, device=device)
     assignment[destinations] = torch.arange(num_kept, device=device)
     assignment[sources] = nearest(unit, sources, destinations)

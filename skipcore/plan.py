@@ -9,6 +9,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from skipcore.averages import without_autocast
 from skipcore.errors import InputError
 from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.tiles import Kind, PlacedPicture, Tiles
@@ -44,7 +45,7 @@ class TokenPlan:
         slot_role: [slots] a `Role` each.
         slot_picture: [slots] which of the sample's pictures the slot belongs to; −1 for text.
         token_slot: [prompt] the slot each token of the prompt went to; −1 for padding and for dropped tokens.
-        token_weight: [prompt] what each token counts for in its slot; those of a slot sum up to 1.
+        token_weight: [prompt] what each token counts for in its slot.
         enters: [layers, slots] whether the slot is there in the layer at all: it gives a key and a value.
         runs_ffn: [layers, slots] whether the slot runs the layer's FFN.
         runs_attention: [layers, slots] whether the slot attends in the layer.
@@ -119,7 +120,7 @@ def plan_sample(
     summaries: list[SummaryGroup] = []
     skipped: list[tuple[ImagePlan, Tensor]] = []
     token_slot = torch.full((len(real),), -1, dtype=torch.long)
-    given_weight = torch.ones(len(real))
+    token_weight = torch.ones(len(real))
     is_text = real.clone()
     for picture in pictures:
         is_text[picture.positions] = False
@@ -147,7 +148,7 @@ def plan_sample(
         if image.ties is not None:
             leaders.append((token_slot[picture.positions], token_slot[picture.positions[image.ties]]))
         if image.weight is not None:
-            given_weight[picture.positions] = image.weight
+            token_weight[picture.positions] = image.weight
         reached = last + 1
     rest = text(reached, len(real))
     (token_slot[rest],) = slots.append(-1, (rest, Role.TEXT))
@@ -172,7 +173,7 @@ def plan_sample(
         slot_role=torch.cat(slots.role),
         slot_picture=torch.cat(slots.picture),
         token_slot=token_slot,
-        token_weight=_shares(given_weight, token_slot, slots.length),
+        token_weight=token_weight,
         enters=enters,
         runs_ffn=runs_ffn,
         runs_attention=runs_attention,
@@ -181,15 +182,6 @@ def plan_sample(
         pictures=tuple(picture.tiles for picture in pictures),
         num_tokens=int(real.sum()),
     )
-
-
-def _shares(weight: Tensor, token_slot: Tensor, num_slots: int) -> Tensor:
-    """Every token's weight as a share of its slot's."""
-    has_slot = token_slot >= 0
-    sums = torch.zeros(num_slots).index_add(0, token_slot[has_slot], weight[has_slot])
-    shares = torch.zeros_like(weight)
-    shares[has_slot] = weight[has_slot] / sums[token_slot[has_slot]]
-    return shares
 
 
 class _Slots:
@@ -257,6 +249,8 @@ def plan_batch(
         for picture in own:
             features = embeds[sample].index_select(0, picture.positions.to(embeds.device))
             tower = towers[picture.kind][picture.number] if picture.kind in towers else None
-            images.append(plan_image(VisualTokens(features, tuple(tile.grid for tile in picture.tiles), tower)))
+            tokens = VisualTokens(features, tuple(tile.grid for tile in picture.tiles), tower)
+            with without_autocast(embeds.device):
+                images.append(plan_image(tokens))
         plans.append(plan_sample(real[sample], own, images, num_layers))
     return plans

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
+from skipcore.averages import without_autocast
 from skipcore.cache import Kept, KeptLayer, mask_over_stored, use_kept_layers
 from skipcore.errors import InputError
 from skipcore.families import Family, kinds_of
@@ -127,7 +128,8 @@ class Prefill:
     def decide(self, layer: int, views: Sequence[LayerView]) -> None:
         """Let the method revise every sample's plan from a layer on."""
         self.waiting.discard(layer)
-        self.plans = [self.method.decide(layer, view, plan) for view, plan in zip(views, self.plans, strict=True)]
+        with without_autocast(views[0].states.device):
+            self.plans = [self.method.decide(layer, view, plan) for view, plan in zip(views, self.plans, strict=True)]
         self._rows[layer:] = rows_of_layers(self.plans, self.method.text_attends_skipped)[layer:]
         if self._cache is not None and self._kept is not None:
             for number in range(layer, len(self._rows)):

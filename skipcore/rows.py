@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from skipcore.averages import Averages, averages
 from skipcore.plan import Role, TokenPlan
 
 Moved = TypeVar("Moved")
@@ -66,16 +67,12 @@ class Ties:
     Attributes:
         unique: [U] flattened [batch · length] rows that stand for all.
         inverse: [batch · length] which of them stands for each place (0 in padding).
-        real: [R] rows, padding left out.
-        of_real: [R] which of the unique stands for each of them.
-        share: [R, 1] 1 / how many it stands for.
+        means: how the rows, padding left out, are averaged to the unique ones.
     """
 
     unique: Tensor
     inverse: Tensor
-    real: Tensor
-    of_real: Tensor
-    share: Tensor
+    means: Averages
 
 
 @dataclass(frozen=True)
@@ -149,6 +146,7 @@ def _build(plans: Sequence[TokenPlan], masks: Sequence[Sequence[Tensor]], text_a
         return [mask[slots] for mask, slots in zip(masks, present, strict=True)]
 
     place = [(mask.cumsum(0) - 1) * mask for mask in enters]
+    attend = local(runs_attention)
     all_enter = all(bool(mask.all()) for mask in enters)
     blind_text = None if text_attends_skipped else _blind_text(roles, length)
     return LayerRows(
@@ -159,8 +157,8 @@ def _build(plans: Sequence[TokenPlan], masks: Sequence[Sequence[Tensor]], text_a
         last=torch.tensor([len(slots) - 1 for slots in present]),
         role=pad_sequence(roles, batch_first=True),
         ffn=_rows(local(runs_ffn), length),
-        attending=_rows(local(runs_attention), length),
-        queries=_queries(local(runs_attention), length),
+        attending=None if all(bool(mask.all()) for mask in attend) else _rows(attend, length),
+        queries=_queries(attend, length),
         blind_text=blind_text,
         ties=_ties(plans, place, length),
         kept=_left_padded(local(in_cache)),
@@ -205,10 +203,11 @@ def _ties(plans: Sequence[TokenPlan], place: Sequence[Tensor], length: int) -> T
         tied_to = torch.arange(len(places)) if plan.tied_to is None else plan.tied_to
         leaders.append(places[tied_to] + sample * length)
         real.append(places + sample * length)
-    unique, of_real, counts = torch.cat(leaders).unique(return_inverse=True, return_counts=True)
+    rows = torch.cat(real)
+    unique, of_rows = torch.cat(leaders).unique(return_inverse=True)
     inverse = torch.zeros(len(plans) * length, dtype=torch.long)
-    inverse[torch.cat(real)] = of_real
-    return Ties(unique, inverse, torch.cat(real), of_real, (1 / counts[of_real])[:, None])
+    inverse[rows] = of_rows
+    return Ties(unique, inverse, averages(rows, of_rows, len(unique)))
 
 
 def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:

@@ -123,7 +123,7 @@ class SubLayers:
             if (prefill := kwargs.get("skip_prefill")) is None:
                 return None
             if self._before is not None:
-                self._updates = torch.linalg.vector_norm((output - self._before).detach(), dim=-1, dtype=torch.float32)
+                self._updates = torch.linalg.vector_norm(output.detach().float() - self._before.detach(), dim=-1)
                 self._before = None
             if self._stream is None:
                 return None
@@ -247,10 +247,7 @@ class SubLayers:
     def _before_tied(self, projection: nn.Module, args: tuple) -> tuple | None:
         """Tied rows are alike before queries, keys and values; what they attended to is averaged."""
         ties = None if self._rows is None else self._rows.ties
-        if ties is None:
-            return None
-        rows = args[0].flatten(0, 1).index_select(0, ties.real) * ties.share.to(args[0].dtype)
-        return (rows.new_zeros(len(ties.unique), rows.shape[-1]).index_add(0, ties.of_real, rows)[None],)
+        return None if ties is None else (ties.means.of(args[0].flatten(0, 1))[None],)
 
     def _after_tied(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         layer = self._rows

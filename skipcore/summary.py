@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from skipcore.averages import at_least_float32
+
 
 class AdaptiveSummary(nn.Module):
     """A group of tokens in, one token out: softmax-weighted mean with learned weights.
@@ -25,10 +27,13 @@ class AdaptiveSummary(nn.Module):
 
     def forward(self, group: Tensor) -> Tensor:
         """Pool [..., n, d] to [..., d], in the dtype of `group`."""
-        weights = self.score(self.norm(group.to(self.score.weight.dtype))).softmax(dim=-2)
+        exact = at_least_float32(group.dtype)
+        weights = self.score(self.norm(group.to(self.score.weight.dtype))).to(exact).softmax(dim=-2)
         return (weights * group).sum(dim=-2).to(group.dtype)
 
 
 def summarise(group: Tensor, summary: AdaptiveSummary | None) -> Tensor:
     """Pool [..., n, d] to [..., d] by `summary`, or by the mean where there is none."""
-    return group.mean(dim=-2) if summary is None else summary(group)
+    if summary is None:
+        return group.mean(dim=-2, dtype=at_least_float32(group.dtype)).to(group.dtype)
+    return summary(group)

@@ -17,6 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from skipcore.averages import without_autocast
 from skipcore.families.patches import has_class_token
 from skipcore.tower_view import TowerLook, TowerView
 
@@ -67,10 +68,11 @@ class TowerRecorder:
     def see_attention(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
         """Called with [images, heads, rows, head_dim] queries and keys, once or sequence after sequence."""
         if TowerLook.KEYS in self.looks:
-            self._found[TowerLook.KEYS].append(key.mean(dim=1).flatten(0, 1))
+            self._found[TowerLook.KEYS].append(key.mean(dim=1, dtype=torch.float32).flatten(0, 1))
         if TowerLook.ATTENTION in self.looks:
             score = attention_of_class if self._class_token else attention_received
-            self._found[TowerLook.ATTENTION].append(score(query, key, mask, scaling).flatten())
+            with without_autocast(query.device):
+                self._found[TowerLook.ATTENTION].append(score(query, key, mask, scaling).flatten())
 
     def see_features(self, look: TowerLook, output: Any) -> None:
         """Called with a block's output [images, rows, width] or [rows, width]."""
@@ -91,6 +93,7 @@ def attention_of_class(query: Tensor, key: Tensor, mask: Tensor | None, scaling:
 def attention_received(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
     """[images, rows] the attention that each row receives, mean over heads and rows: column means, streamed."""
     received = torch.zeros(len(key), key.shape[2], dtype=torch.float32, device=key.device)
+    key = key.float()
     rows = query.shape[2]
     for first in range(0, rows, CHUNK):
         chunk = slice(first, first + CHUNK)
@@ -100,7 +103,7 @@ def attention_received(query: Tensor, key: Tensor, mask: Tensor | None, scaling:
 
 
 def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
-    scores = (query @ key.transpose(-1, -2)).float() * scaling
+    scores = query.float() @ key.float().transpose(-1, -2) * scaling
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(dim=-1)

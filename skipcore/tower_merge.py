@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.hooks import RemovableHandle
 
+from skipcore.averages import Averages, averages, without_autocast
 from skipcore.tower import Tower
 
 CHUNK = 512
@@ -39,7 +40,7 @@ class TowerMerging:
         self._rate = rate
         self._class_token = class_token
         self._leader: Tensor | None = None  # [rows] the first row of each row's group; None before the first block
-        self._unique = self._inverse = self._counts = torch.empty(0)
+        self._means, self._inverse = Averages(torch.empty(0), ()), torch.empty(0)
         self._shape = torch.Size()
         self._segments: list[tuple[Tensor, Tensor | None]] = []  # keys and mask of the block's attention, call by call
         self.found: list[float] = []
@@ -66,7 +67,7 @@ class TowerMerging:
     def see_attention(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
         """Called with a block's keys [images, heads, rows, head_dim], once or sequence after sequence."""
         self._segments += [
-            (own.mean(dim=0), None if mask is None else mask[min(image, len(mask) - 1), 0])
+            (own.mean(dim=0, dtype=torch.float32), None if mask is None else mask[min(image, len(mask) - 1), 0])
             for image, own in enumerate(key)
         ]
 
@@ -83,7 +84,8 @@ class TowerMerging:
             leader = torch.arange(rows, device=device) if self._leader is None else self._leader
             proposals, first = [], 0
             for keys, mask in self._segments:
-                proposals.append(self._proposals(leader[first : first + len(keys)] - first, keys, mask, first))
+                with without_autocast(device):
+                    proposals.append(self._proposals(leader[first : first + len(keys)] - first, keys, mask, first))
                 first += len(keys)
             self._segments = []
             source, target, score = (torch.cat(each) for each in zip(*proposals, strict=True))
@@ -106,7 +108,7 @@ class TowerMerging:
         if not len(sources) or not len(candidates):
             nothing = sources[:0]
             return nothing, nothing, keys.new_empty(0, dtype=torch.float32)
-        unit = normalize(keys.float(), dim=-1)
+        unit = normalize(keys, dim=-1)
         best = []
         for chunk in sources.split(CHUNK):
             similarity = unit[chunk] @ unit[candidates].T
@@ -127,28 +129,25 @@ class TowerMerging:
 
     def _settle(self, leader: Tensor) -> None:
         """Take the groups on."""
-        self._unique, self._inverse, self._counts = leader.unique(return_inverse=True, return_counts=True)
-        first = torch.full((len(self._unique),), len(leader), device=leader.device)
-        rows = torch.arange(len(leader), device=leader.device)
-        self._unique = first.scatter_reduce(0, self._inverse, rows, "amin")
-        self._leader = self._unique[self._inverse]
+        _, inverse = leader.cpu().unique(return_inverse=True)
+        means = averages(torch.arange(len(inverse)), inverse, int(inverse.max()) + 1)
+        self._means, self._inverse = means.to(leader.device), inverse.to(leader.device)
+        self._leader = self._means.first[self._inverse]
 
-    def _means(self, states: Tensor) -> Tensor:
+    def _of_groups(self, states: Tensor) -> Tensor:
         """[…, width] → [groups, width]."""
-        rows = states.reshape(-1, states.shape[-1])
-        sums = rows.new_zeros(len(self._unique), rows.shape[-1]).index_add(0, self._inverse, rows)
-        return sums / self._counts[:, None].to(rows.dtype)
+        return self._means.of(states.reshape(-1, states.shape[-1]))
 
     def _gather_means(self, linear: nn.Module, args: tuple) -> tuple | None:
         if self._leader is None:
             return None
         self._shape = args[0].shape[:-1]
-        return (self._means(args[0]),)
+        return (self._of_groups(args[0]),)
 
     def _tie(self, norm: nn.Module, args: tuple) -> tuple:
         """Before the FFN: groups take on their mean, in place, for the residual is the same tensor."""
         self._shape = args[0].shape[:-1]
-        means = self._means(args[0])
+        means = self._of_groups(args[0])
         args[0].copy_(means[self._inverse].view(args[0].shape))
         return (means,)
 

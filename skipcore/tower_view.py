@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import Enum
 
+import torch
 from torch import Tensor
 
 
@@ -54,6 +55,6 @@ class TowerView:
                 return None
             index = patches.to(values.device)
             of_patches = values.index_select(0, index.flatten()).unflatten(0, index.shape)
-            return of_patches.mean(dim=1) if values.is_floating_point() else of_patches
+            return of_patches.mean(dim=1, dtype=torch.float32) if values.is_floating_point() else of_patches
 
         return TowerView(**{field.name: pooled(getattr(self, field.name)) for field in fields(self)})

@@ -29,11 +29,12 @@ def _deepstack(kwargs: dict[str, Any], layout: Layout) -> dict[str, Any]:
     if (features := kwargs.get("deepstack_visual_embeds")) is None:
         return {}
     at, moved = kwargs["visual_pos_masks"], []
+    stands_for = layout.stands_for(at)
     for each in features:
         of_prompt = each.new_zeros(*at.shape, each.shape[-1])
         of_prompt[at] = each
-        moved.append(layout.embed(of_prompt, None)[layout.is_visual])
-    return {"visual_pos_masks": layout.is_visual, "deepstack_visual_embeds": moved}
+        moved.append(layout.embed(of_prompt, None)[stands_for])
+    return {"visual_pos_masks": stands_for, "deepstack_visual_embeds": moved}
 
 
 QWEN2_VL = Family(

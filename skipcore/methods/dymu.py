@@ -124,7 +124,8 @@ class DyMU(Method):
         first = torch.full((int(inverse.max()) + 1,), n).scatter_reduce(0, inverse, torch.arange(n), "amin")
         leader = first[inverse]
         # Where a family blends neighbours (LLaVA-OneVision's large rectangles) tokens of one group may differ yet.
-        leading = image.features[leader.to(image.features.device)]
-        differs = (image.features - leading).norm(dim=-1) > 1e-3 * leading.norm(dim=-1)
+        features = image.features.float()
+        leading = features[leader.to(features.device)]
+        differs = (features - leading).norm(dim=-1) > 1e-3 * leading.norm(dim=-1)
         leader[differs.cpu()] = differs.cpu().nonzero().flatten()
         return plan if bool((leader == torch.arange(n)).all()) else replace(plan, ties=leader)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
+from skipcore.averages import averages
 from skipcore.errors import InputError
 from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.looking import LayerView
@@ -126,9 +127,9 @@ class SPIDER(Method):
         role = plan.slot_role[view.slots]
         visual, text = plan.is_visual[view.slots].nonzero().flatten(), (role == Role.TEXT).nonzero().flatten()
         states = view.states[visual.to(view.states.device)]
-        mean = view.states[text.to(view.states.device)].mean(dim=0, keepdim=True)
+        mean = view.states[text.to(view.states.device)].mean(dim=0, keepdim=True, dtype=torch.float32)
         entropy = torch.cat([_entropy(view.logits(chunk)) for chunk in states.split(CHUNK)])
-        semantics = (1 - entropy - cosine_similarity(states.float(), mean.float(), dim=-1)).relu()
+        semantics = (1 - entropy - cosine_similarity(states.float(), mean, dim=-1)).relu()
         slots = view.slots[visual]
         targets, contributions = self._targets(len(plan.enters))
         before = gathered[slots] > self.threshold
@@ -178,9 +179,9 @@ def k_means(points: Tensor, clusters: int) -> Tensor:
     for iteration in range(ITERATIONS + 1):
         nearest = (centres.square().sum(dim=1) - 2 * (points @ centres.T)).argmin(dim=1)
         if iteration < ITERATIONS:
-            sums = torch.zeros_like(centres).index_add(0, nearest, points)
-            counts = nearest.bincount(minlength=clusters)[:, None]
-            centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
+            means = averages(torch.arange(len(points)), nearest.cpu(), clusters).to(points.device).of(points)
+            has_points = nearest.bincount(minlength=clusters)[:, None] > 0
+            centres = torch.where(has_points, means, centres)
     return nearest
 
 
