@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from skipcore.layout import Layout, lay_out
 from skipcore.looking import LayerView
 from skipcore.plan import TokenPlan
 from skipcore.rows import LayerRows, Memory, move, rows_of_layers
-from skipcore.tiles import Kind, PlacedPicture, Tiles, find_pictures
+from skipcore.tiles import Kind, PlacedPicture, Tiles, find_pictures, misfit
 
 if TYPE_CHECKING:
     from skipcore.methods.method import Method
@@ -41,11 +41,15 @@ class Prompts:
     tiles: dict[Kind, list[Tiles]]
 
 
-def read_prompts(family: Family, config: PreTrainedConfig, inputs: Mapping[str, Any]) -> Prompts:
+def read_prompts(
+    family: Family, config: PreTrainedConfig, inputs: Mapping[str, Any], encoded: Collection[int] = ()
+) -> Prompts:
     """Find the pictures of a batch of prompts.
 
     Args:
         inputs: what the model was given, and the sizes of what was encoded before.
+        encoded: how many places pictures and videos filled when they were encoded, where that is known. `generate()`
+            may have repeated every prompt since (beams).
 
     Raises:
         InputError: no ids, an unusual mask, or pictures that do not fill their places.
@@ -59,8 +63,11 @@ def read_prompts(family: Family, config: PreTrainedConfig, inputs: Mapping[str, 
     real = torch.ones_like(kinds, dtype=torch.bool) if mask is None else mask.bool().cpu()
     if not real.any(dim=1).all() or ((kinds != Kind.TEXT) & ~real).any():
         raise InputError("The attention_mask hides a whole prompt or visual tokens: only padding may be 0 in it.")
-    tiles = family.pictures(config, inputs) if kinds.any() else {}
-    pictures = _placed(kinds, tiles)
+    repeats = _repeats(kinds, sum(encoded))
+    own = kinds[::repeats]
+    tiles = family.pictures(config, {**inputs, "input_ids": ids[::repeats]}) if kinds.any() else {}
+    found = find_pictures(own, tiles) if kinds.any() else [[] for _ in own]
+    pictures = [placed for placed in found for _ in range(repeats)]
     visual = torch.zeros_like(real)
     for row, placed in zip(visual, pictures, strict=True):
         for picture in placed:
@@ -68,14 +75,13 @@ def read_prompts(family: Family, config: PreTrainedConfig, inputs: Mapping[str, 
     return Prompts(real, visual, pictures, tiles)
 
 
-def _placed(kinds: Tensor, tiles: Mapping[Kind, Sequence[Tiles]]) -> list[list[PlacedPicture]]:
-    """Where every picture stands. `generate()` may repeat each prompt (beams), but never what was encoded."""
-    if not kinds.any():
-        return [[] for _ in kinds]
-    known = sum(tile.num_places for each in tiles.values() for own in each for tile in own)
-    repeats = max(1, int((kinds != Kind.TEXT).sum()) // max(1, known))
-    found = find_pictures(kinds[::repeats], tiles)
-    return [placed for placed in found for _ in range(repeats)]
+def _repeats(kinds: Tensor, encoded: int) -> int:
+    """How often each prompt stands in [batch, prompt] one after the other, given the places that were encoded."""
+    places = int((kinds != Kind.TEXT).sum())
+    repeats = max(1, places // encoded) if encoded else 1
+    if not torch.equal(kinds, kinds[::repeats].repeat_interleave(repeats, dim=0)):
+        raise misfit()
+    return repeats
 
 
 class Prefill:

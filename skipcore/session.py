@@ -23,6 +23,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from skipcore.attention import NAME as SKIPPING_ATTENTION
 from skipcore.cache import KeptLayer, storage_bytes, stored_tokens
+from skipcore.encoding import Encoding, remember, remembered, without_contents
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, kinds_of
 from skipcore.hardware import input_device
@@ -31,7 +32,6 @@ from skipcore.prefill import Prefill, Prompts, decode_arguments, read_prompts
 from skipcore.recorder import UpdateRecorder
 from skipcore.sublayers import SubLayers
 from skipcore.tiles import Kind
-from skipcore.tower import remembered_tower
 from skipcore.tower_view import TowerView
 from skipcore.trace import Trace, trace_of
 
@@ -67,10 +67,9 @@ class Session:
         self._handles: list[RemovableHandle] = []
         self._own_attention: str | None = None
         self._inputs: dict[str, Any] = {}
-        self._encoded: dict[str, Any] = {}  # sizes and grids that the encoders were given
+        self._encodings: dict[str, Encoding] = {}  # of the forward that runs, by kind
         self._encodes = False
-        self._towers: dict[Kind, TowerView] = {}  # what was seen while they encoded
-        self._unread: tuple[dict[str, Any], Tensor] | None = None  # the last prefill's inputs, where nobody read them
+        self._unread: tuple[dict[str, Any], Tensor, dict[str, Encoding]] | None = None  # see `_read`
         self._prompts: Prompts | None = None
         self._plans: list[TokenPlan] = []
         self._running: Prefill | None = None  # while the decoder runs
@@ -98,7 +97,7 @@ class Session:
             handle.remove()
         self._handles.clear()
         self._attend_by(self._own_attention)
-        self._inputs, self._encoded, self._towers, self._running = {}, {}, {}, None
+        self._inputs, self._encodings, self._running = {}, {}, None
         self._sublayers.forget()
         for name in self._encoders:
             vars(self.model.base_model).pop(name, None)
@@ -122,7 +121,7 @@ class Session:
         container, decoder = self.model.base_model, self._decoder
 
         def see_inputs(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            self._inputs = _by_name(module.forward, args, kwargs)
+            self._inputs, self._encodings = _by_name(module.forward, args, kwargs), {}
 
         self._handles += [
             container.register_forward_pre_hook(see_inputs, with_kwargs=True),
@@ -140,19 +139,21 @@ class Session:
         return [name for name in names if hasattr(self.model.base_model, name)]
 
     def _noting(self, encode: Callable) -> Callable:
-        """`generate()` encodes before the prefill and hands on features alone: note the sizes that came with them."""
+        """`generate()` encodes before the prefill and hands on features alone: sizes travel with them, and what was
+        seen of the tower."""
 
         @functools.wraps(encode)
         def noted(*args: Any, **kwargs: Any) -> Any:
             if self._encodes:  # Qwen3-VL encodes a video as a picture
                 return encode(*args, **kwargs)
-            self._encoded |= _without_contents(_by_name(encode, args, kwargs))
             self._encodes = True
             try:
                 with self.method.at_tower(self.model) as recorder:
                     features = encode(*args, **kwargs)
-                if recorder is not None:
-                    self._towers[Kind.IMAGE if "image" in encode.__name__ else Kind.VIDEO] = recorder.rows()
+                if getattr(features, "pooler_output", None) is not None:
+                    kind = "image" if "image" in encode.__name__ else "video"
+                    tower = None if recorder is None else recorder.rows()
+                    self._encodings[kind] = remember(features, _by_name(encode, args, kwargs), tower)
                 return features
             finally:
                 self._encodes = False
@@ -163,9 +164,10 @@ class Session:
 
     def _before_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         inputs, self._inputs = self._inputs, {}  # they hold pictures: let them go
+        encodings, self._encodings = self._encodings, {}
         ids, cache = inputs.get("input_ids"), kwargs.get("past_key_values")
         if cache is None or cache.get_seq_length() == 0:
-            return args, self._begin(kwargs, inputs)
+            return args, self._begin(kwargs, inputs, encodings)
         if ids is not None and ids.shape[1] > 1 and bool(kinds_of(self.model.config, ids).any()):
             raise InputError(
                 "In a session every picture must be in the first prefill, whole: start with an empty cache, "
@@ -177,17 +179,19 @@ class Session:
         self._attend_by(SKIPPING_ATTENTION)
         return args, decode_arguments(self._family, self._decoder.config, cache, kwargs)
 
-    def _begin(self, kwargs: dict, inputs: dict[str, Any]) -> dict:
-        encoded, self._encoded = self._encoded, {}
-        given = encoded | {name: value for name, value in inputs.items() if value is not None}
+    def _begin(self, kwargs: dict, inputs: dict[str, Any], encodings: dict[str, Encoding]) -> dict:
+        features = inputs.get("mm_encoder_outputs") or {}
+        encodings = {kind: known for kind, own in features.items() if (known := remembered(own))} | encodings
+        given = {name: value for known in encodings.values() for name, value in known.given.items()}
+        given |= {name: value for name, value in inputs.items() if value is not None}
         embeds = kwargs["inputs_embeds"]
         self._prompts = self._traces = self._cache_sizes = None
         self._sublayers.recorder = UpdateRecorder(self._num_layers) if self.record else None
         self._sublayers.count(True)
         if self.method.keeps_all:  # the baseline must cost nothing: read the prompts when a trace is asked for
-            self._unread = _without_contents(given), embeds.to("meta")
+            self._unread = without_contents(given), embeds.to("meta"), encodings
         else:
-            self._read(given, embeds)
+            self._read(given, embeds, encodings)
         self._laid_out = not (self.method.keeps_all or (self._unchanged and not self._decides))
         if not self._laid_out:
             self._attend_by(self._own_attention)
@@ -196,30 +200,38 @@ class Session:
         self._running = Prefill(self.method, self._plans, embeds.device)
         return self._running.arguments(self._family, self.model, kwargs)
 
-    def _tower_views(self, prompts: Prompts, given: dict[str, Any]) -> dict[Kind, list[TowerView]]:
+    def _tower_views(
+        self, prompts: Prompts, given: dict[str, Any], encodings: dict[str, Encoding]
+    ) -> dict[Kind, list[TowerView]]:
         """What the method asked to see of the tower, picture by picture."""
-        seen, self._towers = self._towers, {}
         if not self.method.tower_looks or not prompts.visual.any():
             return {}
         views = {}
         for kind, tiles in prompts.tiles.items():
             if not tiles:
                 continue
-            encoded = (given.get("mm_encoder_outputs") or {}).get(kind.name.lower())
-            rows = seen.get(kind) or remembered_tower(encoded)
-            if rows is None:
+            encoding = encodings.get(kind.name.lower())
+            if encoding is None or encoding.tower is None:
                 raise InputError(
                     f"{self.method.label} looks at the vision tower, but the picture was encoded without it: pass the "
                     "pixels, or features of `vlm.encode(prepared, method)`."
                 )
-            patches = self._family.patches(self.model.config, given, tiles, rows.num_rows)
-            views[kind] = [rows.at(own) for own in patches]
+            patches = self._family.patches(self.model.config, given, tiles, encoding.tower.num_rows)
+            views[kind] = [encoding.tower.at(own) for own in patches]
         return views
 
-    def _read(self, given: dict[str, Any], embeds: Tensor) -> None:
-        """Find the pictures and plan what happens to their tokens."""
-        prompts = read_prompts(self._family, self.model.config, given)
-        towers = self._tower_views(prompts, given)
+    def _read(self, given: dict[str, Any], embeds: Tensor, encodings: dict[str, Encoding]) -> None:
+        """Find the pictures and plan what happens to their tokens.
+
+        Args:
+            given: what the model and its encoders were given.
+            embeds: [batch, prompt, d].
+            encodings: of the pictures and of the videos, where they are known.
+        """
+        known = encodings.keys() >= (given.get("mm_encoder_outputs") or {}).keys()
+        places = [each.places for each in encodings.values()] if known else []
+        prompts = read_prompts(self._family, self.model.config, given, places)
+        towers = self._tower_views(prompts, given, encodings)
         self._plans = plan_batch(self.method.plan, embeds, prompts.real, prompts.pictures, self._num_layers, towers)
         self._prompts, self._unread = prompts, None
 
@@ -308,10 +320,3 @@ class Session:
 def _by_name(function: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """What a function is called with, by the names of its parameters."""
     return dict(zip(inspect.signature(function).parameters, args, strict=False)) | kwargs if args else kwargs
-
-
-def _without_contents(inputs: dict[str, Any]) -> dict[str, Any]:
-    """What tells where the pictures of a prompt stand, to be kept: pixels and embeddings by their shapes alone."""
-    tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-    kept = {name: value.to("meta") if value.is_floating_point() else value for name, value in tensors.items()}
-    return kept | {name: inputs[name] for name in ("mm_encoder_outputs",) if name in inputs}

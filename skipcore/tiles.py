@@ -89,7 +89,7 @@ def find_pictures(kinds: Tensor, pictures: Mapping[Kind, Sequence[Tiles]]) -> li
     waiting = {kind: enumerate(pictures.get(kind, ())) for kind in (Kind.IMAGE, Kind.VIDEO)}
     found = [list(_in_prompt(row, waiting)) for row in kinds]
     if any(next(left, None) is not None for left in waiting.values()):
-        raise _misfit()
+        raise misfit()
     return found
 
 
@@ -98,16 +98,17 @@ def _in_prompt(kinds: Tensor, waiting: Mapping[Kind, Iterator[tuple[int, Tiles]]
     while left := [kind for kind in places if len(places[kind])]:
         kind = min(left, key=lambda kind: int(places[kind][0]))
         if (following := next(waiting[kind], None)) is None:
-            raise _misfit()
+            raise misfit()
         number, tiles = following
         shows = torch.cat([tile.shows for tile in tiles])
         if len(shows) > len(places[kind]):
-            raise _misfit()
+            raise misfit()
         yield PlacedPicture(tiles, places[kind][: len(shows)][shows], kind, number)
         places[kind] = places[kind][len(shows) :]
 
 
-def _misfit() -> InputError:
+def misfit() -> InputError:
+    """The pictures and the places of visual tokens in the prompts do not fit together."""
     return InputError(
         "The pictures do not fill the places of visual tokens in the prompts: pass whole pictures, each with its place "
         "in its prompt."

@@ -152,16 +152,6 @@ def look_at_tower(
             handle.remove()
 
 
-def remember_tower(features: Any, rows: TowerView) -> None:
-    """Let what was seen of the tower travel with the features that it made."""
-    features.skip_tower = rows
-
-
-def remembered_tower(features: Any) -> TowerView | None:
-    """What was seen of the tower when these features were made."""
-    return getattr(features, "skip_tower", None)
-
-
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore.calibration import Calibration
+from skipcore.encoding import remember, remembered
 from skipcore.errors import InputError
 from skipcore.families import PIXELS, Family, decoder_layers
 from skipcore.families.family import Box
@@ -26,7 +27,6 @@ from skipcore.methods.method import Method
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.preset import PRESET, REASON
 from skipcore.tiles import Grid, Kind, Tiles
-from skipcore.tower import remember_tower
 
 
 @dataclass(frozen=True)
@@ -212,19 +212,21 @@ class Vlm:
         for kind, name in PIXELS.items():
             if name in prepared.inputs:
                 with method.at_tower(self.model) if method else nullcontext() as recorder:
-                    features[kind] = self._encode(getattr(self.model, f"get_{kind}_features"), prepared.inputs)
-                if recorder is not None:
-                    remember_tower(features[kind], recorder.rows())
+                    features[kind], given = self._encode(getattr(self.model, f"get_{kind}_features"), prepared.inputs)
+                known = remembered(features[kind])
+                if known is None or known.tower is None:  # in a session the method may have looked itself
+                    remember(features[kind], given, None if recorder is None else recorder.rows())
         return features
 
     def num_visual_tokens(self, prepared: Prepared) -> int:
         """How many visual tokens the prompt holds."""
         return sum(rows * columns for tiles in prepared.tiles for rows, columns in (tile.grid for tile in tiles))
 
-    def _encode(self, tower: Callable, inputs: dict[str, Any]) -> BaseModelOutputWithPooling:
-        """Every family's tower takes other inputs; it is given those it names."""
+    def _encode(self, tower: Callable, inputs: dict[str, Any]) -> tuple[BaseModelOutputWithPooling, dict[str, Any]]:
+        """Every family's tower takes other inputs; it is given those it names. Its features, and what it was given."""
         named = inspect.signature(tower).parameters
-        return tower(**{name: value for name, value in inputs.items() if name in named}, return_dict=True)
+        given = {name: value for name, value in inputs.items() if name in named}
+        return tower(**given, return_dict=True), given
 
     def _shown(self, picture: Image.Image, tiles: Tiles) -> list[ShownTile]:
         boxes = self.family.boxes(self.processor, picture.width, picture.height, len(tiles))

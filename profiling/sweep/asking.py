@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore import Method, Vlm
 from skipcore.answer import end_tokens
-from skipcore.tower import remember_tower, remembered_tower
+from skipcore.encoding import remember, remembered
 from skipcore.tower_view import TowerView
 from skipcore.training.evaluation import AskedPicture
 from skipcore.training.scenes.questions import Question
@@ -108,12 +108,12 @@ def _joined_features(outputs: Sequence[Any]) -> Any:
         joined_outputs.deepstack_features = [
             _concatenated([each.deepstack_features[layer] for each in outputs]) for layer in range(len(layers))
         ]
-    seen = [view for each in outputs if (view := remembered_tower(each)) is not None]
+    seen = [known.tower for each in outputs if (known := remembered(each)) is not None and known.tower is not None]
     if seen:
         rows = {
             name: [getattr(view, name) for view in seen] for name in vars(seen[0]) if getattr(seen[0], name) is not None
         }
-        remember_tower(joined_outputs, TowerView(**{name: torch.cat(values) for name, values in rows.items()}))
+        remember(joined_outputs, {}, TowerView(**{name: torch.cat(values) for name, values in rows.items()}))
     return joined_outputs
 
 

@@ -21,7 +21,8 @@ def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
         grids = [(pixels.shape[-2] // patch, pixels.shape[-1] // patch)] * pixels.shape[0]
     else:
         encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
-        grids = [] if encoded is None else [square(len(features)) for features in encoded.pooler_output]
+        of_squares = config.vision_config.model_type != "pixtral"
+        grids = [square(len(own)) for own in encoded.pooler_output] if encoded is not None and of_squares else []
     if config.vision_feature_select_strategy == "full" and config.vision_config.model_type == "clip_vision_model":
         grids = [(1, rows * columns + 1) for rows, columns in grids]  # the class token has no place in the picture
     return one_tile_each(grids)

@@ -12,6 +12,7 @@ from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
 from skipcore import InputError, Vlm
+from skipcore.encoding import remembered
 from skipcore.methods import Combined, DyMU, SkipVision
 from skipcore.tower import Tower
 from skipcore.tower_view import TowerView
@@ -118,7 +119,7 @@ def test_the_tower_equals_merging_for_real(thresholds: tuple[float, float]) -> N
         expected = vlm.model.model.multi_modal_projector(everywhere[1:])
     assert 1 < len(members) < 65
     torch.testing.assert_close(features.pooler_output[0], expected, rtol=0, atol=1e-5)
-    groups = features.skip_tower.groups
+    groups = remembered(features).tower.groups
     assert sorted({int(groups[own[0]]) for own in members}) == sorted(own[0] for own in members)
 
 
@@ -131,7 +132,7 @@ def test_thresholds_leave_the_share_that_was_wanted(family: str, num_kept: float
     before = hooks(vlm)
     method = DyMU.find(vlm, [picture], num_kept)
     prepared = vlm.prepare(picture, "?")
-    rows: TowerView = vlm.encode(prepared, method)["image"].skip_tower
+    rows: TowerView = remembered(vlm.encode(prepared, method)["image"]).tower
     assert len(rows.groups.unique()) == pytest.approx(num_kept * rows.num_rows, abs=2)
     assert hooks(vlm) == before
 
@@ -141,7 +142,7 @@ def test_other_pictures_merge_by_what_they_show() -> None:
     vlm = tiny_model("LLaVA")
     method = DyMU.find(vlm, [noise_picture(seed) for seed in range(3)], 0.6)
     plain = noise_picture(0).resize((1, 1)).resize((60, 40))
-    left = [len(vlm.encode(vlm.prepare(each, "?"), method)["image"].skip_tower.groups.unique()) for each in
+    left = [len(remembered(vlm.encode(vlm.prepare(each, "?"), method)["image"]).tower.groups.unique()) for each in
             (plain, noise_picture(7))]  # fmt: skip
     assert left[0] < left[1]
 
