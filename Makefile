@@ -30,8 +30,10 @@ format: $(DEV_READY)  ## mend lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(APP_READY)  ## dense against Skip-Vision: ratios of one run, JSON in the last line
+bench: $(APP_READY)  ## ratios of one run each, JSON in the last line: three models, long prompts, the preset in every family
 	$(BIN)/python -m profiling bench
+	$(BIN)/python -m profiling bench-long
+	PYTHONPATH=. $(BIN)/python tests/bench_families.py
 
 train: $(DEV_READY)  ## train the built-in model anew
 	$(BIN)/python -m skipcore.training train

@@ -12,6 +12,7 @@ from profiling.bench import ratios_of, record_of, run_bench
 from profiling.compare import compare
 from profiling.exports import chrome_trace, csv_text, json_text
 from profiling.html_report import html_report
+from profiling.long_bench import GRIDS, long_model, long_record, long_table, run_long_bench
 from profiling.sweep.command import add_commands
 from profiling.table import table_of
 from skipcore import Dense, InputError, Method, SkipVision, Vlm, load
@@ -93,6 +94,21 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def _long_bench(options: argparse.Namespace) -> int:
+    if options.output and not Path(options.output).parent.is_dir():
+        raise InputError(f"There is no folder {str(Path(options.output).parent)!r} to write the result to.")
+    vlm = long_model()
+    runs = []
+    for run in run_long_bench(vlm, options.tokens, options.repeats):
+        print(f"{run.visual_tokens:,} tokens, {run.method}: time {run.time:.2f}, FLOPs {run.flops:.2f}", flush=True)
+        runs.append(run)
+    record = json.dumps(long_record(runs, vlm, options.repeats))
+    print(f"\n{long_table(runs)}\n\n{record}")
+    if options.output:
+        Path(options.output).write_text(record + "\n")
+    return 0
+
+
 def _count(text: str) -> int | float:
     """A whole number, or a share such as 0.25."""
     try:
@@ -129,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--repeats", type=int, default=10, help="timed runs per arm (default 10)")
     bench.add_argument("--output", help="also write the result to this JSON file")
     bench.set_defaults(run=_bench)
+
+    long = commands.add_parser("bench-long", help="all methods on prompts of up to 15,360 visual tokens")
+    long.add_argument("--tokens", type=int, nargs="+", choices=GRIDS, default=list(GRIDS), help="default: all of these")
+    long.add_argument("--repeats", type=int, default=3, help="timed runs per method (default 3; 1 for long prompts)")
+    long.add_argument("--output", help="also write the record to this JSON file")
+    long.set_defaults(run=_long_bench)
 
     add_commands(commands, str(DEFAULT_MODEL))
     return parser

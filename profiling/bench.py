@@ -20,6 +20,7 @@ from profiling.report import Report
 from profiling.session_cost import SessionCost, measure_session_cost
 from profiling.table import columns
 from skipcore import AdaptiveSummary, Dense, SkipVision, Vlm
+from skipcore.preset import PRESET
 
 QUESTION = "What is in the picture?"
 MODELS: tuple[tuple[Callable[[DecoderSize], Vlm], tuple[int, int]], ...] = (
@@ -38,8 +39,8 @@ class BenchResult:
     session_cost: SessionCost
 
     def record(self) -> dict[str, Any]:
-        """One flat record: ratios skip / dense of one run."""
-        dense, skip, *_ = self.report.arms
+        """One flat record: ratios skip / dense of one run, and those of the preset."""
+        dense, skip, _, preset = self.report.arms
         assert dense.tpot_ms is not None and skip.tpot_ms is not None  # the bench decodes more than one token
         session, recording = self.session_cost.session, self.session_cost.recording
         return {
@@ -51,6 +52,10 @@ class BenchResult:
             "tpot_ratio": round(skip.tpot_ms / dense.tpot_ms, 4),
             "kv_bytes_ratio": round(skip.kv_bytes / dense.kv_bytes, 6),
             "kv_bytes_ratio_predicted": round(skip.kv_bytes_predicted / dense.kv_bytes_predicted, 6),
+            "preset": preset.name,
+            "preset_prefill_time_ratio": round(preset.prefill_ms / dense.prefill_ms, 4),
+            "preset_flops_ratio": round(preset.flops_prefill / dense.flops_prefill, 4),
+            "preset_kv_bytes_ratio": round(preset.kv_bytes / dense.kv_bytes, 6),
             "session_time_ratio": round(session.median, 4),
             "session_time_ratio_interval": [round(session.low, 4), round(session.high, 4)],
             "session_time_ratio_p10_p90": [round(session.p10, 4), round(session.p90, 4)],
@@ -66,7 +71,7 @@ class BenchResult:
 def run_bench(
     repeats: int = 10, max_new_tokens: int = 32, size: DecoderSize = DEFAULT_SIZE, session_seconds: float = 40
 ) -> Iterator[BenchResult]:
-    """Compare dense, Skip-Vision and the authors' setting of it on each model in turn.
+    """Compare dense, Skip-Vision, the authors' setting of it and the preset of untrained models on each model in turn.
 
     Args:
         repeats: timed runs per arm.
@@ -80,7 +85,7 @@ def run_bench(
             vlm.model.to("cuda", torch.bfloat16)
         picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (height, width, 3), dtype=np.uint8))
         summary = AdaptiveSummary(size.hidden_size).to(vlm.device).requires_grad_(False)
-        methods = [Dense(), SkipVision(summary=summary), SkipVision.paper("llava")]
+        methods = [Dense(), SkipVision(summary=summary), SkipVision.paper("llava"), PRESET]
         report = compare(vlm, picture, QUESTION, methods, max_new_tokens, repeats, fixed_length=True)
         prepared = vlm.prepare(picture, QUESTION)
         inputs = prepared.with_features(vlm.encode(prepared))
@@ -120,6 +125,9 @@ _RATIOS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
     ("Prefill FLOPs", lambda record: f"{record['flops_ratio']:.3f}"),
     ("Decode time per token", lambda record: f"{record['tpot_ratio']:.3f}"),
     ("KV cache bytes", lambda record: f"{record['kv_bytes_ratio']:.4f}"),
+    ("Prefill time, preset", lambda record: f"{record['preset_prefill_time_ratio']:.3f}"),
+    ("Prefill FLOPs, preset", lambda record: f"{record['preset_flops_ratio']:.3f}"),
+    ("KV cache bytes, preset", lambda record: f"{record['preset_kv_bytes_ratio']:.4f}"),
     ("Dense session / no session", _with_interval("session_time_ratio")),
     ("Recording / not recording", _with_interval("recording_time_ratio")),
     ("Rounds of both", lambda record: f"{record['session_rounds']}, {record['recording_rounds']}"),

@@ -42,7 +42,7 @@ class DecoderSize:
             "num_hidden_layers": self.num_layers,
             "num_attention_heads": self.num_heads,
             "num_key_value_heads": self.num_key_value_heads,
-            "max_position_embeddings": 8192,
+            "max_position_embeddings": 32_768,
             "pad_token_id": tokenizer.pad_token_id,
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
@@ -122,7 +122,9 @@ def random_qwen2_5_vl(
         **{f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in special.items()},
     )
     processor = transformers.Qwen2_5_VLProcessor(
-        image_processor=transformers.Qwen2VLImageProcessor(patch_size=patch_size, merge_size=2),
+        image_processor=transformers.Qwen2VLImageProcessor(
+            patch_size=patch_size, merge_size=2, size={"shortest_edge": 56 * 56, "longest_edge": 16_384 * 28 * 28}
+        ),
         tokenizer=tokenizer,
         video_processor=transformers.Qwen2VLVideoProcessor(patch_size=patch_size, merge_size=2),
     )

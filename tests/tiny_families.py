@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import transformers
@@ -218,7 +219,7 @@ def gemma3() -> tuple[Any, Any]:
         **TEXT,
         head_dim=8,
         sliding_window=24,
-        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        layer_types=["sliding_attention"] * (TEXT["num_hidden_layers"] - 1) + ["full_attention"],
     )
     config = transformers.Gemma3Config(
         text_config=text,
@@ -326,10 +327,11 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
 
 
 @cache
-def tiny_model(name: str) -> Vlm:
+def tiny_model(name: str, layers: int = LAYERS) -> Vlm:
     """A model of a family, with weights large enough for every path to matter."""
     torch.manual_seed(3)
-    model, processor = BUILDERS[name]()
+    with patch.dict(TEXT, num_hidden_layers=layers):
+        model, processor = BUILDERS[name]()
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         if parameter.ndim > 1:

@@ -40,7 +40,7 @@ def test_every_decoder_has_the_size_asked_for(build) -> None:
 
 def test_ratios_are_those_of_the_report(results: list[BenchResult]) -> None:
     for model, result in zip(record_of(results)["models"], results, strict=True):
-        dense, skip, paper = result.report.arms
+        dense, skip, paper, preset = result.report.arms
         assert model["prefill_time_ratio"] == pytest.approx(skip.prefill_ms / dense.prefill_ms, abs=1e-4)
         assert model["flops_ratio"] == pytest.approx(skip.flops_prefill / dense.flops_prefill, abs=1e-4)
         assert (
@@ -48,7 +48,8 @@ def test_ratios_are_those_of_the_report(results: list[BenchResult]) -> None:
             == model["kv_bytes_ratio_predicted"]
             == pytest.approx((result.report.prompt_tokens - 576 + 100 + 2) / result.report.prompt_tokens, abs=1e-6)
         )
-        for arm in (dense, skip, paper):
+        assert model["preset_flops_ratio"] < 0.6 > model["preset_kv_bytes_ratio"]
+        for arm in (dense, skip, paper, preset):
             assert arm.flops_prefill == arm.flops_prefill_predicted
             assert arm.layer_kv_bytes == arm.layer_kv_bytes_predicted
 

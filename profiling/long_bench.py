@@ -1,0 +1,168 @@
+"""The benchmark of long prompts: every method over pictures of ever more visual tokens, on one random model.
+
+What it shows: whether a method takes longer than its FLOPs say, and whether memory grows with the prompt or its square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import DynamicCache
+
+from profiling.compare import same_attention
+from profiling.dispatch import KernelCount, MemoryCount
+from profiling.hardware import device_facts, versions
+from profiling.phases import fair_order
+from profiling.random_models import DecoderSize, random_qwen2_5_vl
+from profiling.table import columns
+from skipcore import METHODS, Dense, Method, SkipVision, Vlm
+from skipcore.flops import FlopCount
+from skipcore.methods import Combined, VisionZip
+from skipcore.preset import PRESET
+
+GRIDS: dict[int, tuple[int, int]] = {576: (24, 24), 2_880: (48, 60), 8_192: (64, 128), 15_360: (96, 160)}
+"""Visual tokens, and the rows and columns in which they stand."""
+SIZE = DecoderSize(hidden_size=512, num_layers=4, num_heads=8, num_key_value_heads=2)
+LONG = 5_000
+"""From so many visual tokens on, a prefill is timed once: it takes seconds."""
+PIXELS_A_TOKEN = 28
+QUESTION = "What is in the picture?"
+
+
+@dataclass(frozen=True)
+class LongRun:
+    """One method on one prompt.
+
+    Attributes:
+        method: its label.
+        visual_tokens: of the picture.
+        flops, time, kernels, memory, kv: of the prefill, dense = 1: FLOPs as torch counts them, median time, kernels
+            dispatched, most bytes alive at once, and bytes of the KV cache after it.
+        time_for_flops: time ÷ FLOPs: how much longer the prefill takes than its FLOPs say.
+        largest: elements of the largest tensor ÷ tokens of the prompt: the same at every length where memory is linear.
+    """
+
+    method: str
+    visual_tokens: int
+    flops: float
+    time: float
+    time_for_flops: float
+    kernels: float
+    memory: float
+    kv: float
+    largest: float
+
+
+def methods_of(num_layers: int) -> list[Method]:
+    """Dense, the preset, Skip-Vision in three ways, every other method with its usual settings, and a combination.
+    DyMU has no usual settings: its thresholds are found for a model."""
+    own_entries = ("Dense", "DyMU", "SkipVision", "VisionZip", type(PRESET).__name__)
+    others = [method() for name, method in METHODS.items() if name not in own_entries]
+    skip = [SkipVision(0.2, 0.3), SkipVision(0.2, 0.3, text_attends_skipped=True), SkipVision.untrained(num_layers)]
+    return [Dense(), PRESET, *skip, VisionZip(0.4, 0.1), *others, Combined(PRESET, skip[-1])]
+
+
+def long_model(size: DecoderSize = SIZE) -> Vlm:
+    """The random model, on the GPU where there is one."""
+    vlm = random_qwen2_5_vl(size)
+    if torch.cuda.is_available():
+        vlm.model.to("cuda", torch.bfloat16)
+    return vlm
+
+
+def run_long_bench(vlm: Vlm, tokens: Sequence[int] = tuple(GRIDS), repeats: int = 3) -> Iterator[LongRun]:
+    """Measure every method on pictures of so many visual tokens each.
+
+    Args:
+        vlm: from `long_model`.
+        tokens: some of `GRIDS`.
+        repeats: timed runs of each, interleaved; the median counts. Long prompts are timed once.
+    """
+    for count in tokens:
+        rows, across = GRIDS[count]
+        shape = (rows * PIXELS_A_TOKEN, across * PIXELS_A_TOKEN, 3)
+        picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8))
+        with same_attention(vlm):
+            yield from _on_picture(vlm, picture, count, 1 if count >= LONG else repeats)
+
+
+def _on_picture(vlm: Vlm, picture: Image.Image, count: int, repeats: int) -> Iterator[LongRun]:
+    methods = methods_of(vlm.model.get_decoder().config.num_hidden_layers)
+    prepared = vlm.prepare(picture, QUESTION)
+    shared = prepared.with_features(vlm.encode(prepared))
+    inputs = [
+        prepared.with_features(vlm.encode(prepared, method)) if method.tower_looks else shared for method in methods
+    ]
+    counted = [_counts(vlm, method, own) for method, own in zip(methods, inputs, strict=True)]
+    times: list[list[float]] = [[] for _ in methods]
+    for _, arm in fair_order(len(methods), repeats):
+        times[arm].append(_prefill(vlm, methods[arm], inputs[arm])[0])
+    dense, dense_time = counted[0], median(times[0])
+    for method, own, took in zip(methods, counted, times, strict=True):
+        flops, time = own["flops"] / dense["flops"], median(took) / dense_time
+        yield LongRun(
+            method=method.label,
+            visual_tokens=count,
+            flops=round(flops, 4),
+            time=round(time, 4),
+            time_for_flops=round(time / flops, 3),
+            kernels=round(own["kernels"] / dense["kernels"], 3),
+            memory=round(own["memory"] / dense["memory"], 3),
+            kv=round(own["kv"] / dense["kv"], 4),
+            largest=round(own["largest"] / prepared.num_tokens, 1),
+        )
+
+
+def _counts(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> dict[str, int]:
+    """What does not need a clock; the run warms up, too."""
+    with MemoryCount() as memory, KernelCount() as kernels, FlopCount() as flops:
+        _, kv = _prefill(vlm, method, inputs)
+    return {
+        "flops": flops.total,
+        "kernels": kernels.total,
+        "memory": memory.peak,
+        "largest": memory.largest,
+        "kv": kv,
+    }
+
+
+@torch.inference_mode()
+def _prefill(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> tuple[float, int]:
+    """Seconds of a prefill, and bytes of the KV cache after it."""
+    cache = DynamicCache(config=vlm.model.config)
+    with nullcontext() if method == Dense() else method(vlm.model):
+        start = perf_counter()
+        int(vlm.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].argmax())
+        seconds = perf_counter() - start
+    return seconds, sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
+def long_record(runs: Sequence[LongRun], vlm: Vlm, repeats: int) -> dict[str, Any]:
+    """The record of one run of the benchmark."""
+    return {
+        "benchmark": "long prompts",
+        "model": vlm.name,
+        "repeats": repeats,
+        "device": device_facts(vlm),
+        "versions": versions(),
+        "runs": [asdict(run) for run in runs],
+    }
+
+
+def long_table(runs: Sequence[LongRun]) -> str:
+    """One row a method: time as a share of dense (time ÷ FLOPs) for each number of visual tokens."""
+    counts = sorted({run.visual_tokens for run in runs})
+    found = {(run.method, run.visual_tokens): run for run in runs}
+    rows = [["Prefill time, dense = 1 (÷ its FLOPs)", *(f"{count:,} tokens" for count in counts)]]
+    for name in dict.fromkeys(run.method for run in runs):
+        cells = [found[name, count] for count in counts]
+        rows.append([name, *(f"{run.time:.2f} ({run.time_for_flops:.2f})" for run in cells)])
+    return "\n".join(columns(rows))
