@@ -22,11 +22,13 @@ def resolve(count: Count, num_tokens: int) -> int:
 
 
 def resolve_layer(layer: Layer, num_layers: int) -> int:
-    """The number of a layer.
+    """The number of a layer; a share below 1.0 is the last layer at most.
 
     Raises:
         InputError: the decoder has no such layer.
     """
+    if isinstance(layer, float) and layer < 1:
+        return min(round(layer * num_layers), num_layers - 1)
     number = round(layer * num_layers) if isinstance(layer, float) else layer
     if number >= num_layers:
         raise InputError(f"The model has layers 0 to {num_layers - 1}, but the method names layer {number}.")
