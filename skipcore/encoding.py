@@ -41,5 +41,6 @@ def remembered(features: Any) -> Encoding | None:
 def without_contents(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What tells where the pictures of a prompt stand, to be kept: pixels and embeddings by their shapes alone."""
     tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-    kept = {name: value.to("meta") if value.is_floating_point() else value for name, value in tensors.items()}
+    large = {name for name, value in tensors.items() if value.is_floating_point() and name != "attention_mask"}
+    kept = {name: value.to("meta") if name in large else value for name, value in tensors.items()}
     return kept | {name: inputs[name] for name in ("mm_encoder_outputs",) if name in inputs}

@@ -55,12 +55,13 @@ def read_prompts(
         InputError: no ids, an unusual mask, or pictures that do not fill their places.
     """
     ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+    mask = mask.cpu() if isinstance(mask, Tensor) else mask
     if ids is None:
         raise InputError("Pass input_ids to the model: a session finds the visual tokens by them.")
-    if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2):
+    if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2 and bool((mask == mask.bool()).all())):
         raise InputError("A session needs a two-dimensional attention_mask (1 for tokens, 0 for padding), or none.")
     kinds = kinds_of(config, ids).cpu()
-    real = torch.ones_like(kinds, dtype=torch.bool) if mask is None else mask.bool().cpu()
+    real = torch.ones_like(kinds, dtype=torch.bool) if mask is None else mask.bool()
     if not real.any(dim=1).all() or ((kinds != Kind.TEXT) & ~real).any():
         raise InputError("The attention_mask hides a whole prompt or visual tokens: only padding may be 0 in it.")
     repeats = _repeats(kinds, sum(encoded))
@@ -189,6 +190,57 @@ class Prefill:
         return kept
 
 
+def check_prefill(model: PreTrainedModel, inputs: Mapping[str, Any], kwargs: dict[str, Any], real: Tensor) -> None:
+    """Refuse what a prefill that is laid out anew would not heed.
+
+    Args:
+        inputs: what the model was given.
+        kwargs: what its decoder was given.
+        real: [batch, prompt] bool, False where there is padding.
+
+    Raises:
+        InputError: attention matrices are wanted, or a row holds several packed sequences.
+    """
+    decoder = model.get_decoder()
+    _check_attentions(model.config, kwargs)
+    positions = kwargs.get("position_ids")
+    lengths = [name for name in ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx") if kwargs.get(name) is not None]
+    if lengths or (positions is not None and _begins_anew(positions, real, _isolates(decoder, inputs, kwargs))):
+        raise InputError(
+            "Several sequences are packed into one row: give each a row of its own, padded. Skipping does not keep "
+            "packed sequences apart."
+        )
+
+
+def _check_attentions(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
+    """Asked for by keyword, or in the config of the model or of its decoder."""
+    asked = kwargs.get("output_attentions")
+    if asked or (asked is None and any(each.output_attentions for each in (config, config.get_text_config()))):
+        raise InputError(
+            "Skipping makes no attention matrices to return: leave out output_attentions, or ask for them of the dense "
+            "model."
+        )
+
+
+def _isolates(decoder: PreTrainedModel, inputs: Mapping[str, Any], kwargs: dict[str, Any]) -> bool:
+    """Whether the stock decoder would keep sequences apart wherever positions do not go on by one: without a mask and
+    without a cache (`transformers.masking_utils.find_packed_sequence_indices`)."""
+    return inputs.get("attention_mask") is None and not _wants_cache(decoder, kwargs)
+
+
+def _begins_anew(position_ids: Tensor, real: Tensor, isolates: bool) -> bool:
+    """Whether positions [..., batch or 1, prompt] go back, or do not go on by one where that `isolates`. Of M-RoPE
+    [3 or 4, batch or 1, prompt] the text's positions count, where there are some; else those in time, which may go back
+    after a video, but not to where the prompt began."""
+    axes = 1 if position_ids.ndim == 2 else len(position_ids)
+    own = position_ids.reshape(axes, -1, position_ids.shape[-1])[0].cpu().expand(len(real), -1)
+    steps, within = own.diff(dim=1), real[:, 1:] & real[:, :-1]
+    if axes == 3:
+        first = own.gather(1, real.long().argmax(dim=1, keepdim=True))
+        return bool((within & (steps < 0) & (own[:, 1:] <= first)).any())
+    return bool((within & ((steps != 1) if isolates else (steps < 0))).any())
+
+
 def decode_arguments(
     family: Family, config: PreTrainedConfig, cache: DynamicCache, kwargs: dict[str, Any]
 ) -> dict[str, Any]:
@@ -198,6 +250,7 @@ def decode_arguments(
         config: of the decoder.
         cache: what `prefill_arguments` made.
     """
+    _check_attentions(config, kwargs)
     layers: Sequence[KeptLayer] = cache.layers
     first = layers[0]
     new = kwargs["inputs_embeds"].shape[1]

@@ -28,7 +28,7 @@ from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, kinds_of
 from skipcore.hardware import input_device
 from skipcore.plan import TokenPlan, plan_batch
-from skipcore.prefill import Prefill, Prompts, decode_arguments, read_prompts
+from skipcore.prefill import Prefill, Prompts, check_prefill, decode_arguments, read_prompts
 from skipcore.recorder import UpdateRecorder
 from skipcore.sublayers import SubLayers
 from skipcore.tiles import Kind
@@ -196,6 +196,8 @@ class Session:
         if not self._laid_out:
             self._attend_by(self._own_attention)
             return kwargs
+        assert self._prompts is not None
+        check_prefill(self.model, inputs, kwargs, self._prompts.real)
         self._attend_by(SKIPPING_ATTENTION)
         self._running = Prefill(self.method, self._plans, embeds.device)
         return self._running.arguments(self._family, self.model, kwargs)
