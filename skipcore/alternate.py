@@ -16,6 +16,7 @@ from skipcore.answer import AnswerToken, check_max_new_tokens, end_tokens, gener
 from skipcore.inputs import ImageLike
 from skipcore.methods import Method
 from skipcore.vlm import Vlm
+from skipcore.wrappers import stock_model
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class _Runner:
 
     def step(self) -> None:
         """One token more."""
-        base = self.vlm.model.base_model
+        base = stock_model(self.vlm.model).base_model
         for name, value in self.remembered.items():  # what the model knows of this prompt beside the cache
             setattr(base, name, value)
         with closing(generate(self.vlm, self.inputs, self.method(self.vlm.model), 1, cache=self.cache)) as tokens:

@@ -21,8 +21,8 @@ class Kept:
         slots: [batch, stored] slots to store, or None to store all.
         prompt_length: positions that the prompt takes up, skipped and merged ones included.
         real: [batch, stored] False where a stored key is padding; None where none is.
-        positions: [batch, slots] place in the prompt of every slot, and of the stored ones alone once they are stored;
-            None unless there is a window.
+        positions: [batch, stored] place in the prompt of every stored slot, on the CPU, so that nobody waits for a GPU
+            to know what leaves the window; None unless there is a window.
         window: a layer with a sliding window stores what lies less than so many places back; None: everything.
         text_after: so many tokens at the end of the prompt are text after its last picture: they can be cropped.
         next_position: [batch, 1] position of the first decoded token where positions were counted anew; None where the
@@ -39,8 +39,9 @@ class Kept:
 
     def for_samples(self, index: Tensor) -> Kept:
         """The same for a reordered or chosen batch."""
-        rows = (self.real, self.next_position, self.positions)
-        real, next_position, positions = (None if each is None else each[index.to(each.device)] for each in rows)
+        rows = (self.real, self.next_position)
+        real, next_position = (None if each is None else each[index.to(each.device)] for each in rows)
+        positions = None if self.positions is None else _chosen(self.positions, index)
         return replace(self, slots=None, real=real, next_position=next_position, positions=positions)
 
 
@@ -56,8 +57,9 @@ class KeptLayer(DynamicLayer):
 
     def __init__(self, kept: Kept) -> None:
         super().__init__()
-        self.kept = kept
+        self.kept = replace(kept)
         self.decoded = 0
+        self._next_leaves = 0  # no column leaves a window as long as that reaches back to here
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -67,32 +69,31 @@ class KeptLayer(DynamicLayer):
             first = self.get_seq_length()
             self.decoded += key_states.shape[-2]
             keys, values = super().update(key_states, value_states)
-            if self.kept.positions is not None:
-                new = torch.arange(first, self.get_seq_length(), device=keys.device).expand(len(keys), -1)
+            if self.kept.positions is not None and self.kept.window is not None:
+                new = torch.arange(first, self.get_seq_length()).expand(len(keys), -1)
                 self.kept.positions = torch.cat([self.kept.positions, new], dim=1)
-                self._forget()
+                self._forget(self.kept.positions, self.kept.window)
             return keys, values
         self.lazy_initialization(key_states, value_states)
         self.keys, self.values = _keep(key_states, self.kept.slots), _keep(value_states, self.kept.slots)
-        if self.kept.positions is not None:
-            positions, slots = self.kept.positions.to(key_states.device), self.kept.slots
-            self.kept.positions = positions if slots is None else positions.gather(1, slots.to(positions.device))
-            self._forget()
         return key_states, value_states
 
-    def _forget(self) -> None:
-        """Let go of what lies outside the window of the next token, in every sample."""
+    def _forget(self, positions: Tensor, window: int) -> None:
+        """Let go of what lies outside the window of the next token, in every sample. Decided on the CPU alone."""
         assert self.keys is not None and self.values is not None
-        assert self.kept.positions is not None and self.kept.window is not None
-        near = (self.kept.positions > self.get_seq_length() - self.kept.window).any(dim=0)
-        if bool(near.all()):
+        if self._next_leaves > self.get_seq_length() - window:
             return
-        stay = near.nonzero().flatten()
-        self.keys, self.values = self.keys.index_select(2, stay), self.values.index_select(2, stay)
-        self.kept.positions = self.kept.positions[:, stay]
+        near = _near(positions, self.get_seq_length(), window)
+        first = int(near.int().argmax())
+        columns: slice | Tensor = slice(first, None)
+        if not bool(near[first:].all()):  # slots do not stand in the order of their places
+            columns = near.nonzero().flatten()
+        self.kept.positions = positions[:, columns]
+        self._next_leaves = int(self.kept.positions.amax(dim=0).min())
         if self.kept.real is not None:
             padded = torch.nn.functional.pad(self.kept.real, (0, len(near) - self.kept.real.shape[1]), value=True)
-            self.kept.real = padded[:, stay]
+            self.kept.real = _columns(padded, 1, columns)
+        self.keys, self.values = _columns(self.keys, 2, columns), _columns(self.values, 2, columns)
 
     def get_seq_length(self) -> int:
         """The logical length."""
@@ -144,6 +145,42 @@ class KeptLayer(DynamicLayer):
         self.kept = self.kept.for_samples(index)
 
 
+def within_window(kept: Kept, slots: Tensor, positions: Tensor) -> Kept:
+    """What a layer keeps of a prompt, less what its window lets go of at once. CPU tensors.
+
+    Args:
+        kept: of a layer with a window; what it keeps without one.
+        slots: [batch, stored] the slots that it would store.
+        positions: [batch, slots] place in the prompt of every slot.
+    """
+    assert kept.window is not None
+    positions = positions.gather(1, slots)
+    near = _near(positions, kept.prompt_length, kept.window)
+    if bool(near.all()):
+        return replace(kept, positions=positions)
+    real = None if kept.real is None else kept.real[:, near]
+    return replace(kept, slots=slots[:, near], positions=positions[:, near], real=real)
+
+
+def _near(positions: Tensor, length: int, window: int) -> Tensor:
+    """[stored] bool: what the next token after `length` others still sees, in any sample."""
+    return (positions > length - window).any(dim=0)
+
+
+def _columns(states: Tensor, dim: int, columns: slice | Tensor) -> Tensor:
+    """Some columns: a view of a slice, else a copy."""
+    if isinstance(columns, slice):
+        return states[(slice(None),) * dim + (columns,)]
+    return states.index_select(dim, columns.to(states.device, non_blocking=True))
+
+
+def _chosen(positions: Tensor, index: Tensor) -> Tensor:
+    """Rows of a CPU tensor; an index on a GPU is waited for only where rows differ."""
+    if bool((positions == positions[:1]).all()):
+        return positions[:1].expand(len(index), -1)
+    return positions[index.cpu()]
+
+
 def _keep(states: Tensor, kept: Tensor | None) -> Tensor:
     """[batch, heads, slots, head_dim] → [batch, heads, stored, head_dim], a copy with a storage of its own."""
     if kept is None:
@@ -192,15 +229,15 @@ def mask_over_stored(layer: KeptLayer, new: int) -> Tensor | None:
         Bool [batch, 1, new, stored + new], True where a row may look; None where every row may look everywhere.
     """
     real, stored, positions = layer.kept.real, layer.stored_length, layer.kept.positions
-    if real is None and positions is None and new == 1:
-        return None
     assert layer.keys is not None
+    if real is None and new == 1 and (positions is None or len(positions) == 1):
+        return None  # a single sample has let go of what lies outside the window
     columns = torch.ones(len(layer.keys), stored + new, dtype=torch.bool, device=layer.keys.device)
     if real is not None:
         columns[:, : real.shape[1]] = real
     seen = columns[:, None] & torch.ones(new, stored + new, dtype=torch.bool, device=columns.device).tril(stored)
     if positions is not None and layer.kept.window is not None:
         rows = torch.arange(new, device=columns.device) + layer.get_seq_length()
-        keys = torch.cat([positions, rows.expand(len(positions), -1)], dim=1)
+        keys = torch.cat([positions.to(rows.device), rows.expand(len(positions), -1)], dim=1)
         seen &= keys[:, None] > rows[:, None] - layer.kept.window
     return seen[:, None]

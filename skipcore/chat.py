@@ -17,6 +17,7 @@ from skipcore.families import kinds_of
 from skipcore.inputs import ImageLike
 from skipcore.methods import Dense, Method
 from skipcore.vlm import Prepared, Vlm
+from skipcore.wrappers import stock_model
 
 
 class Chat:
@@ -110,7 +111,7 @@ class Chat:
         except (InputError, RuntimeError):  # ours and stock layers', of what cannot come back
             return None
         for name, value in self._remembered.items():
-            setattr(self.vlm.model.base_model, name, value)
+            setattr(stock_model(self.vlm.model).base_model, name, value)
         self.reused = same
         return {"input_ids": torch.tensor([ids[same:]], device=self.vlm.device)}
 
@@ -121,4 +122,4 @@ class Chat:
         self.turns.append((question.strip(), "".join(token.text for token in tokens).strip()))
         self._cache, self._read = cache, [*ids, *(token.id for token in tokens[:-1])]
         remembers = self.vlm.family.remembers
-        self._remembered = {name: getattr(self.vlm.model.base_model, name) for name in remembers}
+        self._remembered = {name: getattr(stock_model(self.vlm.model).base_model, name) for name in remembers}

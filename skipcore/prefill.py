@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from skipcore.averages import without_autocast
-from skipcore.cache import Kept, KeptLayer, mask_over_stored, use_kept_layers
+from skipcore.cache import Kept, KeptLayer, mask_over_stored, use_kept_layers, within_window
 from skipcore.errors import InputError
 from skipcore.families import Family, kinds_of
 from skipcore.layout import Layout, lay_out
@@ -171,21 +171,23 @@ class Prefill:
         return kwargs | {"past_key_values": self._cache}
 
     def _keeper(self, prompt_length: int, next_position: Tensor | None) -> Callable[[LayerRows, int | None], Kept]:
-        """What a layer of some rows and a window keeps."""
-        source = self.layout.slot_source
+        """What a layer of some rows and a window keeps; layers that agree share it."""
+        source, device = self._laid_out.slot_source, self.layout.slot_source.device
+        made: dict[tuple[int, int | None], tuple[LayerRows, Kept]] = {}
 
         def kept(rows: LayerRows, window: int | None) -> Kept:
-            rows = move(rows, source.device, self._memory)
-            positions = source if rows.present is None else source.gather(1, rows.present)
-            return Kept(
-                rows.kept,
-                prompt_length,
-                rows.stored_real,
-                next_position,
-                positions=None if window is None else positions,
-                window=window,
-                text_after=self._laid_out.text_after,
-            )
+            if (key := (id(rows), window)) not in made:  # the rows are kept, so that no others take their identity
+                keeps = Kept(rows.kept, prompt_length, rows.stored_real, window=window)
+                keeps.text_after, keeps.next_position = self._laid_out.text_after, next_position
+                if window is not None:
+                    slots = torch.arange(rows.length).expand(len(rows.role), -1) if rows.kept is None else rows.kept
+                    places = source if rows.present is None else source.gather(1, rows.present)
+                    keeps = within_window(keeps, slots, places)
+                slots_there, real = (
+                    None if each is None else move(each, device, self._memory) for each in (keeps.slots, keeps.real)
+                )
+                made[key] = rows, replace(keeps, slots=slots_there, real=real)
+            return made[key][1]
 
         return kept
 

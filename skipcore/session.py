@@ -18,11 +18,11 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
 from skipcore.attention import NAME as SKIPPING_ATTENTION
 from skipcore.cache import KeptLayer, storage_bytes, stored_tokens
+from skipcore.changes import Changes, attend_by
 from skipcore.encoding import Encoding, remember, remembered, without_contents
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, kinds_of
@@ -34,6 +34,7 @@ from skipcore.sublayers import SubLayers
 from skipcore.tiles import Kind
 from skipcore.tower_view import TowerView
 from skipcore.trace import Trace, trace_of
+from skipcore.wrappers import check_recordable, check_uncompiled, check_uncompiled_caller, stock_model
 
 if TYPE_CHECKING:
     from skipcore.methods.method import Method
@@ -48,24 +49,41 @@ class Session:
     act in every thread: runs on one model take turns. A training step with gradient checkpointing keeps `backward`
     inside the session, since checkpointed layers run again there.
 
-    Skipping always attends by sdpa, whatever the model's own attention is. A model wrapped by `torch.compile` is not
-    seen by hooks: compile after entering, or not at all.
+    Layers are hooked while they prefill, and while they run again in `backward`; decode steps run them unhooked.
+    Skipping always attends by sdpa, whatever the model's own attention is. Copies of the model that are made inside a
+    session (`copy.deepcopy`, `pickle`, `torch.save`) are of the model without it.
+
+    What PEFT or `DistributedDataParallel` wrap around a model is looked through: run the wrapper or the model. The
+    wrapper does not synchronize gradients of the method's own modules.
+
+    A model that `torch.compile` compiles as a whole is refused, since compiled code passes hooks by. Compile its layers
+    or their FFNs, before or after entering; both are exact, and pay in decode steps:
+
+        for layer in model.get_decoder().layers:
+            layer.compile()  # or layer.mlp.compile(), with which updates can be recorded, too
+
+    Attributes:
+        method: at work.
+        model: the transformers model, without what was wrapped around it.
+        record: whether FFN updates are measured.
 
     Raises:
-        InputError: the model's family is not supported; on entering, the model is in a session already or compiled,
-            or the method's summary does not fit it.
+        InputError: the model's family is not supported, or it is wrapped in something unknown; on entering, the model
+            is in a session already or compiled, or the method's summary does not fit it.
     """
 
-    def __init__(self, method: Method, model: PreTrainedModel, record: bool = False) -> None:
+    def __init__(self, method: Method, model: nn.Module, record: bool = False) -> None:
         self.method = method
-        self.model = model
+        self.model = stock_model(model)
         self.record = record
-        self._family = family_of(model.config)
-        self._decoder: PreTrainedModel = model.get_decoder()
-        self._num_layers = len(decoder_layers(model))
-        self._sublayers = SubLayers(self._family, decoder_layers(model), self._logits)
-        self._handles: list[RemovableHandle] = []
-        self._own_attention: str | None = None
+        self._family = family_of(self.model.config)
+        self._container: PreTrainedModel = self.model.base_model
+        self._decoder: PreTrainedModel = self.model.get_decoder()
+        self._num_layers = len(decoder_layers(self.model))
+        self._sublayers = SubLayers(self._family, decoder_layers(self.model), self._logits)
+        self._entered = False
+        self._hooks = Changes()  # on model and decoder, from entering to leaving
+        self._attention = Changes()  # while the decoder attends by the skipping attention
         self._inputs: dict[str, Any] = {}
         self._encodings: dict[str, Encoding] = {}  # of the forward that runs, by kind
         self._encodes = False
@@ -80,11 +98,14 @@ class Session:
     # Entering and leaving
 
     def __enter__(self) -> Session:
-        if self.model in _in_session:
+        if self._decoder in _in_session:
             raise InputError("This model is in a session already: leave it before entering another one.")
-        self._check_model()
-        _in_session.add(self.model)
-        self._own_attention = self._decoder.config._attn_implementation
+        check_uncompiled(self.model, self._container, self._decoder)
+        if self.record:
+            check_recordable(decoder_layers(self.model))
+        self._check_summary()
+        _in_session.add(self._decoder)
+        self._entered = True
         try:
             self._install()
         except BaseException:
@@ -93,19 +114,14 @@ class Session:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._attend_by(self._own_attention)
+        self._entered = False
+        self._sublayers.undo()
+        self._attention.undo()
+        self._hooks.undo()
         self._inputs, self._encodings, self._running = {}, {}, None
-        self._sublayers.forget()
-        for name in self._encoders:
-            vars(self.model.base_model).pop(name, None)
-        _in_session.discard(self.model)
+        _in_session.discard(self._decoder)
 
-    def _check_model(self) -> None:
-        if any(getattr(m, "_compiled_call_impl", None) is not None for m in (self.model, self.model.base_model)):
-            raise InputError("This model was compiled as a whole and sees no hooks: use it uncompiled in a session.")
+    def _check_summary(self) -> None:
         if (summary := self.method.summary) is None:
             return
         (width,) = summary.norm.normalized_shape
@@ -118,25 +134,13 @@ class Session:
             raise InputError(f"The method's summary is on {device}, but the model on {place}: move one.")
 
     def _install(self) -> None:
-        container, decoder = self.model.base_model, self._decoder
-
-        def see_inputs(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            self._inputs, self._encodings = _by_name(module.forward, args, kwargs), {}
-
-        self._handles += [
-            container.register_forward_pre_hook(see_inputs, with_kwargs=True),
-            decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
-            decoder.register_forward_hook(self._after_decoder, with_kwargs=True),
-        ]
-        if self.record or not self.method.keeps_all:
-            self._handles += self._sublayers.install(self.method.ties_rows)
-        for name in self._encoders:
-            setattr(container, name, self._noting(getattr(container, name)))
-
-    @property
-    def _encoders(self) -> list[str]:
-        names = ("get_image_features", "get_video_features")
-        return [name for name in names if hasattr(self.model.base_model, name)]
+        self._hooks.before(self._container, self._before_container, with_kwargs=True)
+        self._hooks.before(self._decoder, self._before_decoder, with_kwargs=True)
+        self._hooks.after(self._decoder, self._after_decoder, with_kwargs=True, always_call=True)
+        for name in ("get_image_features", "get_video_features"):
+            if hasattr(self._container, name):
+                self._hooks.set([self._container], name, self._noting(getattr(self._container, name)))
+        self._attend_by_skipping(not self.method.keeps_all)
 
     def _noting(self, encode: Callable) -> Callable:
         """`generate()` encodes before the prefill and hands on features alone: sizes travel with them, and what was
@@ -162,8 +166,24 @@ class Session:
 
     # Around the decoder
 
+    def _before_container(self, container: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if not self._entered:
+            return None
+        self._inputs = given = _by_name(container.forward, args, kwargs)
+        self._encodings = {}
+        if self._family.masks is None or not _holds_kept(given.get("past_key_values")):
+            return None
+        # Decode steps have masks of their own: spare the model to build some.
+        return (), given | {"attention_mask": dict.fromkeys(self._decoder.config.layer_types)}
+
+    @torch.compiler.disable
     def _before_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if not self._entered:
+            return None  # compiled code may remember hooks that are gone
+        self._check_run(decoder)
         inputs, self._inputs = self._inputs, {}  # they hold pictures: let them go
+        self._running = None
+        self._sublayers.undo()
         encodings, self._encodings = self._encodings, {}
         ids, cache = inputs.get("input_ids"), kwargs.get("past_key_values")
         if cache is None or cache.get_seq_length() == 0:
@@ -173,11 +193,21 @@ class Session:
                 "In a session every picture must be in the first prefill, whole: start with an empty cache, "
                 "and without prefill_chunk_size."
             )
-        if not isinstance(cache.layers[0], KeptLayer):
-            self._attend_by(self._own_attention)
+        if not _holds_kept(cache):
+            self._attend_by_skipping(False)
             return None
-        self._attend_by(SKIPPING_ATTENTION)
-        return args, decode_arguments(self._family, self._decoder.config, cache, kwargs)
+        self._attend_by_skipping(True)
+        # Hooks for decode steps would go on here, as in a prefill; `_after_decoder` takes them off again.
+        return args, decode_arguments(self._family, self.model.config.get_text_config(), cache, kwargs)
+
+    def _check_run(self, decoder: nn.Module) -> None:
+        """What can have happened to the model since entering."""
+        check_uncompiled_caller()
+        check_uncompiled(self.model, self._container, self._decoder)
+        if decoder is not self._decoder:
+            raise InputError(
+                "A copy of the model runs with this session's hooks (DataParallel makes such): run the model itself."
+            )
 
     def _begin(self, kwargs: dict, inputs: dict[str, Any], encodings: dict[str, Encoding]) -> dict:
         features = inputs.get("mm_encoder_outputs") or {}
@@ -186,19 +216,22 @@ class Session:
         given |= {name: value for name, value in inputs.items() if value is not None}
         embeds = kwargs["inputs_embeds"]
         self._prompts = self._traces = self._cache_sizes = None
+        self._check_summary()
         self._sublayers.recorder = UpdateRecorder(self._num_layers) if self.record else None
-        self._sublayers.count(True)
+        self._sublayers.counts = []
+        if self.record or not self.method.keeps_all:
+            self._sublayers.install(self.method.ties_rows, counting=True)
         if self.method.keeps_all:  # the baseline must cost nothing: read the prompts when a trace is asked for
             self._unread = without_contents(given), embeds.to("meta"), encodings
         else:
             self._read(given, embeds, encodings)
         self._laid_out = not (self.method.keeps_all or (self._unchanged and not self._decides))
         if not self._laid_out:
-            self._attend_by(self._own_attention)
+            self._attend_by_skipping(False)
             return kwargs
         assert self._prompts is not None
         check_prefill(self.model, inputs, kwargs, self._prompts.real)
-        self._attend_by(SKIPPING_ATTENTION)
+        self._attend_by_skipping(True)
         self._running = Prefill(self.method, self._plans, embeds.device)
         return self._running.arguments(self._family, self.model, kwargs)
 
@@ -248,35 +281,74 @@ class Session:
         """Whether the plans are what a dense prefill does anyway."""
         return all(plan.unchanged for plan in self._plans)
 
+    @torch.compiler.disable
     def _after_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
-        cache = kwargs.get("past_key_values") or getattr(output, "past_key_values", None)
+        """Also where the decoder raised: the output is None then."""
+        if not self._entered:
+            return None
+        self._sublayers.undo()
+        prefill, self._running = self._running, None
+        if output is not None:
+            self._keep_sizes(kwargs.get("past_key_values") or getattr(output, "past_key_values", None))
+            if prefill is not None:
+                self._plans = prefill.plans
+                self._restore(prefill, output)
+            self._await_backward(output, prefill is not None)
+        self._attend_by_skipping(not self.method.keeps_all)
+        return output
+
+    def _restore(self, prefill: Prefill, output: Any) -> None:
+        """Give the decoder's output the length of the prompt."""
+        put_back = self._family.adds_between_layers  # then every slot has its place after each layer
+        after = [0, *([None] * self._num_layers if put_back else range(self._num_layers))]
+        output.last_hidden_state = prefill.restore(output.last_hidden_state, after[-1])
+        if output.hidden_states is not None:  # what entered the first layer, and what each one left; some, if asked
+            output.hidden_states = tuple(
+                None if states is None else prefill.restore(states, layer)
+                for states, layer in zip(output.hidden_states, after, strict=True)
+            )
+
+    def _keep_sizes(self, cache: Any) -> None:
+        """Of the cache that the last prefill left."""
         if self._cache_sizes is None and isinstance(cache, DynamicCache) and cache.get_seq_length() > 0:
             layers = range(self._num_layers)
             self._cache_sizes = (
                 torch.tensor([stored_tokens(cache, layer) for layer in layers]),
                 torch.tensor([storage_bytes(cache, layer) for layer in layers]),
             )
-        self._sublayers.count(False)
-        if (prefill := self._running) is not None:
-            self._running, self._plans = None, prefill.plans
-            put_back = self._family.adds_between_layers  # then every slot has its place after each layer
-            after = [0, *([None] * self._num_layers if put_back else range(self._num_layers))]
-            output.last_hidden_state = prefill.restore(output.last_hidden_state, after[-1])
-            if output.hidden_states is not None:  # what entered the first layer, and what each one left; some, if asked
-                output.hidden_states = tuple(
-                    None if states is None else prefill.restore(states, layer)
-                    for states, layer in zip(output.hidden_states, after, strict=True)
-                )
-        return output
+
+    def _await_backward(self, output: Any, skipping: bool) -> None:
+        """Checkpointed layers run again in `backward`, and must find the hooks and the attention that they had."""
+        outputs = [output.last_hidden_state, *(states for states in output.hidden_states or () if states is not None)]
+        outputs = [states for states in outputs if states.requires_grad]
+        if self.method.keeps_all or not outputs:
+            return
+        checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self._decoder.modules())
+
+        def begins(gradient: Tensor) -> None:
+            if self._entered:
+                self._sublayers.install(self.method.ties_rows)
+                self._attend_by_skipping(skipping)
+            elif checkpointed and skipping:
+                raise InputError("Keep backward inside the session: checkpointed layers run again there.")
+
+        for states in outputs:
+            states.register_hook(begins)
 
     def _logits(self, states: Tensor) -> Tensor:
         """Hidden states [k, d] through the decoder's norm and the model's head."""
         return self.model.get_output_embeddings()(self._decoder.norm(states))
 
-    def _attend_by(self, implementation: str | None) -> None:
-        config = self._decoder.config
-        if implementation is not None and config._attn_implementation != implementation:
-            config._attn_implementation = implementation
+    def _attend_by_skipping(self, skipping: bool) -> None:
+        """Let the decoder attend by the skipping attention, or by its own.
+
+        Between runs of a method that skips it is the former: a model that was compiled as a whole before then does not
+        take its old code for right, and is refused.
+        """
+        if skipping != (self._decoder.config._attn_implementation == SKIPPING_ATTENTION):
+            self._attention.undo()
+            if skipping:
+                attend_by(SKIPPING_ATTENTION, self._decoder, self._decoder.config, self._attention)
 
     # What happened
 
@@ -317,6 +389,11 @@ class Session:
     def trace(self) -> Trace:
         """The trace of the batch's first sample; see `traces`."""
         return self.traces[0]
+
+
+def _holds_kept(cache: Any) -> bool:
+    """Whether a cache holds what a prefill that skipped has kept."""
+    return isinstance(cache, DynamicCache) and cache.get_seq_length() > 0 and isinstance(cache.layers[0], KeptLayer)
 
 
 def _by_name(function: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from skipcore.changes import Changes
 from skipcore.families import Family
 from skipcore.looking import LayerView, Look, Observation, Observed
 from skipcore.prefill import Prefill
 from skipcore.recorder import UpdateRecorder
 from skipcore.rows import LayerRows, Ties, move
+from skipcore.tower import projections
 
 
 class SubLayers:
@@ -41,51 +42,43 @@ class SubLayers:
         self._before: Tensor | None = None  # what entered the layer, for its update
         self._observation: Observation | None = None
         self._updates: Tensor | None = None
-        self._counting = False
+        self._changes = Changes()
+        self._installed = self._counting = False
         self.counts: list[list[int]] = []
         self.recorder: UpdateRecorder | None = None
 
-    def install(self, ties_rows: bool) -> list[RemovableHandle]:
-        """Hook every layer.
+    def install(self, ties_rows: bool, counting: bool = False) -> None:
+        """Hook every layer, unless they are hooked.
 
         Args:
             ties_rows: whether tokens may share their rows.
+            counting: whether to count rows.
         """
-        handles = []
+        self._counting = counting
+        if self._installed:
+            return
+        self._installed, changes = True, self._changes
         for index, layer in enumerate(self._layers):
             attention, ffn = layer.get_submodule("self_attn"), layer.get_submodule("mlp")
-            norm = layer.get_submodule(self._family.ffn_norm)
-            handles += [
-                layer.register_forward_pre_hook(self._enter(index), with_kwargs=True),
-                # Before those that capture hidden states, whenever they were installed.
-                layer.register_forward_hook(self._leave(index), with_kwargs=True, prepend=True),
-                attention.register_forward_pre_hook(self._see_rows, with_kwargs=True),
-                norm.register_forward_pre_hook(self._before_ffn),
-                ffn.register_forward_hook(self._after_ffn),
-            ]
+            changes.before(layer, self._enter(index), with_kwargs=True)
+            # Before those that capture hidden states, whenever they were installed.
+            changes.after(layer, self._leave(index), with_kwargs=True, prepend=True)
+            changes.before(attention, self._see_rows, with_kwargs=True)
+            changes.before(layer.get_submodule(self._family.ffn_norm), self._before_ffn)
+            changes.after(ffn, self._after_ffn)
             for projection in projections_of_queries(attention):
-                handles += [
-                    projection.register_forward_pre_hook(self._before_projection),
-                    projection.register_forward_hook(self._after_projection),
-                ]
-            for projection in linears(attention) if ties_rows else ():
-                handles += [
-                    projection.register_forward_pre_hook(self._before_tied),
-                    projection.register_forward_hook(self._after_tied),
-                ]
-        return handles
+                changes.before(projection, self._before_projection)
+                changes.after(projection, self._after_projection)
+            for projection in projections(attention) if ties_rows else ():
+                changes.before(projection, self._before_tied)
+                changes.after(projection, self._after_tied)
 
-    def forget(self) -> None:
-        """Let go of the last prefill's tensors."""
+    def undo(self) -> None:
+        """Unhook the layers, and let go of what they ran with."""
+        self._changes.undo()
+        self._installed = self._counting = False
         self._rows = self._stream = self._before = self._observation = self._updates = None
         self._places.clear()
-
-    def count(self, counting: bool) -> None:
-        """Begin to count the rows of a prefill, or stop."""
-        self._counting = counting
-        self._places.clear()
-        if counting:
-            self.counts = []
 
     # Around a layer
 
@@ -258,11 +251,6 @@ def projections_of_queries(attention: nn.Module) -> list[nn.Module]:
     """The projections of an attention that only its queries need; none where it has them in one with others."""
     names = ("q_proj", "o_proj")
     return [attention.get_submodule(name) for name in names] if all(hasattr(attention, name) for name in names) else []
-
-
-def linears(module: nn.Module) -> list[nn.Module]:
-    """The linear layers in a module."""
-    return [linear for linear in module.modules() if isinstance(linear, nn.Linear)]
 
 
 def _expand(states: Tensor, ties: Ties, layer: LayerRows) -> Tensor:

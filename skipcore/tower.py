@@ -6,9 +6,10 @@ receives is summed up over chunks of rows.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from skipcore.averages import without_autocast
+from skipcore.changes import Changes, attend_by
 from skipcore.families.patches import has_class_token
 from skipcore.tower_view import TowerLook, TowerView
 
@@ -33,13 +35,14 @@ class Tower:
     """The blocks of a model's vision tower.
 
     Attributes:
+        encoder: the tower as a whole.
         blocks: in order.
         last: the number of the last block that the projector reads.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        encoder = model.get_encoder(modality="image")
-        lists = (module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module))
+        self.encoder: nn.Module = model.get_encoder(modality="image")
+        lists = (module for module in self.encoder.modules() if isinstance(module, nn.ModuleList) and len(module))
         self.blocks = next(blocks for blocks in lists if _attention_of(blocks[0]) is not None)
         layer = getattr(model.config, "vision_feature_layer", -1)
         layer = max(layer) if isinstance(layer, list | tuple) else layer  # negative ones count from the end
@@ -54,6 +57,11 @@ class Tower:
 
 def _attention_of(block: nn.Module) -> nn.Module | None:
     return next((getattr(block, name) for name in ("self_attn", "attn", "attention") if hasattr(block, name)), None)
+
+
+def projections(attention: nn.Module) -> list[nn.Module]:
+    """The linear layers of an attention, each with what adapters have put around it."""
+    return [child for child in attention.children() if any(isinstance(module, nn.Linear) for module in child.modules())]
 
 
 class TowerRecorder:
@@ -123,33 +131,22 @@ def look_at_tower(
         return
     tower, recorder = Tower(model), TowerRecorder(has_class_token(model.config), looks, merging)
     blocks = {TowerLook.MIDDLE: len(tower.blocks) // 2 - 1, TowerLook.DEEP: tower.last}
-    handles = [
-        tower.blocks[max(number, 0)].register_forward_hook(
-            lambda block, args, output, look=look: recorder.see_features(look, output)
-        )
-        for look, number in blocks.items()
-        if look in looks
-    ]
-    watched: dict[nn.Module, TowerRecorder | TowerMerging] = {}
-    if looks & {TowerLook.ATTENTION, TowerLook.KEYS}:
-        watched[tower.attention(tower.last)] = recorder
-    if merging is not None:
-        handles += merging.install()
-        watched = {tower.attention(number): merging for number in range(tower.last + 1)}
-    config: Any = tower.attention(tower.last).config
-    own = config._attn_implementation
+    changes = Changes()
     try:
-        if watched:
-            config._attn_implementation = NAME
-        for attention, observer in watched.items():
-            attention.skip_observer = observer  # type: ignore[assignment]
+        for look, number in blocks.items():
+            if look in looks:
+                note = functools.partial(recorder.see_features, look)
+                changes.after(tower.blocks[max(number, 0)], lambda block, args, output, note=note: note(output))
+        if merging is not None:
+            merging.install(changes)
+            changes.set(map(tower.attention, range(tower.last + 1)), "skip_observer", merging)
+        elif looks & {TowerLook.ATTENTION, TowerLook.KEYS}:
+            changes.set([tower.attention(tower.last)], "skip_observer", recorder)
+        if merging is not None or looks & {TowerLook.ATTENTION, TowerLook.KEYS}:
+            attend_by(NAME, tower.encoder, cast(Any, tower.attention(tower.last).config), changes)
         yield recorder
     finally:
-        config._attn_implementation = own
-        for attention in watched:
-            vars(attention).pop("skip_observer", None)
-        for handle in handles:
-            handle.remove()
+        changes.undo()
 
 
 def _attend(

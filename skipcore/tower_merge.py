@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.utils.hooks import RemovableHandle
 
 from skipcore.averages import Averages, averages, without_autocast
-from skipcore.tower import Tower
+from skipcore.changes import Changes
+from skipcore.tower import Tower, projections
 
 CHUNK = 512
 """Tokens compared with their candidates at a time."""
@@ -45,24 +45,17 @@ class TowerMerging:
         self._segments: list[tuple[Tensor, Tensor | None]] = []  # keys and mask of the block's attention, call by call
         self.found: list[float] = []
 
-    def install(self) -> list[RemovableHandle]:
+    def install(self, changes: Changes) -> None:
         """Hook the blocks."""
-        handles: list[RemovableHandle] = []
         for number in range(self._tower.last + 1):
             block, attention = self._tower.blocks[number], self._tower.attention(number)
-            linears = [module for module in attention.children() if isinstance(module, nn.Linear)]
-            for linear in linears:
-                handles += [
-                    linear.register_forward_pre_hook(self._gather_means),
-                    linear.register_forward_hook(self._expand),
-                ]
+            for projection in projections(attention):
+                changes.before(projection, self._gather_means)
+                changes.after(projection, self._expand)
             norm, ffn = _ffn_of(block)
-            handles += [
-                attention.register_forward_hook(self._merge(number)),
-                norm.register_forward_pre_hook(self._tie),
-                ffn.register_forward_hook(self._expand),
-            ]
-        return handles
+            changes.after(attention, self._merge(number))
+            changes.before(norm, self._tie)
+            changes.after(ffn, self._expand)
 
     def see_attention(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
         """Called with a block's keys [images, heads, rows, head_dim], once or sequence after sequence."""
