@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,6 +72,25 @@ class ImagePlan:
         destination = torch.full((num_tokens,), -1)
         destination[kept] = torch.arange(len(kept))
         return ImagePlan(kept, kept[:0], destination, summaries=False, in_place=True)
+
+    def without_last(self) -> ImagePlan:
+        """The same for all tokens but the last, which goes nowhere here. Where others were merged into it, the last of
+        them stands in its place."""
+        last = len(self.destination) - 1
+        kept, destination = torch.cat([self.retained, self.skipped]), self.destination.clone()
+        place, destination[last] = int(destination[last]), -1
+        num_retained = len(self.retained)
+        if place >= 0 and int(kept[place]) == last:
+            others = (destination == place).nonzero().flatten()
+            if len(others):
+                kept[place] = others[-1]
+            else:
+                kept = torch.cat([kept[:place], kept[place + 1 :]])
+                destination[destination > place] -= 1
+                num_retained -= place < num_retained
+        ties = None if self.ties is None else self.ties.index_fill(0, torch.tensor([last]), last)
+        retained, skipped = kept[:num_retained], kept[num_retained:]
+        return replace(self, retained=retained, skipped=skipped, destination=destination, ties=ties)
 
     def merged(self, features: Tensor) -> Tensor:
         """Features [N, d] → [N_r + N_s, d]: the weighted means of the tokens that went to each place, in float32."""

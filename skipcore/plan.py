@@ -106,6 +106,9 @@ def plan_sample(
     `[retained] [summary] [skipped] [summary]` (paper, one block), or in the prompt's order. Text between the tiles of a
     picture stays in its place among the retained tokens.
 
+    The prompt's last token, by which the answer begins, is taken for text also where it is a visual token: it has a
+    slot of its own at the end, runs everything and stays.
+
     Args:
         real: [prompt] bool, False where there is padding.
         pictures: where they stand, in the order of the prompt.
@@ -124,6 +127,9 @@ def plan_sample(
     is_text = real.clone()
     for picture in pictures:
         is_text[picture.positions] = False
+    end = int(real.nonzero().max())
+    ends_in_picture = not is_text[end]
+    is_text[end] = True
 
     def text(start: int, stop: int) -> Tensor:
         return torch.arange(start, stop)[is_text[start:stop]]
@@ -131,6 +137,8 @@ def plan_sample(
     reached = 0
     for number, (picture, image) in enumerate(zip(pictures, images, strict=True)):
         first, last = int(picture.positions[0]), int(picture.positions[-1])
+        if last == end and ends_in_picture:
+            image = image.without_last()
         before, between = text(reached, first), text(first, last)
         (token_slot[before],) = slots.append(-1, (before, Role.TEXT))
         retained, away = (picture.positions[tokens] for tokens in (image.retained, image.skipped))
@@ -146,10 +154,10 @@ def plan_sample(
         went_to = torch.cat([kept_slots, skipped_slots, torch.tensor([-1])])
         token_slot[picture.positions] = went_to[image.destination]  # −1, dropped, reads the last one
         if image.ties is not None:
-            leaders.append((token_slot[picture.positions], token_slot[picture.positions[image.ties]]))
+            leaders.append((picture.positions, picture.positions[image.ties]))
         if image.weight is not None:
             token_weight[picture.positions] = image.weight
-        reached = last + 1
+        reached = min(last + 1, end)
     rest = text(reached, len(real))
     (token_slot[rest],) = slots.append(-1, (rest, Role.TEXT))
 
@@ -163,8 +171,9 @@ def plan_sample(
         if image.skip_kv:
             in_cache[:, away] = False
     tied_to = torch.arange(slots.length) if leaders else None
-    for own, leading in leaders:
+    for tied, leading_tokens in leaders:
         assert tied_to is not None
+        own, leading = token_slot[tied], token_slot[leading_tokens]
         tied_to[own] = leading
         runs_ffn[:, own[own != leading]] = False
     return TokenPlan(

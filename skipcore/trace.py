@@ -24,7 +24,8 @@ class Trace:
         slot_role: [slots] int8, a `Role` each.
         slot_picture: [slots] the picture it belongs to; −1 for text.
         slot_place: [slots] the token of the prompt in whose place the slot stands.
-        slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries.
+        slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries. (A visual token
+            that ends the prompt is taken for text: its slot's role is text, its own is retained.)
         tied_to: [slots] the slot whose rows each slot shares; such slots attend in places of their own.
         entered: [layers, slots] bool: the slot was there in the layer, and gave a key and a value.
         ran_ffn: [layers, slots] bool.
@@ -106,15 +107,17 @@ def trace_of(
     token_slot = plan.token_slot[visual]
     number = torch.full((len(visual),), -1)
     number[visual] = torch.arange(len(token_slot))
+    role = torch.where(token_slot >= 0, plan.slot_role[token_slot], int(Role.DROPPED))
+    role[role == Role.TEXT] = int(Role.RETAINED)
     return Trace(
         image_grid=tuple(tile.grid for tiles in plan.pictures for tile in tiles),
         tiles=tuple(len(tiles) for tiles in plan.pictures),
         token_slot=token_slot,
-        role=torch.where(token_slot >= 0, plan.slot_role[token_slot], int(Role.DROPPED)).to(torch.int8),
+        role=role.to(torch.int8),
         slot_role=plan.slot_role,
         slot_picture=plan.slot_picture,
         slot_place=plan.slot_source,
-        slot_token=torch.where(plan.is_visual, number[plan.slot_source], -1),
+        slot_token=torch.where(plan.slot_role == Role.SUMMARY, -1, number[plan.slot_source]),
         tied_to=torch.arange(len(plan.slot_role)) if plan.tied_to is None else plan.tied_to,
         entered=plan.enters,
         ran_ffn=plan.runs_ffn,
