@@ -246,6 +246,8 @@ class Session:
             if not tiles:
                 continue
             encoding = encodings.get(kind.name.lower())
+            if encoding is None and len(encodings) == 1:  # frames of a video that stand in the places of pictures
+                (encoding,) = encodings.values()
             if encoding is None or encoding.tower is None:
                 raise InputError(
                     f"{self.method.label} looks at the vision tower, but the picture was encoded without it: pass the "

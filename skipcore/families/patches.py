@@ -16,7 +16,8 @@ from transformers import PreTrainedConfig
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape, unpad_image
 from transformers.vision_utils import get_vision_window_index
 
-from skipcore.tiles import Tiles
+from skipcore.errors import InputError
+from skipcore.tiles import Tile, Tiles
 
 ModelInputs = Mapping[str, Any]
 Patches = Callable[[PreTrainedConfig, ModelInputs, Sequence[Tiles], int], list[Tensor]]
@@ -66,7 +67,11 @@ def cell_after_cell_in_windows(
 ) -> list[Tensor]:
     """The same, but the tower holds the tokens in the order of its attention windows (Qwen2.5-VL)."""
     vision = config.vision_config
-    grids = next(inputs[name] for name in ("image_grid_thw", "video_grid_thw") if inputs.get(name) is not None)
+    grids = next(
+        each
+        for each in (inputs.get("image_grid_thw"), inputs.get("video_grid_thw"))
+        if each is not None and tiles_of(each, vision.spatial_merge_size) == list(pictures)
+    )
     window, _ = get_vision_window_index(
         grids.cpu(),
         spatial_merge_size=vision.spatial_merge_size,
@@ -75,6 +80,11 @@ def cell_after_cell_in_windows(
     )
     cells = torch.cat(cell_after_cell(config, inputs, pictures, rows))[window.argsort()]
     return list(cells.split([sum(tile.num_tokens for tile in tiles) for tiles in pictures]))
+
+
+def tiles_of(grids: Tensor, merge: int) -> list[Tiles]:
+    """Of pictures, or of videos, of [n, 3] grids of patches: frames, rows and columns."""
+    return [(Tile((rows // merge, columns // merge)),) * frames for frames, rows, columns in grids.tolist()]
 
 
 def image_after_image(
@@ -92,6 +102,11 @@ def anyres(config: PreTrainedConfig, inputs: ModelInputs, pictures: Sequence[Til
     token of a shrunk rectangle reads the patch in its middle (LLaVA-NeXT, LLaVA-OneVision)."""
     vision, class_token = config.vision_config, has_class_token(config)
     side = vision.image_size // vision.patch_size
+    if any(tiles[0].grid != (side, side) for tiles in pictures):
+        raise InputError(
+            "The frames of this model's videos are pooled, so that their visual tokens are no patches of the vision "
+            "tower: choose a method that does not look at it."
+        )
     per_image, first, found = side * side + class_token, 0, []
     for tiles, size in zip(pictures, inputs["image_sizes"].tolist(), strict=True):
         own, images = [first + class_token + torch.arange(side * side)], 1

@@ -8,9 +8,9 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from skipcore.families.family import Family, ModelInputs, Pictures
-from skipcore.families.patches import cell_after_cell, cell_after_cell_in_windows
+from skipcore.families.patches import cell_after_cell, cell_after_cell_in_windows, tiles_of
 from skipcore.layout import Layout
-from skipcore.tiles import Kind, Tile, Tiles
+from skipcore.tiles import Kind, Tiles
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
@@ -18,7 +18,7 @@ def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
 
     def tiles(name: str) -> list[Tiles]:
         grids = inputs.get(name)
-        return [] if grids is None else [(Tile((h // merge, w // merge)),) * t for t, h, w in grids.tolist()]
+        return [] if grids is None else tiles_of(grids, merge)
 
     return {Kind.IMAGE: tiles("image_grid_thw"), Kind.VIDEO: tiles("video_grid_thw")}
 

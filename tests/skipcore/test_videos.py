@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from family_methods import METHODS
+from family_methods import METHODS, PEERS, SEEING_PEERS
 from family_reference import assert_equals_reference
 from model_runs import logits
 from shared_models import noise_picture
 from tiny_families import tiny_model
 
-from skipcore import Role, SkipVision, Vlm
+from skipcore import InputError, Role, SkipVision, Vlm
 
 
 @dataclass(frozen=True)
@@ -130,3 +130,47 @@ def test_a_left_padded_batch_equals_the_single_runs(vlm: Vlm, method: SkipVision
         torch.testing.assert_close(rows[row][real], expected, rtol=0, atol=1e-5)
         assert answers[row].tolist() == answered.tolist()
         assert torch.equal(trace.slot_role, alone.trace.slot_role)
+
+
+@pytest.mark.parametrize("name", ["masked", "VTW", "VisionZip"])
+def test_videos_beside_text_equal_the_single_runs(vlm: Vlm, name: str) -> None:
+    """Also under a method that looks at the tower, for which frames must be found there."""
+    method = {**METHODS, **PEERS, **SEEING_PEERS}[name]
+    rows = [("{video}What?", [video(1)]), ("b" * 120, []), ("Look: {video}What happens?", [video(2, 4, 32, 48)])]
+    together = prepare(vlm, [text for text, _ in rows], [own for _, videos in rows for own in videos])
+    if vlm.name == "LLaVA-OneVision" and name == "VisionZip":
+        with pytest.raises(InputError, match="no patches of the vision tower"), method(vlm.model):
+            logits(vlm, together)
+        return
+    if not hasattr(vlm.model.base_model, "get_rope_index"):
+        together["position_ids"] = (together["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    with method(vlm.model):
+        actual = logits(vlm, together)
+    for row, (text, videos) in enumerate(rows):
+        single = prepare(vlm, [text], videos) if videos else vlm.processor.tokenizer([text], return_tensors="pt")
+        with method(vlm.model):
+            expected = logits(vlm, dict(single))[0]
+        real = together["attention_mask"][row].bool()
+        torch.testing.assert_close(actual[row][real], expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", ["Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL"])
+def test_a_picture_and_a_video_are_found_in_the_tower(family: str) -> None:
+    """As of each alone: the tower's windows are those of the picture, and those of the video."""
+    vlm, method = tiny_model(family), SEEING_PEERS["VisionZip"]
+    kept = []
+    for prompt, pictures, videos in (
+        ("<image> and {video}What?", [noise_picture(0)], [video(0)]),
+        ("<image>What?", [noise_picture(0)], []),
+        ("{video}What?", [], [video(0)]),
+    ):
+        if videos:
+            inputs = prepare(vlm, [prompt], videos, **({"images": pictures} if pictures else {}))
+        else:
+            inputs = dict(vlm.processor(images=pictures, text=[prompt], return_tensors="pt"))
+        with method(vlm.model) as session:
+            logits(vlm, inputs)
+        kept.append((session.trace.role, session.trace.taker - session.trace.taker[0]))
+    both, picture, of_video = (role for role, _ in kept)
+    assert torch.equal(both, torch.cat([picture, of_video]))
+    assert torch.equal(kept[0][1][: len(picture)], kept[1][1])
