@@ -15,7 +15,7 @@ from torch import nn
 from skipcore import Dense, InputError, Method, SkipVision, Vlm
 
 BACKEND = "eager"
-TRIED: list[Method] = [METHODS["attention skipped, too"], PEERS["FastV"], METHODS["masked"]]
+TRIED: list[Method] = [METHODS["attention skipped, too"], PEERS["FastV"]]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def vlm() -> Iterator[Vlm]:
 
 def first_logits(model: nn.Module, inputs: dict) -> torch.Tensor:
     options = {"do_sample": False, "eos_token_id": -1, "return_dict_in_generate": True, "output_logits": True}
-    return torch.stack(model.generate(**inputs, max_new_tokens=3, **options).logits)
+    return torch.stack(model.generate(**inputs, max_new_tokens=2, **options).logits)
 
 
 def compile_parts(model: nn.Module, part: str) -> None:
@@ -44,37 +44,32 @@ def compile_parts(model: nn.Module, part: str) -> None:
             layer.self_attn.compile(backend=BACKEND)
 
 
-def all_runs(vlm: Vlm, prompts: list[dict]) -> list:
-    """Dense and under several methods in turn, each over prompts of several lengths."""
-    found = []
-    for method in (None, *TRIED):
-        for inputs in prompts:
-            if method is None:
-                found.append((first_logits(vlm.model, inputs), []))
-            else:
-                with method(vlm.model) as session:
-                    logits = first_logits(vlm.model, inputs)
-                trace = session.trace
-                found.append((logits, [trace.ran_ffn, trace.kv_tokens, trace.kv_bytes]))
+def all_runs(vlm: Vlm, inputs: dict) -> list:
+    """Dense, and under several methods in turn."""
+    found: list = [(first_logits(vlm.model, inputs), [])]
+    for method in TRIED:
+        with method(vlm.model) as session:
+            logits = first_logits(vlm.model, inputs)
+        trace = session.trace
+        found.append((logits, [trace.ran_ffn, trace.kv_tokens, trace.kv_bytes]))
     return found
 
 
 @pytest.mark.parametrize("part", ["layers", "layers, wrapped", "FFNs", "attentions"])
 def test_compiled_layers_are_exact(vlm: Vlm, part: str) -> None:
-    prompts = [vlm.prepare(noise_picture(0, size, 32), "What?").inputs for size in (32, 48)]
-    expected = all_runs(vlm, prompts)
+    inputs = vlm.prepare(noise_picture(0), "What?").inputs
+    expected = all_runs(vlm, inputs)
     compile_parts(vlm.model, part)
-    for (logits, facts), (wanted, wanted_facts) in zip(all_runs(vlm, prompts), expected, strict=True):
+    for (logits, facts), (wanted, wanted_facts) in zip(all_runs(vlm, inputs), expected, strict=True):
         torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-5)
         assert all(map(torch.equal, facts, wanted_facts))
 
 
-def test_layers_compiled_after_entering_are_exact(vlm: Vlm) -> None:
-    inputs = vlm.prepare(noise_picture(0), "What?").inputs
-    method = TRIED[0]
+def test_parts_compiled_after_entering_are_exact(vlm: Vlm) -> None:
+    inputs, method = vlm.prepare(noise_picture(0), "What?").inputs, PEERS["FastV"]
     with method(vlm.model):
         expected = first_logits(vlm.model, inputs)
-        compile_parts(vlm.model, "layers")
+        compile_parts(vlm.model, "FFNs")
         torch.testing.assert_close(first_logits(vlm.model, inputs), expected, rtol=0, atol=1e-5)
 
 
@@ -114,7 +109,7 @@ def test_a_whole_that_is_compiled_is_refused_on_entering(vlm: Vlm, way: str) -> 
 
 @pytest.mark.parametrize(
     "way, compiled_before",
-    [("wrapper", True), ("wrapper", False), ("in place", False), ("decoder", False), ("a function around", True)],
+    [("wrapper", True), ("in place", False), ("decoder", False), ("a function around", False)],
 )
 def test_a_whole_that_is_compiled_is_refused_when_it_runs(vlm: Vlm, way: str, compiled_before: bool) -> None:
     """Code compiled before the session knows of no hooks: it must not run on in the session as it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -200,3 +201,24 @@ def test_one_session_at_a_time_however_the_model_is_given(outer: str, inner: str
     given = {"model": model, "wrapper": Adapted(model), "container": model.base_model}
     with Dense()(given[outer]), pytest.raises(InputError, match="in a session already"), Dense()(given[inner]):
         pass
+
+
+def test_a_session_entered_in_another_thread_is_refused_too() -> None:
+    vlm = tiny_model("LLaVA")
+    with Dense()(vlm.model), ThreadPoolExecutor(1) as pool:
+        entering = pool.submit(SkipVision(0.2, 0.3)(vlm.model).__enter__)
+        with pytest.raises(InputError, match="in a session already"):
+            entering.result()
+
+
+def test_a_model_may_be_moved_inside_a_session() -> None:
+    """Another number format, and back; the method's summary must come along."""
+    vlm = tiny_model("LLaVA")
+    model, inputs = copy.deepcopy(vlm.model), vlm.prepare(noise_picture(0), "What?").inputs
+    with SkipVision(0.2, 0.3)(model):
+        expected = run(model, inputs, "forward")
+        model.double()
+        in_double = run(model, inputs | {"pixel_values": inputs["pixel_values"].double()}, "forward")
+        torch.testing.assert_close(in_double.float(), expected, rtol=0, atol=1e-3)
+        model.float()
+        torch.testing.assert_close(run(model, inputs, "forward"), expected, rtol=0, atol=1e-5)
