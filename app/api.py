@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -16,11 +15,9 @@ from app.comparing import Settings, run
 from app.models import models_for
 from app.refusals import Refusal
 from app.shelf import Shelf
-from app.visitors import is_followed
 from profiling import Report
 from skipcore import Vlm
 
-SECONDS_BETWEEN_LOOKS = 1.0
 RetainRule = Literal["saliency", "raster", "uniform", "random"]
 if TYPE_CHECKING:
     MethodName = str
@@ -92,8 +89,7 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., Awaitable[dict[str, Any]]]:
 async def report_of(vlm: Vlm, picture: Any, question: str, settings: Settings) -> Report | None:
     """The report of a comparison that runs on another thread; None where it was stopped.
 
-    Cancelling this stops the run before the next layer: Gradio does so when the client cancels its job. A client that
-    only drops its connection is noticed when the server looks next.
+    Cancelling this stops the run before the next layer: Gradio does so when the client cancels its job.
 
     Raises:
         Refusal: see `app.comparing.run`.
@@ -104,16 +100,10 @@ async def report_of(vlm: Vlm, picture: Any, question: str, settings: Settings) -
         with closing(run(vlm, picture, question, settings, stop)) as events:
             return next((event for event in events if isinstance(event, Report)), None)
 
-    running = asyncio.ensure_future(to_thread.run_sync(last_event, abandon_on_cancel=True))
     try:
-        while not running.done():
-            await asyncio.wait({running}, timeout=SECONDS_BETWEEN_LOOKS)
-            if not is_followed():
-                stop.set()
-        return running.result()
+        return await to_thread.run_sync(last_event, abandon_on_cancel=True)
     finally:
         stop.set()
-        running.cancel()
 
 
 def models_endpoint(vlm: Vlm, shelf: Shelf | None) -> Callable[[], list[dict[str, Any]]]:

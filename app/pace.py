@@ -14,13 +14,13 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from app.device import do_on_device
-from app.visitors import waiting_for_device
+from app.visitors import is_followed, waiting_for_device
 from skipcore import InputError
 
 Item = TypeVar("Item")
 # Redrawing more often than this helps no reader, and costs the browser and the model.
 SECONDS_BETWEEN_REDRAWS = 0.2
-# Whether a run was stopped.
+# Whether a run was stopped, or nobody follows it.
 SECONDS_BETWEEN_LOOKS = 0.1
 # The device waits so long for the page to show something, which takes milliseconds.
 SECONDS_TO_SHOW = 10
@@ -68,7 +68,7 @@ def ahead(
     try:
         with waiting_for_device():
             while not begun.wait(SECONDS_BETWEEN_LOOKS):
-                if stop.is_set():
+                if _is_stopped(stop):
                     return
         while (next_one := _next(made, stop)) is not None:
             kind, value = next_one
@@ -90,8 +90,15 @@ def _next(made: SimpleQueue[tuple[str, Any] | None], stop: threading.Event) -> t
         try:
             return made.get(timeout=SECONDS_BETWEEN_LOOKS)
         except Empty:
-            if stop.is_set():
+            if _is_stopped(stop):
                 return None
+
+
+def _is_stopped(stop: threading.Event) -> bool:
+    """Also where nobody waits for the run any more."""
+    if not is_followed():
+        stop.set()
+    return stop.is_set()
 
 
 def added_up(items: Iterable[Item], tokens: type, seconds: float = SECONDS_BETWEEN_REDRAWS) -> Iterator[Item]:

@@ -214,7 +214,7 @@ def test_only_listed_models_can_be_named(first: Visitor, shelf: Shelf, name: Any
 
 def test_what_does_not_fit_is_one_sentence(first: Visitor, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1))
+        patch.setattr(shelf_module, "free_bytes", lambda device: 1)
         assert "or choose a model of at most" in call(first, "load", NAMES[0])
     assert list(shelf.addresses) == ["built-in"]
     assert "is loaded" in call(first, "load", NAMES[0])

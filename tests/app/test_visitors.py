@@ -120,11 +120,14 @@ def test_cancelling_over_the_api_frees_the_device_before_the_next_layer(page: gr
     assert run.layers == 1
 
 
-def test_an_api_client_that_drops_its_connection_frees_the_device(visit, scenes: Vlm) -> None:
+@pytest.mark.parametrize("way", ["page", "api"])
+def test_a_client_without_a_heartbeat_that_drops_its_connection_frees_the_device(visit, scenes: Vlm, way: str) -> None:
     visitor, other = visit(), visit()
     picture = visitor.upload(PNG)
     with held(scenes) as runs:
-        answers = visitor.events("compare", [picture, "what is it?", *list(visitor._parameters.values())[2:]])
+        settings = list(visitor._parameters.values())[2:]
+        called = ("compare", [picture, "what is it?", *settings])
+        answers = visitor.events(*called) if way == "api" else visitor.ask(picture, "what is it?")
         assert next(answers).kind  # the connection is open
         run = runs.next()
         [stop] = _running[visitor.session]
