@@ -9,8 +9,9 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from visitor import ask_and_wait, choose_method, expect, question, set_number, sync_api, upload
+from visitor import SECONDS, ask_and_wait, choose_method, expect, question, set_number, sync_api, upload
 
+from app.examples import load_examples
 from app.panels.link import WITH_PICTURE, WITHOUT_PICTURE
 
 
@@ -32,7 +33,7 @@ def opened(visit, link: str) -> sync_api.Page:
 def test_an_example_with_its_settings_is_opened_from_a_link(visit) -> None:
     sender = visit()
     sender.locator("#examples button.gallery-item").nth(2).click()
-    expect(question(sender)).not_to_have_value("")
+    expect(question(sender)).to_have_value(load_examples()[2].question, timeout=SECONDS)
     sender.wait_for_timeout(500)  # until the click's picture and question are both there
     question(sender).fill("Is there a <b>star</b> & more?")
     set_number(sender, "Retained tokens", 36)
@@ -52,7 +53,7 @@ def test_an_example_with_its_settings_is_opened_from_a_link(visit) -> None:
 def test_a_scene_and_another_method_are_opened_from_a_link(visit) -> None:
     sender = visit()
     sender.click("#new-scene")
-    expect(sender.locator("#scene-number")).to_contain_text(re.compile(r"scene \d+"))
+    expect(sender.locator("#scene-number")).to_contain_text(re.compile(r"scene \d+"), timeout=SECONDS)
     choose_method(sender, "FastV")
     link = link_of(sender)
     assert "method=FastV" in link and re.search(r"scene=\d+", link) and "num_retained" not in link

@@ -53,6 +53,7 @@ def test_a_follow_up_that_waits_in_line_can_be_stopped(visit, scenes: Vlm) -> No
         second.keyboard.press("Escape")
         expect(second.locator("#notice")).to_contain_text("Stopped")
         first.keyboard.press("Escape")
+        expect(first.locator("#notice")).to_contain_text("Stopped")
         run.go_on.set()
         follow_up(second, "is there a lion?")
         expect(second.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
