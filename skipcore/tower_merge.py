@@ -7,6 +7,7 @@ over all places; over copies it is the same as DyMU's attention over merged toke
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class TowerMerging:
         self._leader: Tensor | None = None  # [rows] the first row of each row's group; None before the first block
         self._means, self._inverse = Averages(torch.empty(0), ()), torch.empty(0)
         self._shape = torch.Size()
-        self._segments: list[tuple[Tensor, Tensor | None]] = []  # keys and mask of the block's attention, call by call
+        self._segments: list[tuple[Tensor, Tensor | None]] = []  # keys of each image, and which see which; None: all
         self.found: list[float] = []
 
     def install(self, changes: Changes) -> None:
@@ -59,10 +60,14 @@ class TowerMerging:
 
     def see_attention(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
         """Called with a block's keys [images, heads, rows, head_dim], once or sequence after sequence."""
-        self._segments += [
-            (own.mean(dim=0, dtype=torch.float32), None if mask is None else mask[min(image, len(mask) - 1), 0])
-            for image, own in enumerate(key)
-        ]
+        for image, own in enumerate(key):
+            keys = own.mean(dim=0, dtype=torch.float32)
+            if mask is None:
+                self._segments.append((keys, None))
+                continue
+            seen = mask[min(image, len(mask) - 1), 0]
+            seen = seen if seen.dtype == torch.bool else seen >= 0
+            self._segments += [(keys[part], seen[part, part]) for part in _images_of(seen)]
 
     @property
     def groups(self) -> Tensor:
@@ -106,8 +111,7 @@ class TowerMerging:
         for chunk in sources.split(CHUNK):
             similarity = unit[chunk] @ unit[candidates].T
             if mask is not None:
-                seen = mask[chunk][:, candidates]
-                similarity = similarity.masked_fill(~seen if seen.dtype == torch.bool else seen < 0, -torch.inf)
+                similarity = similarity.masked_fill(~mask[chunk][:, candidates], -torch.inf)
             best.append(similarity.max(dim=1))
         score, index = torch.cat([each.values for each in best]), torch.cat([each.indices for each in best])
         return sources + first, candidates[index] + first, score
@@ -149,6 +153,19 @@ class TowerMerging:
         if self._leader is None:
             return None
         return output[self._inverse].view(*self._shape, output.shape[-1])
+
+
+def _images_of(seen: Tensor) -> list[slice]:
+    """The images of one sequence, of which rows of others are not seen (Pixtral's tower): what merges in one must not
+    hang on how many rows stand before it.
+
+    Args:
+        seen: [rows, rows] bool. Padding sees nothing of itself and ends no image.
+    """
+    itself = seen.diagonal()
+    begins = (~seen.diagonal(-1) & itself[1:] & itself[:-1]).nonzero().flatten() + 1
+    edges = [0, *begins.tolist(), len(seen)]
+    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def _ffn_of(block: nn.Module) -> tuple[nn.Module, nn.Module]:

@@ -13,7 +13,7 @@ from tiny_families import BUILDERS, LAYERS, tiny_model
 from tiny_tokenizer import IMAGE
 
 from skipcore import Dense, Method, SkipVision, Vlm
-from skipcore.methods import VTW, Combined, FastV
+from skipcore.methods import VTW, Combined, DyMU, FastV
 
 EVERY_METHOD: dict[str, Method] = {
     **METHODS,
@@ -107,6 +107,13 @@ def test_every_method_with_every_kind_of_row(method: str, name: str, padding_sid
 @pytest.mark.parametrize("method", ["masked", "VTW", "DivPrune, then masked"])
 def test_every_family_with_text_beside_a_picture(name: str, method: str) -> None:
     assert_rows_are_as_alone(tiny_model(name), EVERY_METHOD[method], ROWS[:2], "left")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_what_merges_in_the_tower_hangs_on_the_picture_alone(name: str) -> None:
+    """Also where all pictures of a batch go through the tower as one sequence."""
+    rows: list[Row] = [*ROWS[:2], ("These?", [noise_picture(1, 40, 60), noise_picture(2, 48, 48)])]
+    assert_rows_are_as_alone(tiny_model(name), DyMU((0.3, 0.3)), rows, "left")
 
 
 @pytest.fixture(scope="module")
