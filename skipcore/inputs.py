@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -20,13 +23,20 @@ MIN_SIDE = 4
 MAX_QUESTION_CHARACTERS = 4_000
 DAMAGED = "The picture's file is damaged or cut short: save it again or choose another one."
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+CLOSED = "The picture cannot be read, since its file was closed or deleted, or is damaged: open it again."
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, MemoryError, AssertionError, AttributeError, TypeError, LookupError,
+    ArithmeticError, struct.error,
+)  # fmt: skip
+"""What Pillow raises of files that it cannot read, or can no longer."""
 
 
 def open_picture(source: ImageLike) -> Image.Image:
-    """An upright RGB picture from a path, bytes, PIL image or array: first frame, transparency on white.
+    """An upright RGB picture from a path, "data:" address, bytes, PIL image or array: first frame, transparency on
+    white.
 
-    It holds pixels alone: no EXIF, colour profile or comment of the source comes along, and later changes of a PIL
-    image or array do not show in it.
+    It holds pixels alone: no EXIF, color profile or comment of the source comes along, and later changes of a PIL
+    image or array do not show in it. Grey of more than 8 bits counts as 0–1, 0–255 or 0–65535, by its brightest value.
 
     Raises:
         InputError: there is no picture, it cannot be read, or its size is out of bounds.
@@ -43,10 +53,37 @@ def open_picture(source: ImageLike) -> Image.Image:
         raise InputError("A picture must be a file path, the bytes of a file, a PIL image or a NumPy array.")
     _check_size(picture)
     try:
+        transparent = _transparent(picture)  # asked before loading, which forgets how the file holds its pixels
         picture.load()
-        return _pixels_alone(_on_white(ImageOps.exif_transpose(picture)))
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise InputError(DAMAGED) from error
+        upright = ImageOps.exif_transpose(picture)
+        return _pixels_alone(_on_white(upright, transparent))
+    except UNREADABLE as error:
+        raise InputError(CLOSED if picture is source else DAMAGED) from error
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of a picture's file that is written as base64.
+
+    Raises:
+        InputError: it is not valid base64.
+    """
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError("A picture's base64 text is damaged or cut short: encode its file again.") from error
+
+
+def check_text(text: object, what: str = "The question") -> str:
+    """A text that can be encoded.
+
+    Raises:
+        InputError: it is no text, or half of a surrogate pair is missing.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{what} must be text.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{what} is not valid text (half of a character pair is missing): type it again.")
+    return text
 
 
 def picture_size(source: str | Path | bytes) -> tuple[int, int]:
@@ -60,7 +97,7 @@ def picture_size(source: str | Path | bytes) -> tuple[int, int]:
         width, height = picture.size
         try:
             turned = picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
+        except UNREADABLE as error:
             raise InputError(DAMAGED) from error
         return (height, width) if turned else (width, height)
 
@@ -71,13 +108,9 @@ def check_question(question: str) -> str:
     Raises:
         InputError: it is empty or too long.
     """
-    if not isinstance(question, str):
-        raise InputError("The question must be text.")
-    question = question.strip()
+    question = check_text(question).strip()
     if not question:
         raise InputError("Type a question about the picture.")
-    if any("\ud800" <= character <= "\udfff" for character in question):
-        raise InputError("The question is not valid text (half of a character pair is missing): type it again.")
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise InputError(
             f"The question has {len(question):,} characters; shorten it to {MAX_QUESTION_CHARACTERS:,} at most."
@@ -86,6 +119,13 @@ def check_question(question: str) -> str:
 
 
 def _from_file(source: str | Path | bytes) -> Image.Image:
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        raise InputError("Pictures are not fetched from the web: download the picture and pass the path of its file.")
+    if isinstance(source, str) and source.startswith("data:"):
+        header, _, content = source.partition(",")
+        if not header.endswith(";base64"):
+            raise InputError('A picture\'s "data:" address must hold base64, such as "data:image/png;base64,…".')
+        source = from_base64(content)
     size = len(source) if isinstance(source, bytes) else _file_size(Path(source))
     if size > MAX_BYTES:
         raise InputError(
@@ -136,13 +176,35 @@ def _pixels_alone(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+def _transparent(picture: Image.Image) -> int | tuple[int, ...] | bytes | None:
+    """The color that the file calls transparent, on the scale of the pixels as Pillow reads them. A PNG names it with
+    the bits of its samples, but Pillow reads 2 and 4 bits as 8, and 16 bits of RGB as 8."""
+    value = picture.info.get("transparency")
+    tiles = getattr(picture, "tile", None)
+    layout = tiles[0][3] if tiles else None
+    if layout in ("L;2", "L;4") and isinstance(value, int):
+        return value * (85 if layout == "L;2" else 17)
+    if layout == "RGB;16B" and isinstance(value, tuple):
+        return tuple(each >> 8 for each in value)
+    return value
+
+
+def _on_white(picture: Image.Image, transparent: int | tuple[int, ...] | bytes | None) -> Image.Image:
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.float32)
+        grey = _from_grey(values)
+        if isinstance(transparent, int):
+            grey.paste(255, mask=Image.fromarray(values == transparent))
+        return grey.convert("RGB")
+    if picture.mode in ("RGBa", "La"):  # premultiplied
+        picture = picture.convert({"RGBa": "RGBA", "La": "LA"}[picture.mode])
+    if transparent is not None:
+        picture = picture.copy()
+        picture.info["transparency"] = transparent
+    if picture.mode in ("RGBA", "LA", "PA") or transparent is not None:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return _from_grey(np.asarray(picture).astype(np.float32)).convert("RGB")
     return picture.convert("RGB")
 
 
