@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from skipcore.agreement import Agreement, answer_densely, one_for_each
+from skipcore.agreement import Agreement, DenseAnswer, answer_densely, log_probs_along, one_for_each
 from skipcore.answer import check_max_new_tokens
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers
@@ -21,9 +21,9 @@ def layer_contributions(
     answer_tokens: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[float, ...]:
-    """For each layer the mean KL(dense ‖ frozen) of the next-token distributions, in nats, along the dense model's own
-    answers (the authors: KL(frozen ‖ dense) at the prompt's last position). `ShortV(order=…)` takes the layers by
-    rising contribution: `ShortV(0.6, sorted(range(len(found)), key=found.__getitem__))`.
+    """For each layer the mean KL(frozen ‖ dense) of the next-token distributions, in nats, along the dense model's own
+    answers (the authors: at the prompt's last position alone, which `answer_tokens=1` is). `ShortV(order=…)` takes the
+    layers by rising contribution: `ShortV(0.6, sorted(range(len(found)), key=found.__getitem__))`.
 
     Args:
         vlm: from `load`; locked while this runs.
@@ -38,14 +38,25 @@ def layer_contributions(
     check_max_new_tokens(answer_tokens)
     if not pictures:
         raise InputError("layer_contributions needs at least one picture.")
-    texts, num_layers, found = one_for_each(pictures, questions), len(decoder_layers(vlm.model)), []
+    texts = one_for_each(pictures, questions)
     with vlm.lock:
         asked = [
             answer_densely(vlm, picture, text, answer_tokens) for picture, text in zip(pictures, texts, strict=True)
         ]
-        for layer in range(num_layers):
-            frozen = ShortV(1, (layer,))
-            found.append(Agreement.mean([one.agreement(vlm, frozen) for one in asked]).kl)
-            if progress is not None:
-                progress(layer + 1, num_layers)
+        return contributions(vlm, asked, progress)
+
+
+def contributions(
+    vlm: Vlm, asked: Sequence[DenseAnswer], progress: Callable[[int, int], None] | None = None
+) -> tuple[float, ...]:
+    """The same of what was asked already. The caller holds `vlm.lock`."""
+    num_layers, found = len(decoder_layers(vlm.model)), []
+    for layer in range(num_layers):
+        frozen = ShortV(1, (layer,))
+        of_answers = [
+            Agreement.between(log_probs_along(vlm, one.inputs, frozen, one.answer), one.dense) for one in asked
+        ]
+        found.append(Agreement.mean(of_answers).kl)
+        if progress is not None:
+            progress(layer + 1, num_layers)
     return tuple(found)

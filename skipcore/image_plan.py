@@ -38,7 +38,8 @@ class ImagePlan:
         weight: [N] what each token counts for in the mean of those that went to the same place; None: all alike.
         summaries: whether a summary token follows each (non-empty) group.
         summary_start: the first summary pools `retained[summary_start:]` only.
-        last_skipped_runs_ffn: the last skipped token runs the FFN too.
+        last_skipped_runs_ffn: the last skipped token runs the FFN and is a token like any other: its role is that of a
+            retained one.
         in_place: tokens keep the prompt's order; there are no summaries then.
         layers: the layers in which skipped tokens bypass the FFN; None: all.
         attention_layers: the layers in which they bypass the attention: they give keys and values, but do not attend.

@@ -33,6 +33,7 @@ class Layout:
         summaries: per group size, the rows pooled [groups, size] and the rows of the summary tokens [groups].
         renumbered: [batch, length] positions counted anew from 0.
         num_slots: [batch, 1] slots of each sample, padding not counted.
+        changed: [batch, 1] bool, whether the sample's slots are others than the tokens of its prompt, one by one.
         text_after: slots of text after the last picture of a single sample; 0 for several.
         as_given: every token has the slot of its own number, so that the prompt is laid out already.
     """
@@ -46,6 +47,7 @@ class Layout:
     summaries: tuple[tuple[Tensor, Tensor], ...]
     renumbered: Tensor
     num_slots: Tensor
+    changed: Tensor
     text_after: int
     as_given: bool
 
@@ -66,13 +68,12 @@ class Layout:
         return slots.unflatten(0, (len(inputs_embeds), self.length))
 
     def positions(self, position_ids: Tensor | None, renumber: bool) -> Tensor:
-        """Position ids of the slots: of the prompt's own ids [..., batch, prompt], or counted anew."""
-        if renumber:
-            return self.renumbered
-        if position_ids is None:
-            return self.slot_source
-        source = self.slot_source.expand(*position_ids.shape[:-2], -1, -1)
-        return position_ids.expand(*position_ids.shape[:-2], len(self.slot_source), -1).gather(-1, source)
+        """Position ids of the slots: of the prompt's own ids [..., batch, prompt], or counted anew where it changed."""
+        own = self.slot_source
+        if position_ids is not None:
+            source = self.slot_source.expand(*position_ids.shape[:-2], -1, -1)
+            own = position_ids.expand(*position_ids.shape[:-2], len(self.slot_source), -1).gather(-1, source)
+        return torch.where(self.changed, self.renumbered, own) if renumber else own
 
     def restore(self, hidden: Tensor, place: Tensor | None) -> Tensor:
         """[batch, places, d] → [batch, prompt, d]: every token reads the slot it went to.
@@ -108,6 +109,7 @@ def lay_out(plans: Sequence[TokenPlan]) -> Layout:
         summaries=_summary_rows(plans, offsets),
         renumbered=torch.arange(length).expand(len(plans), -1).minimum((sizes - 1)[:, None]),
         num_slots=sizes[:, None],
+        changed=torch.tensor([[not plan.as_given] for plan in plans]),
         text_after=_text_after(plans[0]) if len(plans) == 1 else 0,
         as_given=as_given,
     )

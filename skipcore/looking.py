@@ -40,6 +40,7 @@ class LayerView:
         key_norms: [entered] None unless asked for.
         updates: [entered] None unless asked for.
         logits: hidden states [k, d] → logits [k, vocabulary] through the model's final norm and head.
+        norm: hidden states [k, d] through the model's final norm.
     """
 
     slots: Tensor
@@ -48,6 +49,7 @@ class LayerView:
     key_norms: Tensor | None
     updates: Tensor | None
     logits: Callable[[Tensor], Tensor]
+    norm: Callable[[Tensor], Tensor]
 
 
 class Observed(Exception):

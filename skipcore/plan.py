@@ -73,6 +73,12 @@ class TokenPlan:
     gathered: Tensor | None = None
 
     @property
+    def as_given(self) -> bool:
+        """Whether the slots are the prompt's tokens, one by one and in their order."""
+        of_tokens = self.token_slot[self.token_slot >= 0]
+        return len(self.slot_source) == self.num_tokens and torch.equal(of_tokens, torch.arange(self.num_tokens))
+
+    @property
     def unchanged(self) -> bool:
         """Whether this plan is what a dense model does anyway."""
         masks = self.enters, self.runs_ffn, self.runs_attention, self.in_cache
@@ -122,6 +128,7 @@ def plan_sample(
     leaders: list[tuple[Tensor, Tensor]] = []
     summaries: list[SummaryGroup] = []
     skipped: list[tuple[ImagePlan, Tensor]] = []
+    exempt: list[Tensor] = []  # the last of those that skip, where it is a token like any other
     token_slot = torch.full((len(real),), -1, dtype=torch.long)
     token_weight = torch.ones(len(real))
     is_text = real.clone()
@@ -150,7 +157,9 @@ def plan_sample(
             summaries += slots.summarise(number, picture, image, kept_slots[image.summary_start :])
             (skipped_slots,) = slots.append(number, groups[2])
             summaries += slots.summarise(number, picture, image, skipped_slots)
-        skipped.append((image, skipped_slots))
+        count = len(skipped_slots) - image.last_skipped_runs_ffn
+        skipped.append((image, skipped_slots[: max(count, 0)]))
+        exempt.append(skipped_slots[max(count, 0) :])
         went_to = torch.cat([kept_slots, skipped_slots, torch.tensor([-1])])
         token_slot[picture.positions] = went_to[image.destination]  # −1, dropped, reads the last one
         if image.ties is not None:
@@ -165,11 +174,12 @@ def plan_sample(
         torch.ones(num_layers, slots.length, dtype=torch.bool) for _ in range(4)
     )
     for image, away in skipped:
-        bypassing = away[:-1] if image.last_skipped_runs_ffn else away
-        runs_ffn[_layers(image.layers, num_layers)[:, None], bypassing] = False
+        runs_ffn[_layers(image.layers, num_layers)[:, None], away] = False
         runs_attention[_layers(image.attention_layers, num_layers)[:, None], away] = False
         if image.skip_kv:
             in_cache[:, away] = False
+    slot_role = torch.cat(slots.role)
+    slot_role[torch.cat([*exempt, token_slot[:0]])] = int(Role.RETAINED)
     tied_to = torch.arange(slots.length) if leaders else None
     for tied, leading_tokens in leaders:
         assert tied_to is not None
@@ -179,7 +189,7 @@ def plan_sample(
     return TokenPlan(
         tied_to=tied_to,
         slot_source=torch.cat(slots.source),
-        slot_role=torch.cat(slots.role),
+        slot_role=slot_role,
         slot_picture=torch.cat(slots.picture),
         token_slot=token_slot,
         token_weight=token_weight,

@@ -17,6 +17,7 @@ from skipcore.families import Family, kinds_of
 from skipcore.layout import Layout, lay_out
 from skipcore.looking import LayerView
 from skipcore.plan import TokenPlan
+from skipcore.positions import counted_anew, last_position
 from skipcore.rows import LayerRows, Memory, move, rows_of_layers
 from skipcore.tiles import Kind, PlacedPicture, Tiles, find_pictures, misfit
 
@@ -106,6 +107,7 @@ class Prefill:
         self._kept: Callable[[LayerRows, int | None], Kept] | None = None
         self._cache: DynamicCache | None = None
         self._windows: list[int | None] = []
+        self._positions: Tensor | None = None  # of the slots, where they are counted anew
         self.waiting = {layer for layer in method.decision_layers(len(self._rows)) if 0 <= layer < len(self._rows)}
         """Layers at whose door the method has yet to decide."""
 
@@ -116,6 +118,13 @@ class Prefill:
     def rows(self, layer: int, device: torch.device) -> LayerRows:
         """A layer's rows on a device."""
         return move(self._rows[layer], device, self._memory)
+
+    def positions(self, rows: LayerRows) -> Tensor | None:
+        """[…, batch, places] positions of what enters a layer; None where it has those of its slots."""
+        if self._positions is None or rows.present is None:
+            return None
+        device = rows.present.device
+        return counted_anew(self._positions.to(device), self.layout_on(device).num_slots, rows)
 
     def restore(self, hidden: Tensor, layer: int | None) -> Tensor:
         """[batch, places, d] → [batch, prompt, d]: every token reads the slot it went to.
@@ -146,10 +155,12 @@ class Prefill:
         """The decoder's keyword arguments with the prompts laid out and a cache that stores what is kept."""
         decoder, embeds, layout = model.get_decoder(), kwargs["inputs_embeds"], self.layout
         renumber = self.method.positions == "renumbered"
+        positions = layout.positions(kwargs.get("position_ids"), renumber)
+        self._positions = positions if renumber else None
         kwargs = dict(
             kwargs,
             inputs_embeds=layout.embed(embeds, self.method.summary),
-            position_ids=layout.positions(kwargs.get("position_ids"), renumber),
+            position_ids=positions,
             attention_mask=None,
             skip_prefill=self,
         )
@@ -165,7 +176,8 @@ class Prefill:
             )
         if not _wants_cache(decoder, kwargs):
             return kwargs | {"use_cache": False}
-        self._kept = self._keeper(embeds.shape[1], layout.num_slots if renumber else None)
+        anew = renumber and bool(self._laid_out.changed.any())
+        self._kept = self._keeper(embeds.shape[1], last_position(positions, layout.num_slots) + 1 if anew else None)
         kept = [self._kept(rows, window) for rows, window in zip(self._rows, self._windows, strict=True)]
         self._cache = use_kept_layers(kwargs.get("past_key_values"), kept)
         return kwargs | {"past_key_values": self._cache}

@@ -80,7 +80,7 @@ class Session:
         self._container: PreTrainedModel = self.model.base_model
         self._decoder: PreTrainedModel = self.model.get_decoder()
         self._num_layers = len(decoder_layers(self.model))
-        self._sublayers = SubLayers(self._family, decoder_layers(self.model), self._logits)
+        self._sublayers = SubLayers(self._family, self._decoder, self._logits)
         self._entered = False
         self._hooks = Changes()  # on model and decoder, from entering to leaving
         self._attention = Changes()  # while the decoder attends by the skipping attention

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from skipcore.changes import Changes
 from skipcore.families import Family
 from skipcore.looking import LayerView, Look, Observation, Observed
+from skipcore.positions import rotary
 from skipcore.prefill import Prefill
 from skipcore.recorder import UpdateRecorder
 from skipcore.rows import LayerRows, Ties, move
@@ -31,14 +33,15 @@ class SubLayers:
             counted off the tensors that reached them, padding included.
     """
 
-    def __init__(self, family: Family, layers: nn.ModuleList, logits: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, family: Family, decoder: PreTrainedModel, logits: Callable[[Tensor], Tensor]) -> None:
         self._family = family
-        self._layers = layers
+        self._decoder = decoder
+        self._layers: nn.ModuleList = decoder.layers
         self._logits = logits
         self._rows: LayerRows | None = None  # of the layer that runs, on its device; None where it runs as it is
         self._batch = 0
         self._stream: Tensor | None = None  # what entered the layer, gone rows included, where they are put back
-        self._places: dict[tuple[int, int], tuple[Any, Tensor, tuple[Tensor, Tensor]]] = {}  # see `_at_places`
+        self._places: dict[tuple[int, int], tuple[Any, Tensor, Any]] = {}  # see `_positions`
         self._before: Tensor | None = None  # what entered the layer, for its update
         self._observation: Observation | None = None
         self._updates: Tensor | None = None
@@ -99,7 +102,7 @@ class SubLayers:
             elif rows.present is not None and not (index and prefill.same_slots(index, before)):
                 earlier = prefill.rows(before, states.device).place if index else None
                 states = _at(states, rows.present if earlier is None else earlier.gather(1, rows.present))
-            given = self._arguments(rows, kwargs)
+            given = self._arguments(index, rows, states, kwargs)
             if prefill.method.exact_unmerging and rows.ties is not None:
                 given["skip_rotation"] = kwargs["position_embeddings"]
             if index + 1 in prefill.waiting and prefill.method.looks - {Look.ATTENTION_AHEAD}:
@@ -128,14 +131,14 @@ class SubLayers:
 
         return hook
 
-    def _arguments(self, rows: LayerRows, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, index: int, rows: LayerRows, states: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What a layer is given beside its states, for the rows that enter it."""
         given = kwargs | {"skip_rows": rows}
         if rows.present is None:
             return given
-        given["position_embeddings"] = self._at_places(kwargs["position_embeddings"], rows.present)
-        if (position_ids := kwargs.get("position_ids")) is not None and position_ids.ndim == 2:
-            given["position_ids"] = position_ids.expand(len(rows.present), -1).gather(1, rows.present)
+        given["position_embeddings"], position_ids = self._positions(index, rows, states, kwargs)
+        if position_ids is not None:
+            given["position_ids"] = position_ids
         if (mask := kwargs.get("attention_mask")) is not None:
             present = rows.present.expand(len(mask), -1)
             mask = mask.gather(3, present[:, None, None, :].expand(-1, 1, mask.shape[2], -1))
@@ -144,13 +147,25 @@ class SubLayers:
             given["attention_mask"] = mask & is_real[:, None, None, :]
         return given
 
-    def _at_places(self, embeddings: tuple[Tensor, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [batch or 1, slots, head_dim] of the slots that are present; layers share them."""
+    def _positions(
+        self, index: int, rows: LayerRows, states: Tensor, kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        """Cosines and sines, and position ids where the layer is given some for each token, of the slots that are
+        present; layers of the same positions and slots share them."""
+        embeddings, given, present = kwargs["position_embeddings"], kwargs.get("position_ids"), rows.present
+        given = None if given is None or given.ndim != 2 else given
+        assert present is not None
         key = id(embeddings[0]), id(present)
         if key not in self._places:  # the originals are kept, so that no other tensor takes their identity
             batch = len(present)
-            cosine, sine = (_at(each.expand(batch, -1, -1), present) for each in embeddings)
-            self._places[key] = embeddings, present, (cosine, sine)
+            anew = kwargs["skip_prefill"].positions(rows)
+            if anew is None:
+                cosine, sine = (_at(each.expand(batch, -1, -1), present) for each in embeddings)
+                ids = None if given is None else given.expand(batch, -1).gather(1, present)
+            else:
+                cosine, sine = rotary(self._decoder, index, states, anew)
+                ids = None if given is None else anew if anew.ndim == 2 else anew[0]
+            self._places[key] = embeddings, present, ((cosine, sine), ids)
         return self._places[key][2]
 
     def _views(
@@ -162,7 +177,7 @@ class SubLayers:
             states = _at(states, rows.present)
         seen, updates, self._observation, self._updates = self._observation, self._updates, None, None
         if Look.ATTENTION_AHEAD in prefill.method.looks:
-            seen = self._look_ahead(prefill, rows, layer, states, kwargs)
+            seen = self._look_ahead(prefill, index, rows, layer, states, kwargs)
         views = []
         for sample, plan in enumerate(prefill.plans):
             slots = plan.enters[before].nonzero().flatten()
@@ -179,16 +194,17 @@ class SubLayers:
                     key_norms=of_sample(None if seen is None else seen.key_norms),
                     updates=of_sample(updates),
                     logits=self._logits,
+                    norm=self._decoder.norm,
                 )
             )
         return views
 
     def _look_ahead(
-        self, prefill: Prefill, rows: LayerRows, layer: nn.Module, states: Tensor, kwargs: dict
+        self, prefill: Prefill, index: int, rows: LayerRows, layer: nn.Module, states: Tensor, kwargs: dict
     ) -> Observation:
         """Run the layer's attention with the last tokens' rows alone, up to the product of queries and keys."""
         observation = Observation(prefill.method.looks, ends=True)
-        given = self._arguments(rows.only_last(), kwargs)
+        given = self._arguments(index, rows.only_last(), states, kwargs)
         given |= {"skip_observation": observation, "past_key_values": None, "use_cache": False}
         counting, self._counting = self._counting, False
         with suppress(Observed):

@@ -41,6 +41,7 @@ class TowerMerging:
         self._rate = rate
         self._class_token = class_token
         self._leader: Tensor | None = None  # [rows] the first row of each row's group; None before the first block
+        self._listed: Tensor | None = None  # see `listed`
         self._means, self._inverse = Averages(torch.empty(0), ()), torch.empty(0)
         self._shape = torch.Size()
         self._segments: list[tuple[Tensor, Tensor | None]] = []  # keys of each image, and which see which; None: all
@@ -70,6 +71,13 @@ class TowerMerging:
             self._segments += [(keys[part], seen[part, part]) for part in _images_of(seen)]
 
     @property
+    def listed(self) -> Tensor:
+        """[groups] the first row of each group, in the order in which they are listed and halved: in each segment
+        sources that did not merge, then the others."""
+        assert self._listed is not None
+        return self._listed
+
+    @property
     def groups(self) -> Tensor:
         """[rows] the first row of the group that each row has ended in."""
         assert self._leader is not None
@@ -79,57 +87,63 @@ class TowerMerging:
         def hook(attention: nn.Module, args: tuple, output: Any) -> None:
             rows = sum(len(keys) for keys, _ in self._segments)
             device = self._segments[0][0].device
-            leader = torch.arange(rows, device=device) if self._leader is None else self._leader
-            proposals, first = [], 0
+            everyone = torch.arange(rows, device=device)
+            leader = everyone if self._leader is None else self._leader
+            listed = everyone if self._listed is None else self._listed
+            halves, best, first = [], [], 0
             for keys, mask in self._segments:
+                own = listed[(listed >= first) & (listed < first + len(keys))]
+                halves.append((own[0::2], own[1::2]))
                 with without_autocast(device):
-                    proposals.append(self._proposals(leader[first : first + len(keys)] - first, keys, mask, first))
+                    best.append(self._best(own[0::2] - first, own[1::2] - first, keys, mask))
                 first += len(keys)
             self._segments = []
-            source, target, score = (torch.cat(each) for each in zip(*proposals, strict=True))
-            threshold = self._threshold(number, score, rows)
-            joins = score > threshold
-            into = torch.arange(rows, device=device)
-            into[source[joins]] = target[joins]
-            self._settle(into[leader])
+            score = torch.cat([own for own, _ in best])
+            joins = self._joining(number, score, rows)
+            into, after = everyone.clone(), []
+            for (sources, others), (_, index), joining in zip(
+                halves, best, joins.split([len(own) for own, _ in best]), strict=True
+            ):
+                into[sources[joining]] = others[index[joining]]
+                after += [sources[~joining], others]
+            self._leader = self._settled(into[leader])
+            self._listed = self._leader[torch.cat(after)]
 
         return hook
 
-    def _proposals(
-        self, leader: Tensor, keys: Tensor, mask: Tensor | None, first: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Every other group of a segment, the group that resembles it most among the rest, and how much."""
-        groups = leader.unique()
-        sources, candidates = groups[0::2], groups[1::2]
-        if self._class_token:
-            sources = sources[1:]
-        if not len(sources) or not len(candidates):
-            nothing = sources[:0]
-            return nothing, nothing, keys.new_empty(0, dtype=torch.float32)
+    def _best(self, sources: Tensor, others: Tensor, keys: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """How much each of a segment's sources resembles the one among the others that it resembles most, and which
+        one that is. A class token resembles none."""
+        if not len(sources) or not len(others):
+            return keys.new_full((len(sources),), -torch.inf, dtype=torch.float32), torch.zeros_like(sources)
         unit = normalize(keys, dim=-1)
         best = []
         for chunk in sources.split(CHUNK):
-            similarity = unit[chunk] @ unit[candidates].T
+            similarity = unit[chunk] @ unit[others].T
             if mask is not None:
-                similarity = similarity.masked_fill(~mask[chunk][:, candidates], -torch.inf)
+                similarity = similarity.masked_fill(~mask[chunk][:, others], -torch.inf)
             best.append(similarity.max(dim=1))
         score, index = torch.cat([each.values for each in best]), torch.cat([each.indices for each in best])
-        return sources + first, candidates[index] + first, score
+        if self._class_token:
+            score[0] = -torch.inf
+        return score, index
 
-    def _threshold(self, number: int, score: Tensor, rows: int) -> float:
+    def _joining(self, number: int, score: Tensor, rows: int) -> Tensor:
+        """[sources] bool, which of them merge in a block. Where thresholds are to be found: as many as the rate says,
+        and the threshold is the score of the first that does not, 0 at least (as the authors' finder has it)."""
         if self._thresholds is not None:
-            return self._thresholds[number]
-        merged = min(round(self._rate * rows), len(score))
-        cut = 1.0 if not merged else float(score.sort(descending=True).values[merged - 1]) - 1e-6
-        self.found.append(max(cut, 0.0))
-        return self.found[-1]
+            return score > self._thresholds[number]
+        ranked = score.argsort(descending=True, stable=True)
+        merged = min(round(self._rate * rows), int(score.isfinite().sum()))
+        self.found.append(max(float(score[ranked[merged]]), 0.0) if merged < len(score) else 0.0)
+        return torch.zeros_like(score, dtype=torch.bool).index_fill(0, ranked[:merged], True)
 
-    def _settle(self, leader: Tensor) -> None:
-        """Take the groups on."""
+    def _settled(self, leader: Tensor) -> Tensor:
+        """Take the groups on: [rows] one of the group of each → [rows] the first of it."""
         _, inverse = leader.cpu().unique(return_inverse=True)
         means = averages(torch.arange(len(inverse)), inverse, int(inverse.max()) + 1)
         self._means, self._inverse = means.to(leader.device), inverse.to(leader.device)
-        self._leader = self._means.first[self._inverse]
+        return self._means.first[self._inverse]
 
     def _of_groups(self, states: Tensor) -> Tensor:
         """[…, width] → [groups, width]."""

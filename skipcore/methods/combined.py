@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from PIL import Image
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from skipcore.errors import InputError
 from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.looking import LayerView, Look
-from skipcore.methods.method import DecoderShape, Method
+from skipcore.methods.method import DecoderShape, Method, Positions
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.plan import TokenPlan
 from skipcore.summary import AdaptiveSummary
@@ -57,9 +57,10 @@ class Combined(Method):
         return self.skipping.text_attends_skipped
 
     @property
-    def positions(self) -> Literal["original", "renumbered"]:  # type: ignore[override]
-        """As `skipping` has it."""
-        return self.skipping.positions
+    def positions(self) -> Positions:  # type: ignore[override]
+        """Counted anew where either counts them anew."""
+        both = self.dropping.positions, self.skipping.positions
+        return "renumbered" if "renumbered" in both else "original"
 
     @property
     def summary(self) -> AdaptiveSummary | None:  # type: ignore[override]

@@ -20,17 +20,19 @@ from skipcore.trace import Trace
 
 @dataclass(frozen=True)
 class DART(DropOnce):
-    """From layer K on, some pivots and the visual tokens that resemble them least: pivots are the visual and the text
-    tokens of the largest key norms (L1, layer K − 1); each in turn adds an equal share of the visual tokens of the
-    lowest cosine similarity to it among those not chosen yet. Attention-free; positions stay.
+    """From layer K on, some pivots and the visual tokens that resemble them least: pivots are the tokens of the largest
+    key norms (L1, layer K − 1) in the picture and in the text behind it; each in turn adds an equal share of the visual
+    tokens of the lowest cosine similarity to it among those not chosen yet, of hidden states through the decoder's
+    final norm. Attention-free.
 
-    Unlike the re-implementations that are known to us, the pivots count as kept tokens, so that exactly `num_kept` are
-    left, and similarities are those of the hidden states without the next norm's weights.
+    The pivots' turns are those of the authors' code, which takes them as a Python set of their places yields them.
+    Unlike in it, `num_kept` counts the visual pivots in (theirs: 4 + 128 are 132 here), several pictures are chosen
+    from one by one, and text behind a picture never means the tokens of another one.
 
     Attributes:
         layer: K ≥ 1 (authors: 2 of 32).
-        num_kept: visual tokens kept of each picture.
-        visual_pivots, text_pivots: authors: 10 and 5.
+        num_kept: visual tokens kept of each picture (authors: 132 of 576).
+        visual_pivots, text_pivots: authors: 4 and 4.
     """
 
     name: ClassVar[str] = "DART"
@@ -38,8 +40,8 @@ class DART(DropOnce):
 
     layer: Layer = 2
     num_kept: Count = 0.5
-    visual_pivots: int = 10
-    text_pivots: int = 5
+    visual_pivots: int = 4
+    text_pivots: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,23 +55,35 @@ class DART(DropOnce):
         assert view.key_norms is not None
         norms = view.key_norms.cpu()
         text = (plan.slot_role[view.slots] == Role.TEXT).nonzero().flatten()
-        of_text = text[norms[text].topk(min(self.text_pivots, len(text))).indices]
-        unit = normalize(view.states.float(), dim=-1)
+        unit = normalize(view.norm(view.states).float(), dim=-1)
         gone = []
         for rows, tokens in visual_slots(plan, view):
-            kept = self._kept(unit, norms, rows, of_text, resolve(self.num_kept, tokens))
-            gone.append(view.slots[rows[~torch.isin(rows, kept)]])
+            if len(rows):
+                kept = self._kept(unit, norms, rows, text[text > rows[-1]], resolve(self.num_kept, tokens))
+                gone.append(view.slots[rows[~torch.isin(rows, kept)]])
         return plan.without(torch.cat(gone), layer) if gone else plan
 
-    def _kept(self, unit: Tensor, norms: Tensor, rows: Tensor, of_text: Tensor, count: int) -> Tensor:
+    def pivots(self, norms: Tensor, rows: Tensor, text: Tensor, count: int) -> tuple[Tensor, list[int]]:
+        """The visual pivots, and all pivots in the order of their turns.
+
+        Args:
+            norms: [entered] of the keys.
+            rows: of a picture's visual tokens.
+            text: rows of the text behind it.
+            count: visual tokens to keep.
+        """
+        visual = rows[norms[rows].topk(min(self.visual_pivots, count)).indices]
+        of_text = text[norms[text].topk(min(self.text_pivots, len(text))).indices]
+        return visual, list({*visual.tolist(), *of_text.tolist()})
+
+    def _kept(self, unit: Tensor, norms: Tensor, rows: Tensor, text: Tensor, count: int) -> Tensor:
         """The rows of one picture that are kept."""
         count = min(count, len(rows))
-        pivots = rows[norms[rows].topk(min(self.visual_pivots, count)).indices]
-        chosen = torch.isin(rows, pivots)
-        several = torch.cat([pivots, of_text])
-        similarity = (unit[several.to(unit.device)] @ unit[rows.to(unit.device)].T).cpu()
+        visual, turns = self.pivots(norms, rows, text, count)
+        chosen = torch.isin(rows, visual)
+        similarity = (unit[torch.tensor(turns, dtype=torch.long).to(unit.device)] @ unit[rows.to(unit.device)].T).cpu()
         for number, row in enumerate(similarity):
-            share = (count - int(chosen.sum())) // (len(several) - number)
+            share = (count - int(chosen.sum())) // (len(turns) - number)
             chosen[row.masked_fill(chosen, torch.inf).topk(share, largest=False).indices] = True
         return rows[chosen]
 
@@ -78,9 +92,10 @@ class DART(DropOnce):
         flops = 0
         for layer in self.decision_layers(decoder.layers):
             before, is_text = trace.entered[layer - 1], trace.slot_role == Role.TEXT
-            text = min(self.text_pivots, int((before & is_text).sum()))
             for number, tokens in enumerate(trace.picture_tokens):
-                n = int((before & (trace.slot_picture == number) & ~is_text).sum())
-                pivots = min(self.visual_pivots, resolve(self.num_kept, tokens), n) + text
-                flops += 2 * pivots * n * decoder.width
+                own = (before & (trace.slot_picture == number) & ~is_text).nonzero().flatten()
+                if len(own):
+                    behind = int((before & is_text)[int(own[-1]) :].sum())
+                    pivots = min(self.visual_pivots, resolve(self.num_kept, tokens), len(own))
+                    flops += 2 * (pivots + min(self.text_pivots, behind)) * len(own) * decoder.width
         return flops

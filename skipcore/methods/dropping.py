@@ -1,19 +1,24 @@
-"""Dropping visual tokens at the door of a layer, picture by picture: what methods within the decoder share."""
+"""Dropping visual tokens, before the decoder or at the door of a layer, picture by picture: what methods share.
+
+Text that a family sets between visual tokens (the newlines that end LLaVA-NeXT's rows of tiles) is text here: it stays,
+whatever is dropped around it. Code that drops from a picture's whole span may drop it, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from skipcore.errors import InputError
 from skipcore.looking import LayerView
-from skipcore.methods.method import Method
+from skipcore.methods.method import Method, Positions
 from skipcore.methods.settings import (
     Count,
     Layer,
+    check_choice,
     checked_count,
     checked_list,
     is_all,
@@ -48,12 +53,27 @@ def keep_best(plan: TokenPlan, view: LayerView, layer: int, scores: Tensor, num_
 
 
 @dataclass(frozen=True)
-class DropBefore(Method):
+class Dropping(Method):
+    """What methods have in common that leave fewer visual tokens.
+
+    Attributes:
+        positions: "original": tokens that are left keep their positions; "renumbered": they are counted anew.
+    """
+
+    positions: Positions = field(default="original", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_choice("positions", self.positions, ("original", "renumbered"))
+
+
+@dataclass(frozen=True)
+class DropBefore(Dropping):
     """What methods have in common that leave fewer visual tokens of each picture before the decoder."""
 
     num_kept: Count = 0.25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
 
     @property
@@ -63,13 +83,14 @@ class DropBefore(Method):
 
 
 @dataclass(frozen=True)
-class DropOnce(Method):
+class DropOnce(Dropping):
     """What methods have in common that drop visual tokens at one layer, by what they see of the one before."""
 
     layer: Layer = 3
     num_kept: Count = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("layer", "num_kept"):
             object.__setattr__(self, name, checked_count(name, getattr(self, name)))
 
@@ -84,13 +105,14 @@ class DropOnce(Method):
 
 
 @dataclass(frozen=True)
-class DropInStages(Method):
+class DropInStages(Dropping):
     """What methods have in common that drop visual tokens at several layers."""
 
     layers: Sequence[Layer] = ()
     num_kept: Sequence[Count] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("layers", "num_kept"):
             values = checked_list(name, getattr(self, name))
             object.__setattr__(self, name, tuple(checked_count(f"Each of {name}", value) for value in values))

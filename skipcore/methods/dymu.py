@@ -30,9 +30,10 @@ LOOKS = frozenset({TowerLook.GROUPS})
 class DyMU(Method):
     """In every block of the vision tower, between attention and FFN, every other token merges with the one among the
     rest whose keys resemble its own most (cosine, mean over the heads), where that is more than the block's threshold:
-    how many tokens are left depends on the picture (DToMe). In the decoder, merged tokens are projected and fed forward
-    once, but attend in all the places they had, and what they attended to is averaged (virtual unmerging, fast form:
-    expanded queries, keys and values, ordinary attention).
+    how many tokens are left depends on the picture (DToMe). "Every other" goes by the list that the block before left:
+    tokens that did not merge, then those that others could merge into. In the decoder, merged tokens are projected and
+    fed forward once, but attend in all the places they had, and what they attended to is averaged (virtual unmerging,
+    fast form: expanded queries, keys and values, ordinary attention).
 
     The KV cache holds the tokens of all places: it does not shrink. Unlike the authors' code, attention in the tower
     runs over all places, too (theirs over merged tokens weighted by size, which is the same by value); in a tower with
@@ -89,8 +90,11 @@ class DyMU(Method):
     @classmethod
     def find(cls, vlm: Vlm, pictures: Sequence[ImageLike], num_kept: float = 0.25) -> DyMU:
         """Find thresholds that leave a share of the patches, on average over some pictures: as many merge in each
-        block, and a block's threshold is the score of the last that does; then the mean over the pictures (the authors
-        pool the scores of a batch of pictures first).
+        block, and a block's threshold is the score of the first that does not; then the mean over the pictures (the
+        authors pool the scores of a batch of pictures first, of one or many, and share the merging out over all blocks
+        of the tower; here it is shared out over those up to the last that the projector reads. From the second block on
+        their finder's thresholds differ from ours by up to 0.01: it lists merged tokens in another order than their
+        inference, whose order is ours).
 
         Args:
             vlm: from `load`; locked while this runs.

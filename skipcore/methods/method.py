@@ -19,6 +19,8 @@ from skipcore.tower import Tower, TowerRecorder, look_at_tower
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 
+Positions = Literal["original", "renumbered"]
+
 
 @dataclass(frozen=True)
 class DecoderShape:
@@ -71,8 +73,10 @@ class Method:
     # What a session asks a method besides its plan; a subclass may make fields of them.
     text_attends_skipped: bool = True
     """Whether text attends to skipped tokens in prefill."""
-    positions: Literal["original", "renumbered"] = "original"
-    """"original": kept tokens keep their position ids; "renumbered": they are counted anew."""
+    positions: Positions = "original"
+    """"original": kept tokens keep their position ids; "renumbered": where tokens are merged, added or gone, those that
+    are left are counted anew, one after the other (rows and columns of M-RoPE, too), from the layer on where they are
+    gone. See `skipcore.positions`. Sliding windows go by places in the prompt either way."""
     summary: AdaptiveSummary | None = None
     """The trained `AdaptiveSummary` for summary tokens; None for the mean."""
 

@@ -40,7 +40,8 @@ class SkipVision(Method):
         positions: "original": kept tokens keep their position ids; "renumbered": counted anew, as the authors do.
         summary: a trained `AdaptiveSummary`, or None for the mean.
         summary_start: the first summary pools the retained tokens from this one on (paper, CoS: 16).
-        last_skipped_runs_ffn: the last skipped token runs the FFN too (paper, CoS).
+        last_skipped_runs_ffn: the last skipped token runs the FFN and is a token like any other (paper, CoS): its keys
+            and values stay in the cache, and text sees it.
         seed: of the "random" rule.
         layers: the layers in which skipped tokens bypass the FFN, counted from 0; None: every layer.
         attention_layers: the layers in which they bypass the attention (they still give keys and values).
@@ -171,11 +172,14 @@ class SkipVision(Method):
         for count in trace.picture_tokens:
             tokens = slice(first, first + count)
             first += count
-            skipped = trace.role[tokens] == Role.SKIPPED
-            destinations = int((skipped & ~trace.merged[tokens]).sum())
-            flops += 2 * (int(skipped.sum()) - destinations) * destinations * decoder.width
+            role, merged = trace.role[tokens], trace.merged[tokens]
+            skipped, in_full = role == Role.SKIPPED, (role == Role.RETAINED) & ~merged
+            last = int(self.last_skipped_runs_ffn and bool(skipped.any() or merged.any()))
+            destinations = int((skipped & ~merged).sum()) + last
+            sources = int((merged & (skipped | bool(last))).sum())
+            flops += 2 * sources * destinations * decoder.width
             if self.summary is not None and destinations:
-                retained = int((trace.role[tokens] == Role.RETAINED).sum())
+                retained = int(in_full.sum()) - last
                 pooled = retained - min(self.summary_start, max(retained - 1, 0)) + destinations
                 flops += 2 * pooled * decoder.width
         return flops

@@ -14,7 +14,8 @@ from skipcore.averages import averages
 from skipcore.errors import InputError
 from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.looking import LayerView
-from skipcore.methods.method import DecoderShape, Method
+from skipcore.methods.dropping import Dropping
+from skipcore.methods.method import DecoderShape
 from skipcore.methods.retain import evenly
 from skipcore.methods.settings import Count, Layer, checked_count, checked_whole, is_all, resolve, resolve_layer, show
 from skipcore.plan import Role, TokenPlan
@@ -31,7 +32,7 @@ CHUNK = 128
 
 
 @dataclass(frozen=True)
-class SPIDER(Method):
+class SPIDER(Dropping):
     """Two stages. *Before the decoder* (MSV-Prune) the tokens of the highest tower attention are anchors; the rest of
     the budget is shared out over k-means clusters of the others' deep features by size, and in each cluster those are
     kept that resemble least their cluster mates, in deep and middle features, and the anchors. *In the decoder*
@@ -64,6 +65,7 @@ class SPIDER(Method):
     attention_kl: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("num_kept", "anchors", "last_layer"):
             object.__setattr__(self, name, checked_count(name, getattr(self, name)))
         object.__setattr__(self, "clusters", checked_whole("clusters", self.clusters))

@@ -10,14 +10,15 @@ from torch.nn.functional import normalize
 
 from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.merge import nearest
-from skipcore.methods.method import DecoderShape, Method
+from skipcore.methods.dropping import Dropping
+from skipcore.methods.method import DecoderShape
 from skipcore.methods.settings import Count, checked_count, resolve, show
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
 
 
 @dataclass(frozen=True)
-class VisionZip(Method):
+class VisionZip(Dropping):
     """Kept are the tokens that the class token attends to most in the last block that the projector reads (without a
     class token: those that all patches attend to most), and evenly spaced targets among the others, each merged with
     the leftovers that resemble it most: cosine of the keys, mean over the heads.
@@ -38,6 +39,7 @@ class VisionZip(Method):
     num_contextual: Count = 30
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("num_dominant", "num_contextual"):
             object.__setattr__(self, name, checked_count(name, getattr(self, name)))
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from skipcore.looking import LayerView
-from skipcore.methods.method import Method
+from skipcore.methods.dropping import Dropping
 from skipcore.methods.settings import Layer, checked_count, is_all, resolve_layer, show_layers
 from skipcore.plan import TokenPlan
 
 
 @dataclass(frozen=True)
-class VTW(Method):
+class VTW(Dropping):
     """All visual tokens are dropped from layer K on: what text wants of them it has read by then.
 
     Attributes:
         layer: K (authors: about 15 of 32, found by the KL of the output on 20 samples; `calibrate` measures such).
+        positions: the authors' code offers both: "original" is their default, "renumbered" their "reset".
     """
 
     name: ClassVar[str] = "VTW"
@@ -25,6 +26,7 @@ class VTW(Method):
     layer: Layer = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "layer", checked_count("layer", self.layer))
 
     @property

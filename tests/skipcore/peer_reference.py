@@ -136,9 +136,29 @@ class _Reference:
             self._decide(index, layer, states, kwargs)
             self.there.append(set(self.left))
             self.inputs.append(states)
-            return args, self._hiding(kwargs)
+            return args, self._hiding(self._positions(index, states, kwargs))
 
         return hook
+
+    def _positions(self, index: int, states: Tensor, kwargs: dict) -> dict:
+        """Positions of what is left, counted from 0, where some is gone; its rotary angles matter only by their
+        differences. Queries scaled by their position (Ministral 3) go by one that ends where the prompt's does, where
+        tokens leave within the decoder."""
+        gone = [place for place in self.visual if place not in self.left]
+        if self.method.positions == "original" or not gone:
+            return kwargs
+        left = torch.ones(states.shape[1], dtype=torch.bool)
+        left[gone] = False
+        positions = (left.cumsum(0) - 1).clamp(min=0)[None]
+        decoder = self.vlm.model.get_decoder()
+        rotary, config = decoder.rotary_emb, decoder.config
+        kinds = [config.layer_types[index]] if self.vlm.name == "Gemma 3" else []
+        axes = 3 if "mrope_section" in config.rope_parameters else 1
+        angles = rotary(states, positions.expand(3, 1, -1) if axes == 3 else positions, *kinds)
+        given = kwargs.get("position_ids")
+        if given is not None and isinstance(self.method, VTW | FastV | PyramidDrop | V2Drop | DART):
+            positions = positions + given[..., self.prompt - 1] - positions[:, self.prompt - 1]
+        return kwargs | {"position_embeddings": angles, "position_ids": None if given is None else positions}
 
     def _hiding(self, kwargs: dict) -> dict:
         """The mask without the columns of what is gone."""
@@ -197,7 +217,8 @@ class _Reference:
             self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept)
         if isinstance(method, PyramidDrop) and index in method.layers:
             normed = layer.input_layernorm(states)
-            layer.self_attn(hidden_states=normed, **self._hiding(kwargs) | {"past_key_values": None})
+            seen = self._hiding(self._positions(index, states, kwargs))
+            layer.self_attn(hidden_states=normed, **seen | {"past_key_values": None})
             self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept[method.layers.index(index)])
         if isinstance(method, V2Drop) and index in method.layers:
             self._keep(self.updates, method.num_kept[method.layers.index(index)])
@@ -205,7 +226,8 @@ class _Reference:
             self._gather(index, states[0])
         if isinstance(method, DART) and index == method.layer:
             keys = self.cache.layers[index - 1].keys[0]
-            self._dart(method, states[0], keys.abs().sum(dim=(0, 2)).tolist())
+            states = self.vlm.model.get_decoder().norm(states[0])
+            self._dart(method, states, keys.abs().sum(dim=(0, 2)).tolist())
 
     def _keep(self, scores: Tensor, num_kept: int | float) -> None:
         for own in self.places:
@@ -214,12 +236,12 @@ class _Reference:
             self.left -= set(left[count:])
 
     def _dart(self, method: DART, states: Tensor, norms: list[float]) -> None:
-        text = [place for place in range(self.prompt) if place not in self.visual]
-        of_text = sorted(text, key=lambda place: -norms[place])[: method.text_pivots]
         for own in self.places:
             count = round(method.num_kept * len(own))
+            text = [place for place in range(own[-1], self.prompt) if place not in self.visual]
+            of_text = sorted(text, key=lambda place: -norms[place])[: method.text_pivots]
             kept = sorted(own, key=lambda place: -norms[place])[: method.visual_pivots]
-            pivots = [*kept, *of_text]
+            pivots = list(set(kept + of_text))
             for number, pivot in enumerate(pivots):
                 share = (count - len(kept)) // (len(pivots) - number)
                 left = [place for place in own if place not in kept]

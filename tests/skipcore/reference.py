@@ -119,7 +119,7 @@ def _add_picture(slots: dict[str, list], embeds: Tensor, places: list[int], numb
     for target in stay:
         add_skipped(target)
     if method.last_skipped_runs_ffn:
-        slots["roles"][-1] = "skipped, with FFN"
+        slots["roles"][-1] = "retained, last of the skipped"
     _add(slots, pool(skipped_values, method.summary), places[-1], "summary", number)
 
 

@@ -6,7 +6,7 @@ import pytest
 from shared_models import noise_picture
 
 from skipcore import InputError, Vlm, layer_contributions
-from skipcore.agreement import answer_densely
+from skipcore.agreement import answer_densely, log_probs_along
 from skipcore.methods import ShortV
 
 
@@ -18,8 +18,11 @@ def test_contributions_are_the_kl_of_each_layer_frozen_alone(tiny: Vlm) -> None:
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert min(found[:2]) > 0 == found[2]  # nobody reads what the last layer makes of a visual token
     asked = [answer_densely(tiny, picture, "What is it?", 3) for picture in pictures]
-    alone = [one.agreement(tiny, ShortV(1, (1,))).kl for one in asked]
-    assert found[1] == pytest.approx(sum(alone) / 2)
+    alone = []
+    for one in asked:
+        frozen = log_probs_along(tiny, one.inputs, ShortV(1, (1,)), one.answer)
+        alone.append(float((frozen.exp() * (frozen - one.dense)).sum(dim=-1).mean()))
+    assert found[1] == pytest.approx(sum(alone) / 2, rel=1e-4)
     order = sorted(range(3), key=found.__getitem__)
     least, most = (
         sum(one.agreement(tiny, ShortV(1, chosen)).kl for one in asked) for chosen in (order[:1], order[-1:])

@@ -13,7 +13,7 @@ from tiny_families import BUILDERS, LAYERS, tiny_model
 from tiny_tokenizer import IMAGE
 
 from skipcore import Dense, Method, SkipVision, Vlm
-from skipcore.methods import VTW, Combined, DyMU, FastV
+from skipcore.methods import VTW, Combined, DyMU, FastV, PyramidDrop
 
 EVERY_METHOD: dict[str, Method] = {
     **METHODS,
@@ -22,6 +22,9 @@ EVERY_METHOD: dict[str, Method] = {
     **COMBINED,
     "masked, by counts": SkipVision(6, 4),
     "masked, then FastV by counts": Combined(FastV(1, 7), SkipVision(6, 4)),
+    "masked, renumbered, by counts": SkipVision(6, 4, positions="renumbered"),
+    "FastV, renumbered, by counts": FastV(1, 7, positions="renumbered"),
+    "PyramidDrop, renumbered": PyramidDrop((1, 2), (0.5, 0.2), positions="renumbered"),
 }
 DISTINCT = ["LLaVA-OneVision", "Qwen3-VL", "SmolVLM", "Gemma 3"]
 """Text between tiles, something added between layers, several tiles, and masks of its own."""
