@@ -23,6 +23,7 @@ from profiling.roofs import roof_of
 from skipcore import Dense, InputError, Method, Vlm
 from skipcore.agreement import Agreement, log_probs_along
 from skipcore.answer import check_max_new_tokens
+from skipcore.decoding import describe, end_tokens, until_end
 from skipcore.inputs import ImageLike
 from skipcore.stopping import stops
 from skipcore.vlm import Prepared
@@ -142,15 +143,15 @@ def _names(methods: Sequence[Method]) -> list[str]:
 
 
 def _agreement(vlm: Vlm, runs: Sequence[ArmRuns]) -> dict[str, AnswerAgreement]:
-    """How every arm agrees with the first one, from runs of their own."""
-    first = runs[0]
-    answer = [token.id for token in first.first]
+    """How every arm agrees with the first one up to the end of its answer, from runs of their own."""
+    first, ends = runs[0], end_tokens(vlm)
+    answer = until_end([token.id for token in first.first], ends)
     expected = log_probs_along(vlm, first.inputs, first.method, answer) if runs[1:] else None
     found = {}
     for arm in runs[1:]:
         assert expected is not None
         agreement = Agreement.between(expected, log_probs_along(vlm, arm.inputs, arm.method, answer))
-        difference = _first_difference(answer, [token.id for token in arm.first])
+        difference = _first_difference(answer, until_end([token.id for token in arm.first], ends))
         found[arm.name] = AnswerAgreement(agreement.kl, agreement.top1, len(answer), difference)
     return found
 
@@ -194,5 +195,6 @@ def _report(
         unavailable={name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None},
         pictures=tuple(prepared.pictures),
         roof=roof,
+        decoding=describe(vlm),
         reason=vlm.skipping_reason if any(arm.method == vlm.skipping for arm in runs) else "",
     )

@@ -147,6 +147,7 @@ class Report:
         reason: what the model's own method does and why it is the default (`Vlm.skipping_reason`), where it is one of
             the arms; otherwise empty.
         notes: what differs from what was asked for, in sentences, such as that a picture was shrunk before.
+        decoding: how answers were decoded: what of the model's generation config is followed, and what is left out.
         pictures: every picture as it came (the JSON has their sizes alone, [width, height], as "picture_sizes").
         roof: the most FLOP/s and bytes/s of the device; None where they are not known.
     """
@@ -168,6 +169,7 @@ class Report:
     roof: Roof | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    decoding: str = "greedy"
 
     @property
     def image_grid(self) -> tuple[Grid, ...]:

@@ -6,11 +6,12 @@ with SkipVision(num_retained=100, num_skipped=156)(vlm.model) as session:
 session.trace
 """
 
-from skipcore.answer import AnswerToken, Sampling, answer, ask
+from skipcore.answer import AnswerToken, answer, ask
 from skipcore.calibrate import calibrate
 from skipcore.calibration import Calibration, load_calibration
 from skipcore.chat import Chat
 from skipcore.contribution import layer_contributions
+from skipcore.decoding import Sampling
 from skipcore.errors import InputError
 from skipcore.loading import load
 from skipcore.methods import METHODS, Dense, Method, SkipVision

@@ -13,6 +13,7 @@ from transformers import DynamicCache
 
 from skipcore.answer import generate
 from skipcore.errors import InputError
+from skipcore.finite import check_finite
 from skipcore.inputs import ImageLike
 from skipcore.methods import Dense
 from skipcore.methods.method import Method
@@ -33,7 +34,13 @@ class Agreement:
 
     @classmethod
     def between(cls, dense: Tensor, other: Tensor) -> Agreement:
-        """Of two [positions, vocabulary] tables of log-probabilities."""
+        """Of two [positions, vocabulary] tables of log-probabilities.
+
+        Raises:
+            InputError: they are not finite, where no agreement can be told.
+        """
+        if not bool((torch.isfinite(dense) & torch.isfinite(other)).all()):
+            raise InputError("No agreement can be told: the log-probabilities are infinite or not a number.")
         kl = torch.nn.functional.kl_div(other, dense, reduction="none", log_target=True).sum(dim=-1)
         return cls(max(0.0, float(kl.mean())), float((dense.argmax(-1) == other.argmax(-1)).double().mean()))
 
@@ -47,7 +54,8 @@ class Agreement:
 @torch.inference_mode()
 def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Sequence[int]) -> Tensor:
     """Next-token log-probabilities while a given answer is read: prefill, then the answer through the KV cache, as
-    decoding would read it. The caller holds `vlm.lock`.
+    decoding would read it. They are the model's own, before its generation config changes anything. The caller holds
+    `vlm.lock`.
 
     Args:
         inputs: keyword arguments of the model for one prompt.
@@ -55,6 +63,9 @@ def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Se
 
     Returns:
         [len(answer), vocabulary] float32.
+
+    Raises:
+        InputError: the logits are not finite.
     """
     with method(vlm.model):
         cache = DynamicCache(config=vlm.model.config)
@@ -63,6 +74,7 @@ def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Se
             read = torch.tensor([list(answer[:-1])], device=vlm.device)
             rest = vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits[0]
             logits = torch.cat([logits, rest])
+        check_finite(logits, vlm.model, lambda: vlm.model(**inputs, use_cache=False, logits_to_keep=1))
     return logits.float().log_softmax(dim=-1)
 
 

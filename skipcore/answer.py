@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import DynamicCache
 
+from skipcore.decoding import Chooser, Sampling, end_tokens
 from skipcore.errors import InputError
+from skipcore.finite import not_finite
 from skipcore.inputs import ImageLike
 from skipcore.methods import Dense, Method
 from skipcore.vlm import Vlm
@@ -34,31 +36,6 @@ class AnswerToken:
     text: str
     seconds: float
     time: float
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    Attributes:
-        temperature: 0 is greedy.
-        top_p: smallest set of tokens with this probability, 0 < top_p ≤ 1.
-        seed: of the random draws; None draws anew each time.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if not all(isinstance(each, int | float) for each in (self.temperature, self.top_p)):
-            raise InputError("temperature and top_p must be numbers.")
-        if self.seed is not None and not (isinstance(self.seed, int) and 0 <= self.seed < 2**63):
-            raise InputError(f"seed must be a whole number from 0 on, or None, not {self.seed!r}.")
-        if not 0 <= self.temperature <= 10:
-            raise InputError(f"temperature must lie between 0 (greedy) and 10, not {self.temperature}.")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}.")
 
 
 def answer(
@@ -125,8 +102,14 @@ def generate(
     stop: threading.Event | None = None,
     ignore_eos: bool = False,
     cache: DynamicCache | None = None,
+    read: Sequence[int] = (),
+    answered: int = 0,
+    longest: int | None = None,
 ) -> Generator[AnswerToken, None, None]:
     """Prefill and decode inside `session` (entered and left here); the caller holds `vlm.lock`.
+
+    Greedily, token by token what the model's own `generate(do_sample=False)` writes: repetition penalty, bad words,
+    minimal length and the like of its generation config are followed, see `skipcore.decoding`.
 
     What the consumer does between two tokens is not part of any step's `seconds`.
 
@@ -135,8 +118,16 @@ def generate(
         session: of a method on the model, or any other context manager for a plain run.
         ignore_eos: go on to `max_new_tokens` whatever the model says, for benchmarks of a fixed length.
         cache: of what was read before the inputs, which takes in all but the last token; None: a new one.
+        read: token ids that the cache has taken in, where there is one.
+        answered: how many of the token ids read, and of the inputs, are of the answer already.
+        longest: how long the whole answer may become, where this is not all of it.
+
+    Raises:
+        InputError: the logits are not finite, or the generation config asks for something that is not done here.
     """
-    choose = _chooser(sampling or Sampling(), vlm.device)
+    ids = [*read, *inputs["input_ids"][0].tolist()]
+    prompt, begun = ids[: len(ids) - answered], tuple(ids[len(ids) - answered :])
+    choose = Chooser(vlm, prompt, longest or max_new_tokens, sampling or Sampling(), begun)
     ends = end_tokens(vlm)
     text = _TextOfTokens(vlm.processor.tokenizer)
     with session:
@@ -149,6 +140,8 @@ def generate(
             logits = vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
             token = choose(logits)
             now = perf_counter()  # the token was read off the device, so its step has ended
+            if token is None:
+                raise not_finite(vlm.model, partial(_run_again, vlm, step, cache))
             ended = token in ends and not ignore_eos
             last = ended or number == max_new_tokens - 1
             yield AnswerToken(token, "" if token in ends else text.add(token, last), now - start, now)
@@ -157,38 +150,21 @@ def generate(
             step = {"input_ids": torch.tensor([[token]], device=vlm.device)}
 
 
+def _run_again(vlm: Vlm, step: dict[str, Any], cache: DynamicCache) -> None:
+    """The last step once more, to see where it goes wrong."""
+    length = step["input_ids"].shape[1]
+    if cache.get_seq_length() > length:
+        cache.crop(-length)
+    else:
+        cache = DynamicCache(config=vlm.model.config)
+    vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+
 def check_max_new_tokens(max_new_tokens: int) -> int:
     """Raises InputError unless it is a whole number from 1 on."""
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
     return max_new_tokens
-
-
-def end_tokens(vlm: Vlm) -> frozenset[int]:
-    """Ids that end an answer: those of the generation config, or else of the tokenizer."""
-    ends = vlm.model.generation_config.eos_token_id
-    if ends is None:
-        ends = vlm.processor.tokenizer.eos_token_id
-    return frozenset() if ends is None else frozenset([ends] if isinstance(ends, int) else ends)
-
-
-def _chooser(sampling: Sampling, device: torch.device):
-    """logits [1, vocabulary] → token id."""
-    if sampling.temperature == 0:
-        return lambda logits: int(logits.argmax(dim=-1))
-    generator = torch.Generator(device)
-    if sampling.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(sampling.seed)
-
-    def draw(logits: Tensor) -> int:
-        probabilities, order = (logits[0].float() / sampling.temperature).softmax(dim=-1).sort(descending=True)
-        beyond = probabilities.cumsum(dim=0) - probabilities >= sampling.top_p
-        chosen = torch.multinomial(probabilities.masked_fill(beyond, 0), 1, generator=generator)
-        return int(order[chosen])
-
-    return draw
 
 
 class _TextOfTokens:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from skipcore.answer import AnswerToken, Sampling, check_max_new_tokens, generate
+from skipcore.answer import AnswerToken, check_max_new_tokens, generate
+from skipcore.decoding import Sampling
 from skipcore.errors import InputError
 from skipcore.families import kinds_of
 from skipcore.inputs import ImageLike
@@ -75,7 +76,10 @@ class Chat:
             cache, self._cache = self._cache, None  # until the answer is whole, nothing is known of it
             session = self.method(self.vlm.model)
             tokens: list[AnswerToken] = []
-            answering = generate(self.vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop, cache=cache)
+            read = ids[: len(ids) - inputs["input_ids"].shape[1]]
+            answering = generate(
+                self.vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop, cache=cache, read=read
+            )
             try:
                 with closing(answering):
                     for token in answering:

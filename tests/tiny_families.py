@@ -330,10 +330,10 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
 def tiny_model(name: str, layers: int = LAYERS) -> Vlm:
     """A model of a family, with weights large enough for every path to matter."""
     torch.manual_seed(3)
-    with patch.dict(TEXT, num_hidden_layers=layers):
+    with torch.inference_mode(False), patch.dict(TEXT, num_hidden_layers=layers):  # whoever asks first
         model, processor = BUILDERS[name]()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data.normal_(0, 0.15, generator=generator)
+        generator = torch.Generator().manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.data.normal_(0, 0.15, generator=generator)
     return Vlm(model.eval().requires_grad_(False), processor, family_of(model.config), name)

@@ -14,8 +14,9 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore import Method, Vlm
-from skipcore.answer import end_tokens
+from skipcore.decoding import end_tokens, logits_processors, until_end
 from skipcore.encoding import remember, remembered
+from skipcore.finite import check_finite, not_finite
 from skipcore.tower_view import TowerView
 from skipcore.training.evaluation import AskedPicture
 from skipcore.training.scenes.questions import Question
@@ -131,24 +132,25 @@ def greedy(vlm: Vlm, method: Method, inputs: dict[str, Any], max_new_tokens: int
     """
     ends = torch.tensor(sorted(end_tokens(vlm)), device=vlm.device)
     step, written = inputs, []
+    processors, ids = logits_processors(vlm, inputs["input_ids"].shape[1], max_new_tokens), inputs["input_ids"]
+    finite = torch.ones((), dtype=torch.bool, device=vlm.device)
     with method(vlm.model):
         cache = DynamicCache(config=vlm.model.config)
         ended = torch.zeros(len(inputs["input_ids"]), dtype=torch.bool, device=vlm.device)
         for _ in range(max_new_tokens):
             logits = vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            tokens = logits.argmax(dim=-1)
+            finite &= torch.isfinite(logits).all()
+            tokens = (processors(ids, logits.float()) if processors else logits).argmax(dim=-1)
+            ids = torch.cat([ids, tokens[:, None]], dim=1)
             written.append(tokens)
             ended |= torch.isin(tokens, ends)
             if ended.all():
                 break
             step = {"input_ids": tokens[:, None]}
+        if not bool(finite):
+            raise not_finite(vlm.model, lambda: vlm.model(**inputs, use_cache=False, logits_to_keep=1))
     is_end = set(ends.tolist())
-    return [_until_end(row, is_end) for row in torch.stack(written, dim=1).tolist()]
-
-
-def _until_end(tokens: list[int], ends: set[int]) -> list[int]:
-    last = next((number for number, token in enumerate(tokens) if token in ends), len(tokens))
-    return tokens[: last + 1]
+    return [until_end(row, is_end) for row in torch.stack(written, dim=1).tolist()]
 
 
 @torch.inference_mode()
@@ -171,4 +173,5 @@ def log_probs(vlm: Vlm, method: Method, inputs: dict[str, Any], answers: Sequenc
             read = torch.tensor([[*answer, *[answer[-1]] * (longest - len(answer))] for answer in answers])
             read = read[:, :-1].to(vlm.device)
             logits = torch.cat([logits, vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits], dim=1)
+        check_finite(logits, vlm.model, lambda: vlm.model(**inputs, use_cache=False, logits_to_keep=1))
     return [row[: len(answer)].float().log_softmax(dim=-1) for row, answer in zip(logits, answers, strict=True)]

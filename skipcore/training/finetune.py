@@ -69,7 +69,7 @@ def training_step(run: Run, stage: Stage, batches: Iterator[Batch]) -> dict[str,
     """One step: its data, loss and update. Returns what the log wants to know.
 
     Raises:
-        InputError: the gradient is not finite; the weights are as before the step.
+        InputError: the loss or the gradient is not finite; the weights are as before the step.
     """
     skips = skips_in(stage, run.step)
     rng = np.random.default_rng(seed_of("train", run.recipe.seed, run.stage, run.step))

@@ -13,7 +13,7 @@ from profiling import Report, compare, stream
 from profiling.compare import _first_difference
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from profiling.phases import AnswerTiming, fair_order
-from skipcore import Dense, InputError, Session, SkipVision, Vlm, ask
+from skipcore import Dense, InputError, Session, SkipVision, Vlm, answer, ask
 
 METHODS = [Dense(), SkipVision(0.2, 0.3)]
 
@@ -172,3 +172,18 @@ def test_arms_are_compared_along_the_first_answer(tiny: Vlm) -> None:
     assert (same.kl, same.top1, same.positions, same.first_difference) == (0, 1, 5, None)
     assert other.kl > 0 and 0 <= other.top1 <= 1
     assert report.to_dict()["agreement"][report.arms[2].name]["kl"] == other.kl
+
+
+def test_agreement_ends_with_the_answer(tiny: Vlm) -> None:
+    """What a run of fixed length writes behind the end of the answer is no answer."""
+    picture, config = noise_picture(1), tiny.model.generation_config
+    written = [token.id for token in answer(tiny, picture, "What is it?", max_new_tokens=5)]
+    own, config.eos_token_id = config.eos_token_id, written[1]
+    try:
+        report = compare(tiny, picture, "What is it?", max_new_tokens=5, fixed_length=True)
+    finally:
+        config.eos_token_id = own
+    assert report.arms[0].new_tokens == 5
+    (agreement,) = report.agreement.values()
+    assert agreement.positions == written.index(written[1]) + 1
+    assert agreement.first_difference is None or agreement.first_difference <= 5

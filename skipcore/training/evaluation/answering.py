@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from skipcore.finite import FiniteLogits
 from skipcore.methods import Method
 from skipcore.training.evaluation.asked import AskedPicture
 from skipcore.training.evaluation.finished import Finished, chunk_key, method_key, weights_sha256
@@ -119,6 +120,7 @@ def _generate(vlm: Vlm, method: Method, rows: Sequence[Prompt]) -> list[str]:
             mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=features)},
             max_new_tokens=MAX_NEW_TOKENS,
             do_sample=False,
+            logits_processor=[FiniteLogits(vlm.model)],
         )
     return vlm.processor.tokenizer.batch_decode(written[:, input_ids.shape[1] :], skip_special_tokens=True)
 
