@@ -15,7 +15,7 @@ from skipcore.methods.settings import checked_whole, resolve
 
 @dataclass(frozen=True)
 class RandomTokens(DropBefore):
-    """Visual tokens drawn without replacement are kept, the others dropped before the decoder. Positions stay.
+    """Visual tokens drawn without replacement are kept, the others dropped before the decoder.
 
     Attributes:
         num_kept: of each picture.
@@ -38,7 +38,7 @@ class RandomTokens(DropBefore):
 
 @dataclass(frozen=True)
 class UniformGrid(DropBefore):
-    """Visual tokens on an even grid over each tile are kept, the others dropped before the decoder. Positions stay.
+    """Visual tokens on an even grid over each tile are kept, the others dropped before the decoder.
 
     Attributes:
         num_kept: of each picture.

@@ -33,6 +33,7 @@ class DART(DropOnce):
         layer: K ≥ 1 (authors: 2 of 32).
         num_kept: visual tokens kept of each picture (authors: 132 of 576).
         visual_pivots, text_pivots: authors: 4 and 4.
+        positions: the authors' are "original".
     """
 
     name: ClassVar[str] = "DART"

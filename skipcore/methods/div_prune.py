@@ -24,10 +24,11 @@ class DivPrune(DropBefore):
     from its nearest neighbour, then always the one farthest from all chosen ones. The others are dropped before the
     decoder.
 
-    Unlike the authors' code, positions stay what they were (theirs are counted anew), and no n × n matrix is kept.
+    Tokens are chosen in the authors' order, and no n × n matrix is kept.
 
     Attributes:
         num_kept: of each picture (authors: a share of 0.098).
+        positions: the authors' are "renumbered".
     """
 
     name: ClassVar[str] = "DivPrune"

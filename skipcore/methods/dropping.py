@@ -1,8 +1,4 @@
-"""Dropping visual tokens, before the decoder or at the door of a layer, picture by picture: what methods share.
-
-Text that a family sets between visual tokens (the newlines that end LLaVA-NeXT's rows of tiles) is text here: it stays,
-whatever is dropped around it. Code that drops from a picture's whole span may drop it, too.
-"""
+"""Dropping visual tokens, before the decoder or at the door of a layer, picture by picture: what methods share."""
 
 from __future__ import annotations
 
@@ -56,8 +52,13 @@ def keep_best(plan: TokenPlan, view: LayerView, layer: int, scores: Tensor, num_
 class Dropping(Method):
     """What methods have in common that leave fewer visual tokens.
 
+    The newline tokens that end the rows of LLaVA-NeXT's and LLaVA-OneVision's tiles are text here: they stay, whatever
+    is dropped around them, and count toward no budget. (Code that takes all features of a picture for one span may drop
+    the newlines among them, too.)
+
     Attributes:
-        positions: "original": tokens that are left keep their positions; "renumbered": they are counted anew.
+        positions: "original": tokens that are left keep their positions; "renumbered": they are counted anew, from the
+            layer on where some are gone, in prefill and in decode; see `Method.positions`.
     """
 
     positions: Positions = field(default="original", kw_only=True)

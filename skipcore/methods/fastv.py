@@ -19,7 +19,7 @@ class FastV(DropOnce):
     the prompt's last token pays to them in layer K − 1.
 
     As the authors' variant with a KV cache: chosen once in the prefill; layers before K keep all keys and values, those
-    from K on the kept ones; positions stay. Unlike it, no layer runs twice and one query row is scored beside the
+    from K on the kept ones; positions "original". Unlike it, no layer runs twice and one query row is scored beside the
     model's own attention, whatever kernel that is.
 
     Attributes:

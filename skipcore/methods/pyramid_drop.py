@@ -19,13 +19,13 @@ class PyramidDrop(DropInStages):
     """At each of some layers, only the visual tokens of the highest scores go on: score = mean over the heads of the
     attention that the prompt's last token would pay to them in that layer, softmax(q·Kᵀ/√d).
 
-    Unlike the authors' code, positions stay what they were (theirs are counted anew after every drop, so that each
-    stage has positions of its own), and only the keys of all tokens and the query of the last one are computed for the
-    scores (theirs project queries, keys and values of all).
+    Unlike the authors' code, only keys and values of all tokens and the query of the last one are computed for the
+    scores (theirs project queries of all, too).
 
     Attributes:
         layers: where tokens are dropped (authors: 8, 16 and 24 of 32).
         num_kept: visual tokens of each picture that are left there, of those it had at first.
+        positions: the authors' are "renumbered" after every drop, so that each stage has positions of its own.
     """
 
     name: ClassVar[str] = "PyramidDrop"

@@ -50,6 +50,7 @@ class SPIDER(Dropping):
         clusters: of k-means.
         threshold: past it a token skips.
         last_layer: tokens gather up to this layer.
+        positions: those that the paper's tokens have are not known to us.
         ffn_kl, attention_kl: KL of each layer's sub-layer skipped alone, as `calibrate` measures it; see `calibrated`.
     """
 

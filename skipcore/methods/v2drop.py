@@ -15,12 +15,13 @@ from skipcore.plan import TokenPlan
 @dataclass(frozen=True)
 class V2Drop(DropInStages):
     """At each of some layers, only the visual tokens that the layer before changed most go on:
-    score = ‖h^ℓ − h^(ℓ−1)‖₂. Attention-free; positions stay.
+    score = ‖h^ℓ − h^(ℓ−1)‖₂. Attention-free.
 
     Attributes:
         layers: where tokens are dropped (authors, LLaVA: 3, 17 and 22 of 32).
         num_kept: visual tokens of each picture that are left there, of those it had at first, at least one (authors,
             LLaVA: a half, a quarter, and one token).
+        positions: the authors' are "original".
     """
 
     name: ClassVar[str] = "V²Drop"

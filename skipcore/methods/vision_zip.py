@@ -24,12 +24,17 @@ class VisionZip(Dropping):
     the leftovers that resemble it most: cosine of the keys, mean over the heads.
 
     Unlike the authors' code: tokens merge after the projector, so that any family will do, and a target and the mean of
-    its leftovers are averaged (theirs are summed, which doubles their norm); tokens stay in reading order with the
-    positions they had (theirs are laid out dominant ones first and counted anew); the class token itself is no visual
-    token; the tower runs its own attention kernel, and no full attention matrix is built.
+    its leftovers are averaged (theirs are summed, which doubles their norm); tokens stay in reading order (theirs are
+    laid out dominant ones first); the class token itself is no visual token (theirs is one of the dominant ones); the
+    tower runs its own attention kernel, and no full attention matrix is built.
+
+    The budget is the picture's, and all its tiles compete for it. The authors' code chooses in each image of the tower
+    by itself: where LLaVA-NeXT cuts a picture to five of them, 191 + 30 there are 5 · (191 + 30), and tokens merge with
+    those of their own tile only. Here the tiles are one rectangle whose padding is cut off, which knows no tiles.
 
     Attributes:
         num_dominant, num_contextual: of each picture (authors: 191 + 30, 108 + 20 or 54 + 10 of 576).
+        positions: the authors' are "renumbered".
     """
 
     name: ClassVar[str] = "VisionZip"

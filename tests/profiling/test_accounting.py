@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from family_methods import COMBINED, METHODS, PEERS, SEEING_PEERS
-from shared_models import noise_picture
-from tiny_families import BUILDERS, tiny_model
+from shared_models import noise_picture, trained_summary
+from tiny_families import BUILDERS, WIDTH, tiny_model
 
 from profiling import compare
-from skipcore import Dense
+from skipcore import Dense, SkipVision
 
-ARMS = [Dense(), *{**METHODS, **PEERS, **SEEING_PEERS, **COMBINED}.values()]
+ARMS = [
+    Dense(),
+    *{**METHODS, **PEERS, **SEEING_PEERS, **COMBINED}.values(),
+    replace(PEERS["PyramidDrop"], positions="renumbered"),
+    SkipVision(0.2, 0.3, summary_start=1, last_skipped_runs_ffn=True, summary=trained_summary(WIDTH)),
+]
 
 
 @pytest.mark.parametrize("name", BUILDERS)
