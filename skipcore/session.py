@@ -50,8 +50,9 @@ class Session:
     inside the session, since checkpointed layers run again there.
 
     Layers are hooked while they prefill, and while they run again in `backward`; decode steps run them unhooked.
-    Skipping always attends by sdpa, whatever the model's own attention is. Copies of the model that are made inside a
-    session (`copy.deepcopy`, `pickle`, `torch.save`) are of the model without it.
+    Skipping always attends by sdpa, whatever the model's own attention is. It refuses `output_attentions` and sequences
+    that are packed into one row. Copies of the model that are made inside a session (`copy.deepcopy`, `pickle`,
+    `torch.save`) are of the model without it.
 
     What PEFT or `DistributedDataParallel` wrap around a model is looked through: run the wrapper or the model. The
     wrapper does not synchronize gradients of the method's own modules.
