@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from shared_models import noise_picture
+from tiny_families import tiny_model
 
 from profiling.cost import predict_prefill_flops
 from profiling.random_models import DecoderSize, random_llava
@@ -25,7 +26,9 @@ from skipcore.methods import (
     UniformGrid,
     V2Drop,
     VisionZip,
+    div_prune,
 )
+from skipcore.methods.div_prune import most_diverse
 
 LAYERS, TOKENS = 32, 576
 
@@ -109,3 +112,24 @@ def test_shortv_freezes_nineteen_layers(deep: Vlm) -> None:
 
 def test_vtw_leaves_text_alone_after_half_of_the_layers(deep: Vlm) -> None:
     assert trace_of(deep, VTW(15)).visual_tokens == TOKENS * 15 / LAYERS
+
+
+@pytest.mark.parametrize("pool", [1, 7, 40])
+def test_div_prune_chooses_the_same_from_a_pool(monkeypatch: pytest.MonkeyPatch, pool: int) -> None:
+    """As one token after the other against all, also among tokens that are alike."""
+    torch.manual_seed(0)
+    features = torch.randn(20, 16)[torch.randint(0, 20, (90,))] + 0.3 * torch.randn(90, 16)
+    features[50:60] = features[3]
+    expected = most_diverse(features, 60)
+    monkeypatch.setattr(div_prune, "POOL", pool)
+    assert torch.equal(most_diverse(features, 60), expected) and len(expected.unique()) == 60
+
+
+def test_div_prune_s_products_are_predicted_with_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(div_prune, "POOL", 24)
+    vlm, method = tiny_model("LLaVA"), DivPrune(0.4)
+    prepared = vlm.prepare(noise_picture(0), "What?")
+    inputs = prepared.with_features(vlm.encode(prepared))
+    with torch.inference_mode(), method(vlm.model) as session, FlopCount() as count:
+        vlm.model(**inputs, use_cache=True, logits_to_keep=1)
+    assert count.total == predict_prefill_flops(vlm, method, session.trace).total
