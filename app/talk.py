@@ -20,12 +20,14 @@ class Reply:
 
     Attributes:
         ttft_ms: prefill of what the cache did not hold; None before the first token.
-        reused: tokens of the prompt that the cache held.
+        reused: tokens of the prompt that were read before and were not read again.
+        kv_tokens: tokens that the KV cache held of the conversation so far, the mean over the layers.
     """
 
     text: str = ""
     ttft_ms: float | None = None
     reused: int = 0
+    kv_tokens: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Talk:
             for number, chat in enumerate(self.chats):
                 with closing(chat.ask(question, self.max_new_tokens, stop=stop)) as tokens:
                     for token in tokens:
-                        turn = _grown(turn, number, token.text, 1000 * token.seconds, chat.reused)
+                        turn = _grown(turn, number, token.text, 1000 * token.seconds, chat)
                         yield turn
             if not stop.is_set():
                 self.turns.append(turn)
@@ -117,9 +119,9 @@ class Floor:
         self._holder = ref(talk)
 
 
-def _grown(turn: Turn, number: int, text: str, prefill_ms: float, reused: int) -> Turn:
+def _grown(turn: Turn, number: int, text: str, prefill_ms: float, chat: Chat) -> Turn:
     old = turn.replies[number]
     ttft_ms = prefill_ms if old.ttft_ms is None else old.ttft_ms
     replies = list(turn.replies)
-    replies[number] = Reply(old.text + text, ttft_ms, reused)
+    replies[number] = Reply(old.text + text, ttft_ms, chat.reused, chat.kv_tokens)
     return replace(turn, replies=tuple(replies))

@@ -117,9 +117,10 @@ class AnswerAgreement:
     Attributes:
         kl: mean KL(first arm ‖ this arm) of the next-token distributions, in nats.
         top1: share of positions at which both find the same token likeliest.
-        positions: next-token distributions compared: as many as the first arm's answer has tokens.
-        first_difference: number, from 1, of the first token in which the two answers differ; None where they are the
-            same.
+        positions: next-token distributions compared: as many as the first arm's answer has tokens up to its end, the
+            end included, also where runs of a fixed length go on.
+        first_difference: number, from 1, of the first token in which the two answers differ up to their ends; None
+            where they are the same.
     """
 
     kl: float

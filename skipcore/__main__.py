@@ -38,7 +38,10 @@ def _ask(options: argparse.Namespace) -> int:
         for token in chat.ask(question, options.max_new_tokens):
             print(token.text if milliseconds else token.text.lstrip(), end="", flush=True)
             milliseconds.append(token.seconds * 1000)
-        print(f"\n[first token {milliseconds[0]:,.1f} ms after the encoded picture; {chat.reused} tokens read before]")
+        print(
+            f"\n[first token {milliseconds[0]:,.1f} ms after the encoded picture; "
+            f"{chat.reused:,} tokens not read again ({chat.kv_tokens:,.0f} held in the KV cache)]"
+        )
     return 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from typing import Any
 
 import torch
@@ -37,12 +39,12 @@ class Agreement:
         """Of two [positions, vocabulary] tables of log-probabilities.
 
         Raises:
-            InputError: they are not finite, where no agreement can be told.
+            InputError: they are not finite.
         """
-        if not bool((torch.isfinite(dense) & torch.isfinite(other)).all()):
-            raise InputError("No agreement can be told: the log-probabilities are infinite or not a number.")
-        kl = torch.nn.functional.kl_div(other, dense, reduction="none", log_target=True).sum(dim=-1)
-        return cls(max(0.0, float(kl.mean())), float((dense.argmax(-1) == other.argmax(-1)).double().mean()))
+        kl = float(torch.nn.functional.kl_div(other, dense, reduction="none", log_target=True).sum(dim=-1).mean())
+        if not isfinite(kl):  # NaN would read as perfect agreement
+            raise InputError("The next-token distributions are not finite: load the model with another dtype.")
+        return cls(max(0.0, kl), float((dense.argmax(-1) == other.argmax(-1)).double().mean()))
 
     @classmethod
     def mean(cls, several: Sequence[Agreement]) -> Agreement:
@@ -54,8 +56,10 @@ class Agreement:
 @torch.inference_mode()
 def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Sequence[int]) -> Tensor:
     """Next-token log-probabilities while a given answer is read: prefill, then the answer through the KV cache, as
-    decoding would read it. They are the model's own, before its generation config changes anything. The caller holds
-    `vlm.lock`.
+    decoding would read it. The caller holds `vlm.lock`.
+
+    The distributions are the model's own, before the generation config changes them: penalties and forbidden tokens
+    are the same for all methods, and would hide what a method changes.
 
     Args:
         inputs: keyword arguments of the model for one prompt.
@@ -65,7 +69,7 @@ def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Se
         [len(answer), vocabulary] float32.
 
     Raises:
-        InputError: the logits are not finite.
+        InputError: the model computes numbers that are not finite.
     """
     with method(vlm.model):
         cache = DynamicCache(config=vlm.model.config)
@@ -74,7 +78,8 @@ def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Se
             read = torch.tensor([list(answer[:-1])], device=vlm.device)
             rest = vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits[0]
             logits = torch.cat([logits, rest])
-        check_finite(logits, vlm.model, lambda: vlm.model(**inputs, use_cache=False, logits_to_keep=1))
+        prompt = partial(vlm.model, **inputs, use_cache=True, logits_to_keep=1)
+        check_finite(vlm.model, logits, prompt)
     return logits.float().log_softmax(dim=-1)
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from skipcore.answer import AnswerToken, check_max_new_tokens, generate
-from skipcore.decoding import end_tokens
+from skipcore.decoding import NextToken, end_tokens
 from skipcore.inputs import ImageLike
 from skipcore.methods import Method
 from skipcore.vlm import Vlm
@@ -97,12 +97,12 @@ class _Runner:
     seconds: float = 0.0
     done: bool = False
     cache: DynamicCache = field(init=False)
-    prompt: list[int] = field(init=False)
+    chooser: NextToken = field(init=False)
     remembered: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cache = DynamicCache(config=self.vlm.model.config)
-        self.prompt = self.inputs["input_ids"][0].tolist()
+        self.chooser = NextToken(self.vlm, self.inputs["input_ids"], self.max_new_tokens)
 
     @property
     def text(self) -> str:
@@ -114,10 +114,8 @@ class _Runner:
         base = stock_model(self.vlm.model).base_model
         for name, value in self.remembered.items():  # what the model knows of this prompt beside the cache
             setattr(base, name, value)
-        session, answered = self.method(self.vlm.model), len(self.ids)
-        read = [*self.prompt, *self.ids[:-1]] if answered else []
-        whole: dict[str, Any] = {"read": read, "answered": answered, "longest": self.max_new_tokens}
-        with closing(generate(self.vlm, self.inputs, session, 1, cache=self.cache, **whole)) as tokens:
+        session = self.method(self.vlm.model)
+        with closing(generate(self.vlm, self.inputs, session, 1, cache=self.cache, chooser=self.chooser)) as tokens:
             token: AnswerToken = next(tokens)
         self.remembered = {name: getattr(base, name) for name in self.vlm.family.remembers}
         self.seconds += token.seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from skipcore.decoding import Chooser, Sampling, end_tokens
+from skipcore.decoding import NOT_FINITE, NextToken, Sampling, end_tokens
 from skipcore.errors import InputError
 from skipcore.finite import not_finite
+from skipcore.hardware import devices_of, synchronize
 from skipcore.inputs import ImageLike
 from skipcore.methods import Dense, Method
 from skipcore.vlm import Vlm
@@ -69,8 +70,7 @@ def answer(
     prepared = vlm.prepare(image, question, check_max_new_tokens(max_new_tokens), method=method)
     with vlm.lock:
         inputs = prepared.with_features(vlm.encode(prepared, method))
-        if vlm.device.type == "cuda":
-            torch.cuda.synchronize(vlm.device)  # so that the first token's step is the prefill alone
+        synchronize(devices_of(vlm.model))  # so that the first token's step is the prefill alone
         session = method(vlm.model)
         with closing(generate(vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop)) as tokens:
             yield from tokens
@@ -102,14 +102,9 @@ def generate(
     stop: threading.Event | None = None,
     ignore_eos: bool = False,
     cache: DynamicCache | None = None,
-    read: Sequence[int] = (),
-    answered: int = 0,
-    longest: int | None = None,
+    chooser: NextToken | None = None,
 ) -> Generator[AnswerToken, None, None]:
     """Prefill and decode inside `session` (entered and left here); the caller holds `vlm.lock`.
-
-    Greedily, token by token what the model's own `generate(do_sample=False)` writes: repetition penalty, bad words,
-    minimal length and the like of its generation config are followed, see `skipcore.decoding`.
 
     What the consumer does between two tokens is not part of any step's `seconds`.
 
@@ -118,46 +113,36 @@ def generate(
         session: of a method on the model, or any other context manager for a plain run.
         ignore_eos: go on to `max_new_tokens` whatever the model says, for benchmarks of a fixed length.
         cache: of what was read before the inputs, which takes in all but the last token; None: a new one.
-        read: token ids that the cache has taken in, where there is one.
-        answered: how many of the token ids read, and of the inputs, are of the answer already.
-        longest: how long the whole answer may become, where this is not all of it.
+        chooser: of the next token, where the prompt is more than the inputs; it brings its own sampling.
 
     Raises:
-        InputError: the logits are not finite, or the generation config asks for something that is not done here.
+        InputError: the model computes numbers that are not finite, or its generation config asks for what is not
+            supported.
     """
-    ids = [*read, *inputs["input_ids"][0].tolist()]
-    prompt, begun = ids[: len(ids) - answered], tuple(ids[len(ids) - answered :])
-    choose = Chooser(vlm, prompt, longest or max_new_tokens, sampling or Sampling(), begun)
+    chooser = chooser or NextToken(vlm, inputs["input_ids"], max_new_tokens, sampling)
     ends = end_tokens(vlm)
     text = _TextOfTokens(vlm.processor.tokenizer)
     with session:
         cache = DynamicCache(config=vlm.model.config) if cache is None else cache
+        is_new = cache.get_seq_length() == 0
         step = dict(inputs)
         for number in range(max_new_tokens):
             if stop is not None and stop.is_set():
                 return
             start = perf_counter()
             logits = vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            token = choose(logits)
+            token = int(chooser(logits))
             now = perf_counter()  # the token was read off the device, so its step has ended
-            if token is None:
-                raise not_finite(vlm.model, partial(_run_again, vlm, step, cache))
+            if token == NOT_FINITE:
+                before = DynamicCache(config=vlm.model.config) if is_new and number == 0 else cache
+                again = partial(vlm.model, **step, past_key_values=before, use_cache=True, logits_to_keep=1)
+                raise not_finite(vlm.model, again)
             ended = token in ends and not ignore_eos
             last = ended or number == max_new_tokens - 1
             yield AnswerToken(token, "" if token in ends else text.add(token, last), now - start, now)
             if ended:
                 return
             step = {"input_ids": torch.tensor([[token]], device=vlm.device)}
-
-
-def _run_again(vlm: Vlm, step: dict[str, Any], cache: DynamicCache) -> None:
-    """The last step once more, to see where it goes wrong."""
-    length = step["input_ids"].shape[1]
-    if cache.get_seq_length() > length:
-        cache.crop(-length)
-    else:
-        cache = DynamicCache(config=vlm.model.config)
-    vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
 
 def check_max_new_tokens(max_new_tokens: int) -> int:

@@ -6,15 +6,18 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from itertools import takewhile
+from statistics import fmean
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from skipcore.answer import AnswerToken, check_max_new_tokens, generate
-from skipcore.decoding import Sampling
+from skipcore.cache import stored_tokens
+from skipcore.decoding import NextToken, Sampling
 from skipcore.errors import InputError
 from skipcore.families import kinds_of
+from skipcore.hardware import devices_of, synchronize
 from skipcore.inputs import ImageLike
 from skipcore.methods import Dense, Method
 from skipcore.vlm import Prepared, Vlm
@@ -38,7 +41,9 @@ class Chat:
 
     Attributes:
         turns: questions and answers so far. A turn that failed is not among them.
-        reused: tokens of the last prompt that the cache held already, skipped and merged ones included.
+        reused: tokens of the last prompt that were read before and were not read again, skipped and merged ones
+            included.
+        kv_tokens: tokens that the KV cache held when the last question was put, the mean over the layers.
     """
 
     def __init__(self, vlm: Vlm, image: ImageLike | Sequence[ImageLike], method: Method | None = None) -> None:
@@ -46,6 +51,7 @@ class Chat:
         self.method = method or Dense()
         self.turns: list[tuple[str, str]] = []
         self.reused = 0
+        self.kv_tokens = 0.0
         self._image = image
         self._features: dict[str, Any] | None = None
         self._cache: DynamicCache | None = None
@@ -72,14 +78,12 @@ class Chat:
         prepared = self.vlm.prepare(self._image, question, longest, self.turns, self.method)
         ids: list[int] = prepared.inputs["input_ids"][0].tolist()
         with self.vlm.lock:
+            chooser = NextToken(self.vlm, prepared.inputs["input_ids"], longest, sampling)
             inputs = self._continue(ids, prepared) or self._start(prepared)
             cache, self._cache = self._cache, None  # until the answer is whole, nothing is known of it
             session = self.method(self.vlm.model)
             tokens: list[AnswerToken] = []
-            read = ids[: len(ids) - inputs["input_ids"].shape[1]]
-            answering = generate(
-                self.vlm, inputs, session, max_new_tokens, sampling=sampling, stop=stop, cache=cache, read=read
-            )
+            answering = generate(self.vlm, inputs, session, longest, stop=stop, cache=cache, chooser=chooser)
             try:
                 with closing(answering):
                     for token in answering:
@@ -99,7 +103,9 @@ class Chat:
         """Everything anew; pictures are encoded the first time only."""
         if self._features is None:
             self._features = self.vlm.encode(prepared, self.method)
-        self._cache, self.reused = DynamicCache(config=self.vlm.model.config), 0
+            synchronize(devices_of(self.vlm.model))  # so that the first token's step is the prefill alone
+        self._cache = DynamicCache(config=self.vlm.model.config)
+        self.reused, self.kv_tokens = 0, 0.0
         return prepared.with_features(self._features)
 
     def _continue(self, ids: list[int], prepared: Prepared) -> dict[str, Any] | None:
@@ -116,7 +122,8 @@ class Chat:
             return None
         for name, value in self._remembered.items():
             setattr(stock_model(self.vlm.model).base_model, name, value)
-        self.reused = same
+        layers = range(len(self._cache.layers))
+        self.reused, self.kv_tokens = same, fmean(stored_tokens(self._cache, layer) for layer in layers)
         return {"input_ids": torch.tensor([ids[same:]], device=self.vlm.device)}
 
     def _keep(self, cache: DynamicCache | None, question: str, ids: list[int], tokens: list[AnswerToken]) -> None:

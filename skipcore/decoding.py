@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import (
+    EncoderNoRepeatNGramLogitsProcessor,
+    EncoderRepetitionPenaltyLogitsProcessor,
     ExponentialDecayLengthPenalty,
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,
-    LogitsProcessor,
+    GenerationConfig,
     LogitsProcessorList,
     MinLengthLogitsProcessor,
     MinNewTokensLengthLogitsProcessor,
@@ -27,24 +29,45 @@ from transformers import (
 from skipcore.errors import InputError
 from skipcore.vlm import Vlm
 
-REFUSED: dict[str, Callable[[Any], bool]] = {
-    "num_beams": lambda value: value > 1,
-    "guidance_scale": lambda value: value != 1,
-    "penalty_alpha": lambda value: value > 0,
-    "watermarking_config": lambda value: True,
-    "stop_strings": bool,
-    "dola_layers": bool,
-    "prompt_lookup_num_tokens": bool,
-    "encoder_repetition_penalty": lambda value: value != 1,
-    "encoder_no_repeat_ngram_size": lambda value: value > 0,
+NOT_FINITE = -1
+"""Stands for a token where the logits are not finite."""
+
+REFUSED: dict[str, tuple[object, ...]] = {
+    "num_beams": (None, 1),
+    "num_beam_groups": (None, 1),
+    "constraints": (None,),
+    "force_words_ids": (None,),
+    "penalty_alpha": (None, 0, 0.0),
+    "dola_layers": (None,),
+    "guidance_scale": (None, 1, 1.0),
+    "watermarking_config": (None,),
+    "stop_strings": (None,),
+    "token_healing": (None, False),
 }
-"""What a generation config may ask for that is not done here, with the values that do ask for it."""
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
+"""Settings of a generation config that would change a greedy answer and are not followed, with the values that ask for
+nothing."""
+
+FOLLOWED: dict[str, tuple[object, ...]] = {
+    "sequence_bias": (None,),
+    "encoder_repetition_penalty": (None, 1.0),
+    "repetition_penalty": (None, 1.0),
+    "no_repeat_ngram_size": (None, 0),
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "bad_words_ids": (None,),
+    "min_length": (None, 0),
+    "min_new_tokens": (None, 0),
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "exponential_decay_length_penalty": (None,),
+    "suppress_tokens": (None,),
+    "begin_suppress_tokens": (None,),
+}
+"""Those that are followed."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """How the next token is chosen, after the model's generation config has changed the logits.
 
     Attributes:
         temperature: 0 is greedy.
@@ -67,6 +90,71 @@ class Sampling:
             raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}.")
 
 
+class NextToken:
+    """Chooses the tokens of one answer, or of a batch of answers to prompts of one length without padding.
+
+    A greedy choice is that of `generate(do_sample=False)`, token by token: all that the generation config says about
+    penalties, minimum lengths and tokens that are forbidden or forced is followed. Its sampling settings (do_sample,
+    temperature, top_k, top_p, …) are not: `Sampling` decides. Nor are `max_length`, `max_time`, settings of caches, and
+    `remove_invalid_values`, as logits that are not finite are an error. Where the config names no end of the answer,
+    the tokenizer's ends it.
+
+    Args:
+        vlm: whose generation config is followed.
+        prompt: token ids of the whole prompt [rows, tokens], also of what a KV cache holds already.
+        max_new_tokens: longest answer.
+        sampling: default greedy.
+
+    Raises:
+        InputError: the generation config asks for what cannot be followed, such as beam search.
+    """
+
+    def __init__(self, vlm: Vlm, prompt: Tensor, max_new_tokens: int, sampling: Sampling | None = None) -> None:
+        self._ids = prompt
+        self._processors = processors_of(vlm, prompt, max_new_tokens)
+        self._sampling = sampling or Sampling()
+        self._generator: torch.Generator | None = None
+        if self._sampling.temperature:
+            self._generator = torch.Generator(vlm.device)
+            if self._sampling.seed is None:
+                self._generator.seed()
+            else:
+                self._generator.manual_seed(self._sampling.seed)
+
+    @property
+    def by_logits_alone(self) -> bool:
+        """Whether a greedy choice is simply the likeliest token."""
+        return not self._processors
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The next token of each row, on the device; nothing waits for it.
+
+        Args:
+            logits: [rows, vocabulary].
+
+        Returns:
+            [rows]; `NOT_FINITE` where a row's logits are not finite.
+        """
+        finite = logits.isfinite().all(dim=-1)
+        scores = logits
+        if self._processors:
+            scores = self._processors(self._ids, logits.to(self._ids.device, torch.float32, copy=True))
+        chosen = scores.argmax(dim=-1) if self._generator is None else self._draw(scores)
+        if self._processors:
+            self._ids = torch.cat([self._ids, chosen[:, None]], dim=1)
+        return torch.where(finite.to(chosen.device), chosen, NOT_FINITE)
+
+    def _draw(self, scores: Tensor) -> Tensor:
+        """By lot, one after the other row: seeds mean the same in every batch."""
+        drawn = []
+        for row in scores:
+            probabilities, order = (row.float() / self._sampling.temperature).softmax(dim=-1).sort(descending=True)
+            beyond = probabilities.cumsum(dim=0) - probabilities >= self._sampling.top_p
+            weights = probabilities.masked_fill(beyond, 0).nan_to_num(1.0)  # NaN would end the CUDA context
+            drawn.append(order[torch.multinomial(weights, 1, generator=self._generator)])
+        return torch.cat(drawn)
+
+
 def end_tokens(vlm: Vlm) -> frozenset[int]:
     """Ids that end an answer: those of the generation config, or else of the tokenizer."""
     ends = vlm.model.generation_config.eos_token_id
@@ -75,130 +163,78 @@ def end_tokens(vlm: Vlm) -> frozenset[int]:
     return frozenset() if ends is None else frozenset([ends] if isinstance(ends, int) else ends)
 
 
-def until_end(tokens: Sequence[int], ends: Collection[int]) -> list[int]:
-    """An answer's tokens up to the first that ends it, which is included."""
-    last = next((number for number, token in enumerate(tokens) if token in ends), len(tokens))
-    return list(tokens[: last + 1])
+def until_end(tokens: Iterable[int], ends: Iterable[int]) -> list[int]:
+    """The tokens up to the first that ends the answer, with it."""
+    ends, found = set(ends), []
+    for token in tokens:
+        found.append(token)
+        if token in ends:
+            break
+    return found
 
 
-def logits_processors(vlm: Vlm, prompt_tokens: int, max_new_tokens: int) -> LogitsProcessorList:
-    """What the model's generation config does to the logits, as `generate(do_sample=False)` does it, in its order.
-
-    Settings of sampling are no part of it: see `Sampling`.
+def processors_of(vlm: Vlm, prompt: Tensor, max_new_tokens: int) -> LogitsProcessorList:
+    """What the generation config does to the logits of a greedy answer, in the order of `generate()`.
 
     Args:
-        prompt_tokens: tokens before the answer.
+        prompt: token ids [rows, tokens].
         max_new_tokens: longest answer.
 
     Raises:
-        InputError: the config asks for something that is not done here.
+        InputError: see `NextToken`.
     """
-    config = vlm.model.generation_config
-    for name, asks in REFUSED.items():
-        if (value := getattr(config, name, None)) is not None and asks(value):
-            raise InputError(
-                f"The model's generation config sets {name} to {value!r}, which is not done here: set "
-                f"`vlm.model.generation_config.{name} = None`, or use the model's own generate() in a session."
-            )
-    ends, device = sorted(end_tokens(vlm)), str(vlm.device)
-    return LogitsProcessorList(_processors(config, ends, device, prompt_tokens, max_new_tokens))
+    config: GenerationConfig = vlm.model.generation_config
+    _check(config)
+    length, device = prompt.shape[1], prompt.device
+    ends = sorted(end_tokens(vlm))
+    eos: Any = torch.tensor(ends, device=device) if ends else None
+    min_new = config.min_new_tokens or 0
+    min_length = min_new + length if config.min_new_tokens is not None else config.min_length or 0
+    found = LogitsProcessorList()
+    if config.sequence_bias is not None:
+        found.append(SequenceBiasLogitsProcessor(sequence_bias=config.sequence_bias))
+    if config.encoder_repetition_penalty not in (None, 1.0):
+        found.append(EncoderRepetitionPenaltyLogitsProcessor(config.encoder_repetition_penalty, prompt))
+    if config.repetition_penalty not in (None, 1.0):
+        found.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+    if config.no_repeat_ngram_size:
+        found.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
+    if config.encoder_no_repeat_ngram_size:
+        found.append(EncoderNoRepeatNGramLogitsProcessor(config.encoder_no_repeat_ngram_size, prompt))
+    if config.bad_words_ids is not None:
+        found.append(NoBadWordsLogitsProcessor(config.bad_words_ids, eos))
+    if eos is not None and min_length:
+        found.append(MinLengthLogitsProcessor(min_length, eos, device=str(device)))
+    if eos is not None and min_new:
+        found.append(MinNewTokensLengthLogitsProcessor(length, min_new, eos, device=str(device)))
+    if config.forced_bos_token_id is not None:
+        found.append(ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
+    if config.forced_eos_token_id is not None:
+        longest = length + max_new_tokens
+        found.append(ForcedEOSTokenLogitsProcessor(longest, config.forced_eos_token_id, device=str(device)))
+    if eos is not None and config.exponential_decay_length_penalty is not None:
+        found.append(ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, eos, length))
+    if config.suppress_tokens is not None:
+        found.append(SuppressTokensLogitsProcessor(config.suppress_tokens, device=str(device)))
+    if config.begin_suppress_tokens is not None:
+        begin = length + (length == 1 and config.forced_bos_token_id is not None)
+        found.append(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin, device=str(device)))
+    return found
 
 
-def _processors(
-    config: Any, ends: list[int], device: str, prompt_tokens: int, max_new_tokens: int
-) -> Iterator[LogitsProcessor]:
-    def asked(name: str, nothing: object = None) -> Any:
+def _check(config: GenerationConfig) -> None:
+    for name, harmless in REFUSED.items():
         value = getattr(config, name, None)
-        return None if value in (None, nothing) else value
-
-    if (bias := asked("sequence_bias")) is not None:
-        yield SequenceBiasLogitsProcessor(sequence_bias=bias)
-    if (penalty := asked("repetition_penalty", 1.0)) is not None:
-        yield RepetitionPenaltyLogitsProcessor(penalty)
-    if (size := asked("no_repeat_ngram_size", 0)) is not None:
-        yield NoRepeatNGramLogitsProcessor(size)
-    if (words := asked("bad_words_ids")) is not None:
-        yield NoBadWordsLogitsProcessor(words, ends or None)
-    if (least := asked("min_length", 0)) is not None and ends and asked("min_new_tokens") is None:
-        yield MinLengthLogitsProcessor(least, ends, device=device)
-    if (least := asked("min_new_tokens", 0)) is not None and ends:
-        yield MinNewTokensLengthLogitsProcessor(prompt_tokens, least, ends, device=device)
-    if (forced := asked("forced_bos_token_id")) is not None:
-        yield ForcedBOSTokenLogitsProcessor(forced)
-    if (forced := asked("forced_eos_token_id")) is not None:
-        yield ForcedEOSTokenLogitsProcessor(prompt_tokens + max_new_tokens, forced, device=device)
-    if (decay := asked("exponential_decay_length_penalty")) is not None and ends:
-        yield ExponentialDecayLengthPenalty(decay, ends, prompt_tokens)
-    if (tokens := asked("suppress_tokens")) is not None:
-        yield SuppressTokensLogitsProcessor(tokens, device=device)
-    if (tokens := asked("begin_suppress_tokens")) is not None:
-        yield SuppressTokensAtBeginLogitsProcessor(tokens, prompt_tokens, device=device)
+        if value not in harmless:
+            raise InputError(
+                f"The model's generation config asks for {name}={value!r}, which is not supported: set "
+                f"vlm.model.generation_config.{name} to {harmless[0]}."
+            )
 
 
 def describe(vlm: Vlm) -> str:
     """How answers are decoded, as a person is told: what of the generation config is followed, and what is left out."""
-    config = vlm.model.generation_config
-    names = (
-        "sequence_bias", "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens",
-        "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "suppress_tokens",
-        "begin_suppress_tokens",
-    )  # fmt: skip
-    idle: dict[str, object] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
-    followed = [name for name in names if getattr(config, name, None) not in (None, idle.get(name))]
+    config: GenerationConfig = vlm.model.generation_config
+    followed = [name for name, idle in FOLLOWED.items() if getattr(config, name, None) not in idle]
     said = "greedy" + (f", with the model's own {', '.join(followed)}" if followed else "")
     return said + ("; the sampling of its generation config is left out" if config.do_sample else "")
-
-
-class Chooser:
-    """Logits → the next token of one answer.
-
-    Args:
-        vlm: the model that answers.
-        prompt: token ids of the whole prompt, also where part of it was read before.
-        max_new_tokens: longest answer.
-        sampling: greedy or not.
-        answered: token ids of the answer so far, where it goes on.
-    """
-
-    def __init__(
-        self, vlm: Vlm, prompt: list[int], max_new_tokens: int, sampling: Sampling, answered: tuple[int, ...] = ()
-    ) -> None:
-        self._processors = logits_processors(vlm, len(prompt), max_new_tokens)
-        self._ids = torch.tensor([[*prompt, *answered]], device=vlm.device)
-        self._sampling = sampling
-        self._generator = None if sampling.temperature == 0 else _generator(sampling, vlm.device)
-
-    def __call__(self, logits: Tensor) -> int | None:
-        """[1, vocabulary] → the token; None where some logits are not finite.
-
-        The device is read once: the token and the check together.
-        """
-        is_finite = torch.isfinite(logits).all()
-        scores = logits.float()
-        if self._processors:
-            scores = self._processors(self._ids, scores.clone())
-        token = self._greedy(scores) if self._generator is None else self._drawn(scores, is_finite)
-        number, fine = torch.stack([token, is_finite.long()]).tolist()
-        if self._processors:
-            self._ids = torch.cat([self._ids, token[None, None]], dim=1)
-        return number if fine else None
-
-    def _greedy(self, scores: Tensor) -> Tensor:
-        return scores[0].argmax()
-
-    def _drawn(self, scores: Tensor, is_finite: Tensor) -> Tensor:
-        """Where the logits are not finite, the draw is from zeros: a draw from NaN would end a GPU's context."""
-        safe = torch.where(is_finite, scores[0], torch.zeros_like(scores[0]))
-        probabilities, order = (safe / self._sampling.temperature).softmax(dim=-1).sort(descending=True)
-        beyond = probabilities.cumsum(dim=0) - probabilities >= self._sampling.top_p
-        chosen = torch.multinomial(probabilities.masked_fill(beyond, 0), 1, generator=self._generator)
-        return order[chosen[0]]
-
-
-def _generator(sampling: Sampling, device: torch.device) -> torch.Generator:
-    generator = torch.Generator(device)
-    if sampling.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(sampling.seed)
-    return generator

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 
@@ -15,6 +17,19 @@ def input_device(model: PreTrainedModel) -> torch.device:
     embedding = model.get_input_embeddings()
     place = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
     return embedding.weight.device if place is None else torch.device(place)
+
+
+def devices_of(model: nn.Module) -> tuple[torch.device, ...]:
+    """The devices that hold a model's weights, in the order of its modules: several where accelerate spreads it, "meta"
+    standing for the disk."""
+    return tuple(dict.fromkeys(parameter.device for parameter in model.parameters()))
+
+
+def synchronize(devices: Iterable[torch.device]) -> None:
+    """Wait until the devices have done their work, so that the clock tells the truth."""
+    for device in devices:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
 
 def free_bytes(device: torch.device) -> int:

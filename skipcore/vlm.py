@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from skipcore.encoding import remember, remembered
 from skipcore.errors import InputError
 from skipcore.families import PIXELS, Family, decoder_layers
 from skipcore.families.family import Box
+from skipcore.finite import check_finite
 from skipcore.hardware import input_device
 from skipcore.inputs import ImageLike, check_question, open_picture
 from skipcore.methods.method import Method
@@ -207,12 +209,18 @@ class Vlm:
 
         Args:
             method: one that looks at the tower (`method.tower_looks`) needs features of an encoding of its own.
+
+        Raises:
+            InputError: the features are not finite.
         """
         features = {}
         for kind, name in PIXELS.items():
             if name in prepared.inputs:
                 with method.at_tower(self.model) if method else nullcontext() as recorder:
-                    features[kind], given = self._encode(getattr(self.model, f"get_{kind}_features"), prepared.inputs)
+                    encode = partial(self._encode, getattr(self.model, f"get_{kind}_features"), prepared.inputs)
+                    features[kind], given = encode()
+                    seen = features[kind].pooler_output, getattr(features[kind], "deepstack_features", None)
+                    check_finite(self.model, seen, encode)
                 known = remembered(features[kind])
                 if known is None or known.tower is None:  # in a session the method may have looked itself
                     remember(features[kind], given, None if recorder is None else recorder.rows())

@@ -74,8 +74,10 @@ def _turn(names: Sequence[str], turn: Turn, state: str) -> str:
 
 
 def reply_sentence(reply: Reply) -> str:
-    """How soon a reply came, and how much of its prompt the cache held."""
+    """How soon a reply came, how much of its prompt was not read again, and how many tokens the KV cache held."""
     if reply.ttft_ms is None:
         return "–"
-    held = f"{reply.reused:,} tokens reused" if reply.reused else "everything read anew"
-    return f"first token after {wording.milliseconds(reply.ttft_ms)}, {held}"
+    read = "everything read anew"
+    if reply.reused:
+        read = f"{reply.reused:,} tokens not read again ({reply.kv_tokens:,.0f} held in the KV cache)"
+    return f"first token after {wording.milliseconds(reply.ttft_ms)}, {read}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore import Method, Vlm
-from skipcore.decoding import end_tokens, logits_processors, until_end
+from skipcore.decoding import NOT_FINITE, NextToken, end_tokens, until_end
 from skipcore.encoding import remember, remembered
 from skipcore.finite import check_finite, not_finite
 from skipcore.tower_view import TowerView
@@ -125,30 +126,31 @@ def _concatenated(values: Sequence[Any]) -> Any:
 
 @torch.inference_mode()
 def greedy(vlm: Vlm, method: Method, inputs: dict[str, Any], max_new_tokens: int) -> list[list[int]]:
-    """Each row's answer as token ids, its end included. The caller holds `vlm.lock`.
+    """Each row's answer as token ids, its end included, as `generate(do_sample=False)` writes it. The caller holds
+    `vlm.lock`.
 
     Args:
         inputs: of a batch without padding.
+
+    Raises:
+        InputError: the model computes numbers that are not finite.
     """
     ends = torch.tensor(sorted(end_tokens(vlm)), device=vlm.device)
+    chooser = NextToken(vlm, inputs["input_ids"], max_new_tokens)
     step, written = inputs, []
-    processors, ids = logits_processors(vlm, inputs["input_ids"].shape[1], max_new_tokens), inputs["input_ids"]
-    finite = torch.ones((), dtype=torch.bool, device=vlm.device)
     with method(vlm.model):
         cache = DynamicCache(config=vlm.model.config)
         ended = torch.zeros(len(inputs["input_ids"]), dtype=torch.bool, device=vlm.device)
         for _ in range(max_new_tokens):
             logits = vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            finite &= torch.isfinite(logits).all()
-            tokens = (processors(ids, logits.float()) if processors else logits).argmax(dim=-1)
-            ids = torch.cat([ids, tokens[:, None]], dim=1)
+            tokens = chooser(logits)
+            if (tokens == NOT_FINITE).any():
+                raise not_finite(vlm.model, partial(vlm.model, **inputs, use_cache=True, logits_to_keep=1))
             written.append(tokens)
             ended |= torch.isin(tokens, ends)
             if ended.all():
                 break
             step = {"input_ids": tokens[:, None]}
-        if not bool(finite):
-            raise not_finite(vlm.model, lambda: vlm.model(**inputs, use_cache=False, logits_to_keep=1))
     is_end = set(ends.tolist())
     return [until_end(row, is_end) for row in torch.stack(written, dim=1).tolist()]
 
@@ -173,5 +175,5 @@ def log_probs(vlm: Vlm, method: Method, inputs: dict[str, Any], answers: Sequenc
             read = torch.tensor([[*answer, *[answer[-1]] * (longest - len(answer))] for answer in answers])
             read = read[:, :-1].to(vlm.device)
             logits = torch.cat([logits, vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits], dim=1)
-        check_finite(logits, vlm.model, lambda: vlm.model(**inputs, use_cache=False, logits_to_keep=1))
+        check_finite(vlm.model, logits, partial(vlm.model, **inputs, use_cache=True, logits_to_keep=1))
     return [row[: len(answer)].float().log_softmax(dim=-1) for row, answer in zip(logits, answers, strict=True)]

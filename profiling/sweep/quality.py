@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from profiling.sweep.asking import MAX_NEW_TOKENS, Encoder, Prompt, batches, greedy, log_probs, prompts_of
 from skipcore import Dense, Method, Vlm
 from skipcore.agreement import Agreement
+from skipcore.decoding import NextToken
 from skipcore.training.evaluation import AskedPicture
 from skipcore.training.evaluation.scores import Answered
 
@@ -38,7 +39,8 @@ def measure_questions(
     """Ask every question under every method, greedily; locks the model.
 
     The dense model answers once and all methods are held against it. A method reads the dense answer first: where it
-    finds every token of it likeliest, that is its own greedy answer too, and only the others are generated.
+    finds every token of it likeliest, that is its own greedy answer too, and only the others are generated; all of them
+    where the model's generation config changes the logits before a token is chosen.
 
     Args:
         pictures: their questions are few enough to hold their features.
@@ -55,6 +57,7 @@ def measure_questions(
             inputs = encoder.inputs(rows, Dense())
             dense = greedy(vlm, Dense(), inputs, max_new_tokens)
             expected = log_probs(vlm, Dense(), inputs, dense)
+        by_logits = NextToken(vlm, inputs["input_ids"], max_new_tokens).by_logits_alone
         for key, method in methods.items():
             with vlm.lock:
                 agreements = [Agreement(0.0, 1.0)] * len(rows)
@@ -62,7 +65,7 @@ def measure_questions(
                 if not isinstance(method, Dense):
                     found = log_probs(vlm, method, encoder.inputs(rows, method), dense)
                     agreements = [Agreement.between(*pair) for pair in zip(expected, found, strict=True)]
-                    likeliest = [table.argmax(dim=-1).tolist() for table in found]
+                    likeliest = [table.argmax(dim=-1).tolist() if by_logits else [] for table in found]
                     answers = _answers(vlm, method, encoder, rows, dense, likeliest, max_new_tokens)
             for row, answer, own, agreement in zip(rows, answers, dense, agreements, strict=True):
                 is_right = _is_right(vlm, row, answer) if has_truth else None

@@ -21,8 +21,9 @@ from transformers import LlavaProcessor
 
 from skipcore import AdaptiveSummary, SkipVision
 from skipcore.errors import InputError
+from skipcore.finite import first_place
 from skipcore.training.batches import SOURCES, Batch, draw_examples, image_positions, make_batch
-from skipcore.training.objective import Losses
+from skipcore.training.objective import Losses, TrainingModel
 from skipcore.training.progress import Progress
 from skipcore.training.recipe import Recipe, Stage
 from skipcore.training.runs import Run, save_checkpoint
@@ -91,12 +92,26 @@ def training_step(run: Run, stage: Stage, batches: Iterator[Batch]) -> dict[str,
     if not torch.isfinite(gradient):
         raise InputError(
             f"The gradient became {float(gradient)} (loss {losses[-1][0].total.item()}) at step {run.step} of stage "
-            f"'{stage.name}'. Lower the stage's learning rate and run again; training goes on from the last checkpoint."
+            f"'{stage.name}'{_where(run, stage, method, losses)}. Lower the stage's learning rate and run again; "
+            "training goes on from the last checkpoint."
         )
     for optimizer in run.optimizers:
         optimizer.step()
         optimizer.zero_grad()
     return {"gradient": float(gradient), "rate": rate, "pictures": pictures, **_measured(losses, skips)}
+
+
+def _where(run: Run, stage: Stage, method: SkipVision | None, losses: list[tuple[Losses, Batch]]) -> str:
+    """Where a loss that is not finite began, in words; empty where only the gradient is not finite."""
+    bad = next((batch for loss, batch in losses if not torch.isfinite(loss.total)), None)
+    trained: TrainingModel = run.accelerator.unwrap_model(run.trained)
+
+    def again() -> None:
+        with run.accelerator.autocast():
+            trained(bad, method, stage.trains, stage.patch_weight, stage.word_weight)
+
+    place = None if bad is None else first_place(trained.model, again)
+    return "" if place is None else f"; the first module whose output is not finite is {place}"
 
 
 def _measured(losses: list[tuple[Losses, Batch]], skips: bool) -> dict[str, float]:

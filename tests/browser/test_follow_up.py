@@ -28,7 +28,7 @@ def test_follow_ups_reuse_the_cache_and_a_new_question_starts_anew(visit, pictur
     expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
     expect(turns.first.locator(".said")).to_have_text(["no", "no"])
     for sentence in turns.first.locator(".hint").all_inner_texts():
-        assert "tokens reused" in sentence
+        assert "tokens not read again" in sentence
     follow_up(page, "what is at the top?")
     expect(turns).to_have_count(2, timeout=SECONDS)
     expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)

@@ -13,6 +13,7 @@ from tiny_families import BUILDERS, tiny_model
 from skipcore import Chat, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.__main__ import main
 from skipcore.answer import generate
+from skipcore.methods import PyramidDrop
 from skipcore.methods.skip_vision import UNTRAINED
 
 METHODS = {
@@ -125,7 +126,26 @@ def test_the_command_line_asks_on_and_on(tmp_path, capsys) -> None:
     asked = ["ask", "--model", str(SCENES), "--image", str(picture), "--max-new-tokens", "4", "--question"]
     assert main([*asked, "What shape is it?", "Is there a dog?"]) == 0
     printed = capsys.readouterr().out
-    assert "What shape is it?" in printed and "first token" in printed and "; 0 tokens read before" in printed
-    assert printed.count("tokens read before") == 2
+    assert (
+        "What shape is it?" in printed and "first token" in printed and "; 0 tokens not read again (0 held" in printed
+    )
+    assert printed.count("tokens not read again") == 2
     assert main([*asked, ""]) == 2
     assert "Type a question" in capsys.readouterr().err
+
+
+def test_what_was_not_read_again_is_not_what_the_cache_holds(tiny: Vlm) -> None:
+    """Two figures: skipped and merged tokens are not read again, but have left the cache."""
+    prompt = tiny.prepare(noise_picture(0), FIRST).num_tokens
+    for method in (Dense(), SkipVision(0.2, 0.3), PyramidDrop((1, 2), (0.5, 0.2))):
+        chat = Chat(tiny, noise_picture(0), method)
+        tokens(chat, FIRST, 1)
+        assert (chat.reused, chat.kv_tokens) == (0, 0)
+        with method(tiny.model) as session, torch.inference_mode():
+            tiny.model(**tiny.prepare(noise_picture(0), FIRST).inputs, use_cache=True)
+        held = session.trace.kv_tokens
+        assert held is not None
+        tokens(chat, SECOND)
+        behind = prompt - chat.reused  # the end of the first prompt, which the second one words differently
+        assert chat.reused > 64 and chat.kv_tokens == pytest.approx(held.double().mean() - behind)
+        assert (chat.kv_tokens == chat.reused) == method.keeps_all

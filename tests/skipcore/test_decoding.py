@@ -1,121 +1,186 @@
-"""Answers follow the model's generation config token by token as its own `generate(do_sample=False)` does."""
+"""Law 9: answers are those of the model's own `generate(do_sample=False)` with its generation config."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from typing import Any
 
 import pytest
 import torch
+from family_methods import METHODS, PEERS
 from shared_models import noise_picture
 from tiny_families import tiny_model
+from tiny_tokenizer import IMAGE
+from transformers import DynamicCache
 
-from skipcore import Dense, InputError, Method, Sampling, SkipVision, Vlm
+from profiling.sweep import asking
+from skipcore import Chat, Dense, InputError, Method, Sampling, Vlm, answer
+from skipcore.alternate import alternate
 from skipcore.answer import generate
-from skipcore.chat import Chat
-from skipcore.decoding import describe, end_tokens
-from skipcore.methods import FastV
+from skipcore.decoding import FOLLOWED, NextToken, describe
 
+QUESTION = "What is it?"
 NEW_TOKENS = 12
-UNUSED = 6
-"""A token that no answer here comes to by itself."""
-FAMILIES = ["LLaVA", "Qwen2.5-VL", "SmolVLM", "Gemma 3"]
+NEVER = 10_000
+"""No token, so that an answer has no end."""
+CONFIGS: dict[str, Any] = {
+    "repetition penalty": lambda own: {"repetition_penalty": 1.6},
+    "penalty of what was read": lambda own: {"encoder_repetition_penalty": 20.0},
+    "no repeated pairs": lambda own: {"no_repeat_ngram_size": 2},
+    "no pairs of the prompt": lambda own: {"encoder_no_repeat_ngram_size": 1, "sequence_bias": [[[IMAGE], 50.0]]},
+    "bad words": lambda own: {"bad_words_ids": [[own[0]], own[1:3]]},
+    "suppressed": lambda own: {"suppress_tokens": own[:2]},
+    "suppressed at first": lambda own: {"begin_suppress_tokens": own[:1]},
+    "biased": lambda own: {"sequence_bias": [[[own[0]], -20.0], [[own[1] + 1], 20.0]]},
+    "several ends": lambda own: {"eos_token_id": [7, own[3]]},
+    "least new tokens": lambda own: {"eos_token_id": own[0], "min_new_tokens": 5},
+    "least length": lambda own: {"eos_token_id": own[0], "min_length": 40},
+    "an end that is forced": lambda own: {"forced_eos_token_id": 9},
+    "an end that draws near": lambda own: {"exponential_decay_length_penalty": (2, 3.0)},
+    "penalty, pairs and least new tokens": lambda own: {
+        "repetition_penalty": 1.3,
+        "no_repeat_ngram_size": 3,
+        "eos_token_id": own[:1],
+        "min_new_tokens": 3,
+    },
+}
+FAMILIES = ("LLaVA-NeXT", "Qwen2.5-VL", "Gemma 3")
+SKIPPING: list[Method] = [METHODS["masked"], METHODS["renumbered"], PEERS["FastV"], PEERS["PyramidDrop"]]
 
 
-@contextmanager
-def configured(vlm: Vlm, **changes: Any) -> Iterator[None]:
-    """The model's generation config with some changes, as a model on the Hub has them."""
-    config = vlm.model.generation_config
-    before = {name: getattr(config, name, None) for name in changes}
-    for name, value in changes.items():
-        setattr(config, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(config, name, value)
+@pytest.fixture(params=FAMILIES)
+def vlm(request: pytest.FixtureRequest) -> Vlm:
+    return tiny_model(request.param)
 
 
-def written(vlm: Vlm, method: Method, inputs: dict[str, Any], **options: Any) -> list[int]:
-    return [token.id for token in generate(vlm, inputs, method(vlm.model), NEW_TOKENS, **options)]
+def follow(vlm: Vlm, patch: pytest.MonkeyPatch, **settings: Any) -> None:
+    for name, value in settings.items():
+        patch.setattr(vlm.model.generation_config, name, value)
 
 
-def own(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> list[int]:
+def written(vlm: Vlm, method: Method, number: int = 0, count: int = NEW_TOKENS) -> list[int]:
+    """What the stock `generate()` writes."""
+    prepared = vlm.prepare(noise_picture(number), QUESTION)
     with method(vlm.model):
-        made = vlm.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
-    return made[0, inputs["input_ids"].shape[1] :].tolist()
+        ids = vlm.model.generate(**prepared.inputs, do_sample=False, max_new_tokens=count)
+    return ids[0, prepared.num_tokens :].tolist()
 
 
-def plain(vlm: Vlm) -> list[int]:
-    with configured(vlm, eos_token_id=UNUSED):
-        return own(vlm, Dense(), vlm.prepare(noise_picture(0), "What?").inputs)
+def ours(vlm: Vlm, method: Method, count: int = NEW_TOKENS) -> list[int]:
+    return [token.id for token in answer(vlm, noise_picture(0), QUESTION, method, count)]
 
 
-def configs(tokens: list[int]) -> dict[str, dict[str, Any]]:
-    """Each changes the answer `tokens`, which never ends by itself."""
-    return {
-        "one end": {"eos_token_id": tokens[4]},
-        "several ends": {"eos_token_id": [tokens[5], tokens[3]]},
-        "repetition penalty": {"repetition_penalty": 1.7},
-        "no repeated pairs": {"no_repeat_ngram_size": 2},
-        "bad words": {"bad_words_ids": [[tokens[0]], [tokens[2], tokens[3]]]},
-        "minimal new tokens": {"eos_token_id": tokens[1], "min_new_tokens": 6},
-        "minimal length": {"eos_token_id": tokens[1], "min_length": 900},
-        "suppressed": {"suppress_tokens": [tokens[0], tokens[1]]},
-        "suppressed at first": {"begin_suppress_tokens": [tokens[0]]},
-        "forced end": {"eos_token_id": 7, "forced_eos_token_id": 7},
-        "bias": {"sequence_bias": [[[tokens[0]], -50.0], [[11], 40.0]]},
-        "decay": {"eos_token_id": 9, "exponential_decay_length_penalty": (2, 3.0)},
-        "all at once": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 3, "min_new_tokens": 4, "eos_token_id": 9},
-    }
+@pytest.fixture
+def own(vlm: Vlm, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the dense model writes without any of this, never ending; different tokens first."""
+    with monkeypatch.context() as patch:
+        follow(vlm, patch, eos_token_id=NEVER)
+        found = written(vlm, Dense())
+    return [*dict.fromkeys(found), *found][:NEW_TOKENS]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", configs([0] * 6))
-def test_dense_is_what_the_model_s_own_generate_writes(family: str, name: str) -> None:
-    vlm = tiny_model(family)
-    changes = {"eos_token_id": UNUSED} | configs(plain(vlm))[name]
-    inputs = vlm.prepare(noise_picture(0), "What?").inputs
-    with configured(vlm, **changes):
-        expected = own(vlm, Dense(), inputs)
-        assert written(vlm, Dense(), inputs) == expected
-        for method in (SkipVision(0.2, 0.3), FastV(1, 0.4)):
-            assert written(vlm, method, inputs) == own(vlm, method, inputs)
-    if name not in ("forced end", "decay"):
-        assert expected != plain(vlm)  # the setting matters here, or the test would show nothing
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_dense_answer_is_that_of_generate(vlm: Vlm, own: list[int], name: str, monkeypatch) -> None:
+    follow(vlm, monkeypatch, **CONFIGS[name](own))
+    assert ours(vlm, Dense()) == written(vlm, Dense())
 
 
-def test_the_report_says_what_is_followed() -> None:
-    vlm = tiny_model("LLaVA")
-    assert describe(vlm) == "greedy"
-    with configured(vlm, repetition_penalty=1.1, do_sample=True, temperature=0.2):
-        assert describe(vlm).startswith("greedy, with the model's own repetition_penalty; the sampling")
+def test_the_settings_matter(monkeypatch) -> None:
+    """Each of them changes what some family writes: otherwise the test above would show nothing."""
+    matter: dict[tuple[str, str], bool] = {}
+    for family in FAMILIES:
+        vlm = tiny_model(family)
+        with monkeypatch.context() as patch:
+            follow(vlm, patch, eos_token_id=NEVER)
+            found = written(vlm, Dense())
+        for name, settings in CONFIGS.items():
+            chosen = settings([*dict.fromkeys(found), *found])
+            with monkeypatch.context() as patch:
+                follow(vlm, patch, **chosen)
+                expected = written(vlm, Dense())
+            for left_out in chosen:
+                rest = {key: value for key, value in chosen.items() if key != left_out}
+                with monkeypatch.context() as patch:
+                    follow(vlm, patch, **rest)
+                    matter[name, left_out] = matter.get((name, left_out), False) or written(vlm, Dense()) != expected
+    idle = {each for each, matters in matter.items() if not matters}
+    assert idle == {("no pairs of the prompt", "sequence_bias")}  # what it favors is forbidden by the other one
 
 
-@pytest.mark.parametrize("name, value", [("num_beams", 4), ("guidance_scale", 1.5), ("stop_strings", ["."])])
-def test_what_is_not_done_here_is_refused_with_a_sentence(name: str, value: Any) -> None:
-    vlm = tiny_model("LLaVA")
-    with configured(vlm, **{name: value}), pytest.raises(InputError, match=name):
-        written(vlm, Dense(), vlm.prepare(noise_picture(0), "What?").inputs)
+@pytest.mark.parametrize("method", SKIPPING, ids=lambda method: method.label)
+def test_a_skipping_answer_is_that_of_generate_in_its_session(method: Method, monkeypatch) -> None:
+    vlm = tiny_model("Qwen2.5-VL")
+    first = written(vlm, method)
+    for name in ("repetition penalty", "bad words", "penalty, pairs and least new tokens"):
+        with monkeypatch.context() as patch:
+            follow(vlm, patch, **CONFIGS[name](first))
+            assert ours(vlm, method) == written(vlm, method)
 
 
-def test_a_conversation_follows_it_over_the_whole_prompt() -> None:
-    """The second question's answer is that of the whole conversation read anew, penalties included."""
-    vlm = tiny_model("LLaVA")
-    with configured(vlm, repetition_penalty=1.5, eos_token_id=UNUSED):
-        chat = Chat(vlm, noise_picture(0))
-        list(chat.ask("What?", 4))
-        anew = vlm.prepare(noise_picture(0), "And where?", 8, history=chat.turns)
-        expected = written(vlm, Dense(), anew.inputs)[:8]
-        assert [token.id for token in chat.ask("And where?", 8)] == expected and chat.reused > 0
+def test_every_way_to_an_answer_follows_it(vlm: Vlm, own: list[int], monkeypatch) -> None:
+    follow(vlm, monkeypatch, **CONFIGS["penalty, pairs and least new tokens"](own))
+    expected = written(vlm, Dense())
+    pictures = [noise_picture(0)]
+    assert [token.id for token in Chat(vlm, pictures).ask(QUESTION, NEW_TOKENS)] == expected
+    *_, last = alternate(vlm, pictures, QUESTION, [Dense()], NEW_TOKENS)
+    assert last.text == vlm.processor.tokenizer.decode(expected, skip_special_tokens=True)
+    inputs = asking.joined([vlm.prepare(picture, QUESTION).inputs for picture in (*pictures, *pictures)])
+    assert asking.greedy(vlm, Dense(), inputs, NEW_TOKENS) == [expected, expected]
+    almost_greedy = Sampling(temperature=1.0, top_p=1e-9, seed=0)
+    tokens = answer(vlm, noise_picture(0), QUESTION, Dense(), NEW_TOKENS, sampling=almost_greedy)
+    assert [token.id for token in tokens] == expected
 
 
-def test_sampling_follows_it_too() -> None:
-    vlm = tiny_model("LLaVA")
-    inputs = vlm.prepare(noise_picture(0), "What?").inputs
-    allowed = [3, 40, 41]
-    vocabulary = vlm.model.get_output_embeddings().weight.shape[0]
-    with configured(vlm, suppress_tokens=[n for n in range(vocabulary) if n not in allowed], eos_token_id=UNUSED):
-        assert set(written(vlm, Dense(), inputs, sampling=Sampling(5.0, seed=1))) <= set(allowed)
-    assert torch.is_tensor(inputs["input_ids"]) and end_tokens(vlm)
+def test_a_follow_up_is_penalized_for_what_the_cache_holds(monkeypatch) -> None:
+    vlm = tiny_model("LLaVA-NeXT")
+    follow(vlm, monkeypatch, repetition_penalty=1.6, no_repeat_ngram_size=2, eos_token_id=NEVER)
+    chat = Chat(vlm, noise_picture(0))
+    list(chat.ask(QUESTION, 4))
+    prepared = vlm.prepare(noise_picture(0), "And now?", 6, chat.turns)
+    found = [token.id for token in chat.ask("And now?", 6)]
+    assert chat.reused > 0
+    ids = vlm.model.generate(**prepared.inputs, do_sample=False, max_new_tokens=6)
+    assert found == ids[0, prepared.num_tokens :].tolist()
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("num_beams", 4),
+        ("guidance_scale", 1.5),
+        ("penalty_alpha", 0.6),
+        ("stop_strings", ["."]),
+        ("dola_layers", "low"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(tiny: Vlm, picture, name: str, value: Any, monkeypatch) -> None:
+    follow(tiny, monkeypatch, **{name: value})
+    with pytest.raises(InputError, match=re.escape(f"{name}={value!r}")):
+        list(answer(tiny, picture, "what?"))
+    assert not tiny.lock.locked()
+
+
+def test_without_such_settings_the_logits_are_not_touched(tiny: Vlm, picture) -> None:
+    inputs = tiny.prepare(picture, "what?").inputs
+    assert NextToken(tiny, inputs["input_ids"], 4).by_logits_alone
+    cache = DynamicCache(config=tiny.model.config)
+    with torch.inference_mode():
+        logits = tiny.model(**inputs, past_key_values=cache, logits_to_keep=1).logits[:, -1]
+    first = next(generate(tiny, inputs, Dense()(tiny.model), 1))
+    assert first.id == int(logits.argmax())
+
+
+def test_sampling_draws_from_what_is_allowed(tiny: Vlm, picture, monkeypatch) -> None:
+    allowed = {3, 40, 41}
+    vocabulary = len(tiny.model.get_output_embeddings().weight)
+    follow(tiny, monkeypatch, suppress_tokens=[n for n in range(vocabulary) if n not in allowed])
+    tokens = answer(tiny, picture, "what?", max_new_tokens=12, sampling=Sampling(5.0, seed=1))
+    assert {token.id for token in tokens} <= allowed
+
+
+def test_the_report_says_what_is_followed(tiny: Vlm, monkeypatch) -> None:
+    assert describe(tiny) == "greedy"
+    follow(tiny, monkeypatch, repetition_penalty=1.1, do_sample=True, temperature=0.2)
+    assert describe(tiny).startswith("greedy, with the model's own repetition_penalty; the sampling")
+    tested = {name for settings in CONFIGS.values() for name in settings(list(range(12)))}
+    assert FOLLOWED.keys() - tested == {"forced_bos_token_id"}  # of prompts of one token

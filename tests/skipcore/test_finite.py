@@ -1,115 +1,160 @@
-"""Logits that are infinite or not a number are an error with a sentence, wherever a model is run."""
+"""Law 10: logits that are not finite are an error with a sentence, at every entry, never a figure or an answer."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from family_methods import COMBINED, METHODS, PEERS, SEEING_PEERS
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
-from torch import nn
 
 from profiling import compare
-from profiling.sweep.asking import greedy, log_probs
-from skipcore import Dense, InputError, Sampling, SkipVision, Vlm, answer, calibrate
-from skipcore.agreement import Agreement
+from profiling.sweep.quality import measure_questions
+from skipcore import Chat, Dense, InputError, Method, Sampling, SkipVision, Vlm, answer, ask, calibrate
+from skipcore import layer_contributions as contributions
+from skipcore.agreement import Agreement, log_probs_along
 from skipcore.alternate import alternate
-from skipcore.chat import Chat
-from skipcore.methods import FastV
+from skipcore.answer import generate
+from skipcore.training.easy_vqa import load_split
+from skipcore.training.evaluation import AskedPicture, evaluate
+from skipcore.training.evaluation.asked import easy_question
 
-
-@contextmanager
-def doctored(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """A module with other weights for a while."""
-    kept = module.weight
-    module.weight = nn.Parameter(change(kept.detach().clone()), requires_grad=False)
-    try:
-        yield
-    finally:
-        module.weight = kept
-
-
-def overflowing(vlm: Vlm, layer: int = 1) -> AbstractContextManager[None]:
-    """The attention of a layer makes numbers beyond what fits."""
-    attention = vlm.model.get_decoder().layers[layer].self_attn
-    return doctored(attention.o_proj, lambda weight: torch.full_like(weight, float("inf")))
-
-
-def inputs_of(vlm: Vlm) -> dict[str, Any]:
-    return vlm.prepare(noise_picture(0), "What?").inputs
-
-
-ENTRIES: dict[str, Callable[[Vlm], Any]] = {
-    "answer": lambda vlm: list(answer(vlm, noise_picture(0), "What?", max_new_tokens=2)),
-    "answer, skipping": lambda vlm: list(answer(vlm, noise_picture(0), "What?", SkipVision(0.2, 0.3), 2)),
-    "answer, dropping": lambda vlm: list(answer(vlm, noise_picture(0), "What?", FastV(1, 0.5), 2)),
-    "sampling": lambda vlm: list(answer(vlm, noise_picture(0), "What?", max_new_tokens=2, sampling=Sampling(1.0))),
-    "chat": lambda vlm: list(Chat(vlm, noise_picture(0)).ask("What?", 2)),
-    "side by side": lambda vlm: list(alternate(vlm, noise_picture(0), "What?", [Dense(), FastV(1, 0.5)], 2)),
-    "compare": lambda vlm: compare(vlm, noise_picture(0), "What?", max_new_tokens=2),
-    "calibrate": lambda vlm: calibrate(vlm, [noise_picture(0)], "What?", answer_tokens=2),
-    "race, answers": lambda vlm: greedy(vlm, Dense(), inputs_of(vlm), 2),
-    "race, agreement": lambda vlm: log_probs(vlm, Dense(), inputs_of(vlm), [[5, 6]]),
+QUESTION = "what?"
+PLACES: dict[str, Callable[[Any], torch.nn.Module]] = {
+    "the vision tower": lambda model: model.model.vision_tower.encoder.layers[0].mlp.fc2,
+    "the projector": lambda model: model.model.multi_modal_projector.linear_2,
+    "layer 0 of the decoder": lambda model: model.get_decoder().layers[0].self_attn.v_proj,
+    "layer 1 of the decoder": lambda model: model.get_decoder().layers[1].mlp.down_proj,
+    "the output head": lambda model: model.lm_head,
 }
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_every_entry_says_where_it_began(name: str) -> None:
-    vlm = tiny_model("LLaVA")
-    with (
-        overflowing(vlm),
-        torch.inference_mode(),
-        pytest.raises(InputError, match=r"float32.*first in decoder layer 1"),
-    ):
-        ENTRIES[name](vlm)
-    assert not vlm.lock.locked()
-    assert list(answer(vlm, noise_picture(0), "What?", max_new_tokens=1))  # the model is as it was
+def overflowing(vlm: Vlm, place: str) -> Vlm:
+    """A copy whose weights in one place are so large that their product overflows."""
+    doctored = replace(vlm, model=copy.deepcopy(vlm.model))
+    module = PLACES[place](doctored.model)
+    if isinstance(module, torch.nn.Linear):  # a copy: the head may share its weight with the embeddings
+        module.weight = torch.nn.Parameter(torch.full_like(module.weight, 3e38), requires_grad=False)
+    return doctored
+
+
+@pytest.fixture(scope="module")
+def bad(tiny: Vlm) -> Vlm:
+    return overflowing(tiny, "layer 1 of the decoder")
+
+
+def asked() -> list[AskedPicture]:
+    seen = load_split("test")[0]
+    question = easy_question(*seen.questions[0])
+    return [AskedPicture(partial(noise_picture, 0), (question,))]
+
+
+def along(vlm: Vlm) -> None:
+    inputs = vlm.prepare(noise_picture(0), QUESTION).inputs
+    log_probs_along(vlm, inputs, Dense(), [5, 6, 7])
+
+
+def plain(vlm: Vlm) -> None:
+    inputs = vlm.prepare(noise_picture(0), QUESTION).inputs
+    with closing(generate(vlm, inputs, Dense()(vlm.model), 3)) as tokens:
+        list(tokens)
+
+
+PICTURE = noise_picture(0)
+ENTRIES: dict[str, Callable[[Vlm], object]] = {
+    "answer": lambda vlm: list(answer(vlm, PICTURE, QUESTION)),
+    "ask, skipping": lambda vlm: ask(vlm, PICTURE, QUESTION, SkipVision(0.2, 0.3)),
+    "ask, sampling": lambda vlm: ask(vlm, PICTURE, QUESTION, sampling=Sampling(1.0, 0.9, seed=1)),
+    "generate": plain,
+    "chat": lambda vlm: list(Chat(vlm, PICTURE).ask(QUESTION)),
+    "alternate": lambda vlm: list(alternate(vlm, PICTURE, QUESTION, [Dense(), SkipVision(0.2, 0.3)])),
+    "log_probs_along": along,
+    "compare": lambda vlm: compare(vlm, PICTURE, QUESTION, max_new_tokens=2),
+    "calibrate": lambda vlm: calibrate(vlm, [PICTURE], QUESTION),
+    "layer_contributions": lambda vlm: contributions(vlm, [PICTURE], QUESTION),
+    "sweep": lambda vlm: measure_questions(vlm, asked(), {"dense": Dense()}, has_truth=False, max_new_tokens=3),
+    "evaluate": lambda vlm: evaluate(vlm, asked(), [Dense()]),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_entry_refuses(bad: Vlm, entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    multinomial = torch.multinomial
+
+    def finite_only(weights: torch.Tensor, *args: Any, **more: Any) -> torch.Tensor:
+        assert weights.isfinite().all()  # on CUDA, NaN here ends the process's context
+        return multinomial(weights, *args, **more)
+
+    monkeypatch.setattr(torch, "multinomial", finite_only)
+    with pytest.raises(InputError, match=r"in float32.*layer 1 of the decoder"):
+        ENTRIES[entry](bad)
+    assert not bad.lock.locked()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_place_is_named(tiny: Vlm, place: str) -> None:
+    doctored = overflowing(tiny, place)
+    for method in (Dense(), SkipVision(0.2, 0.3)):
+        with pytest.raises(InputError, match=f"not finite is {place}"):
+            ask(doctored, PICTURE, QUESTION, method)
+
+
+def test_half_precision_is_advised_against(tiny: Vlm) -> None:
+    half = replace(tiny, model=copy.deepcopy(tiny.model).half())
+    half.model.get_decoder().layers[2].mlp.down_proj.weight.fill_(60_000)
+    with pytest.raises(InputError, match=r"in float16.*layer 2.*bfloat16"):
+        ask(half, PICTURE, QUESTION)
+
+
+def test_a_decode_step_that_overflows_is_refused(tiny: Vlm) -> None:
+    doctored = replace(tiny, model=copy.deepcopy(tiny.model))
+    tokens = answer(doctored, PICTURE, QUESTION, max_new_tokens=5)
+    first = next(tokens)
+    doctored.model.get_input_embeddings().weight[first.id] = float("nan")
+    with pytest.raises(InputError, match="the token embeddings"):
+        next(tokens)
+    assert not doctored.lock.locked()
+
+
+MANY: dict[str, Method] = {**METHODS, **PEERS, **SEEING_PEERS, **COMBINED}
+
+
+@pytest.fixture(scope="module", params=["LLaVA", "Qwen2.5-VL", "Gemma 3"])
+def bad_family(request: pytest.FixtureRequest) -> Iterator[Vlm]:
+    vlm = tiny_model(request.param)
+    doctored = replace(vlm, model=copy.deepcopy(vlm.model))
+    doctored.model.get_decoder().layers[0].self_attn.o_proj.weight.fill_(3e38)
+    yield doctored
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_no_method_reads_nan_as_agreement(bad_family: Vlm, name: str) -> None:
+    """The first layer overflows, so that whatever a method decides within the decoder it decides by NaN."""
+    with pytest.raises(InputError, match="layer 0 of the decoder"):
+        ask(bad_family, PICTURE, QUESTION, MANY[name])
 
 
 @pytest.mark.parametrize("family", BUILDERS)
-def test_every_family_says_where_it_began(family: str) -> None:
+def test_the_parts_of_every_family_have_names(family: str) -> None:
     vlm = tiny_model(family)
-    for method in (Dense(), SkipVision(0.2, 0.3)):
-        with overflowing(vlm, 2), pytest.raises(InputError, match="first in decoder layer 2"):
-            list(answer(vlm, noise_picture(0), "What?", method, 2))
+    doctored = replace(vlm, model=copy.deepcopy(vlm.model))
+    next(doctored.model.get_encoder(modality="image").parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="the vision tower"):
+        ask(doctored, PICTURE, QUESTION)
 
 
-def test_half_precision_that_overflows_is_told_what_to_do() -> None:
-    tiny_model.cache_clear()
-    vlm = tiny_model("LLaVA")
-    tiny_model.cache_clear()  # a model of its own, since its weights are rounded
-    vlm.model.to(torch.float16)
-    large = doctored(vlm.model.get_decoder().layers[0].mlp.down_proj, lambda weight: torch.full_like(weight, 6e4))
-    with large, pytest.raises(InputError, match=r'in float16.*decoder layer 0.*dtype="bfloat16"'):
-        list(answer(vlm, noise_picture(0), "What?", max_new_tokens=2))
-
-
-def test_a_step_within_the_answer_is_found_too() -> None:
-    """A token overflows once it is read."""
-    vlm = tiny_model("LLaVA")
-    first = next(answer(vlm, noise_picture(0), "What?", max_new_tokens=1)).id
-    rows = torch.arange(vlm.model.get_input_embeddings().weight.shape[0])[:, None] == first
-    broken = doctored(vlm.model.get_input_embeddings(), lambda weight: weight.masked_fill(rows, float("inf")))
-    with broken, pytest.raises(InputError, match="first in the embeddings"):
-        list(answer(vlm, noise_picture(0), "What?", max_new_tokens=3))
-
-
-def test_the_vision_tower_is_named() -> None:
-    vlm = tiny_model("LLaVA")
-    projector = vlm.model.model.multi_modal_projector.linear_2
-    broken = doctored(projector, lambda weight: torch.full_like(weight, float("nan")))
-    with broken, pytest.raises(InputError, match="the vision tower or the projector"):
-        list(answer(vlm, noise_picture(0), "What?", max_new_tokens=1))
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_nothing_agrees_with_what_is_not_finite(bad: float) -> None:
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_distributions_that_are_not_finite_agree_with_nothing(wrong: float) -> None:
     fine = torch.zeros(2, 4).log_softmax(-1)
     broken = fine.clone()
-    broken[1, 2] = bad
+    broken[1, 2] = wrong
     for pair in ((fine, broken), (broken, fine), (broken, broken)):
-        with pytest.raises(InputError, match="No agreement"):
+        with pytest.raises(InputError, match="not finite"):
             Agreement.between(*pair)

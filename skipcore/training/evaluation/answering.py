@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from skipcore.finite import FiniteLogits
+from skipcore.finite import check_finite, finite_logits
 from skipcore.methods import Method
 from skipcore.training.evaluation.asked import AskedPicture
 from skipcore.training.evaluation.finished import Finished, chunk_key, method_key, weights_sha256
@@ -102,7 +103,9 @@ def _encoded(vlm: Vlm, pictures: Sequence[AskedPicture]) -> list[Prompt]:
         pixels = vlm.processor.image_processor(images=[each.draw() for each in few], return_tensors="pt")[
             "pixel_values"
         ].to(vlm.device, vlm.model.dtype)
-        features = vlm.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+        encode = partial(vlm.model.get_image_features, pixel_values=pixels, return_dict=True)
+        features = encode().pooler_output
+        check_finite(vlm.model, features, encode)
         for picture, feature in zip(few, features, strict=True):
             for question in picture.questions:
                 ids = prompt_ids(vlm, question.text, len(feature))
@@ -113,15 +116,13 @@ def _encoded(vlm: Vlm, pictures: Sequence[AskedPicture]) -> list[Prompt]:
 def _generate(vlm: Vlm, method: Method, rows: Sequence[Prompt]) -> list[str]:
     input_ids = torch.tensor([row.token_ids for row in rows], device=vlm.device)
     features = [row.features for row in rows]
-    with vlm.lock, method(vlm.model):
-        written = vlm.model.generate(
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=features)},
-            max_new_tokens=MAX_NEW_TOKENS,
-            do_sample=False,
-            logits_processor=[FiniteLogits(vlm.model)],
-        )
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": torch.ones_like(input_ids),
+        "mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)},
+    }
+    with vlm.lock, method(vlm.model), finite_logits(vlm.model, partial(vlm.model, **inputs, logits_to_keep=1)):
+        written = vlm.model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
     return vlm.processor.tokenizer.batch_decode(written[:, input_ids.shape[1] :], skip_special_tokens=True)
 
 
