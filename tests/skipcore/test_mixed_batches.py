@@ -13,13 +13,15 @@ from tiny_families import BUILDERS, LAYERS, tiny_model
 from tiny_tokenizer import IMAGE
 
 from skipcore import Dense, Method, SkipVision, Vlm
-from skipcore.methods import VTW, Combined, DyMU, FastV, PyramidDrop
+from skipcore.methods import VTW, Combined, DivPrune, DyMU, FastV, PyramidDrop
 
 EVERY_METHOD: dict[str, Method] = {
     **METHODS,
     **PEERS,
     **SEEING_PEERS,
     **COMBINED,
+    "FastV, renumbered": FastV(1, 0.3, positions="renumbered"),
+    "DivPrune, renumbered": DivPrune(0.3, positions="renumbered"),
     "masked, by counts": SkipVision(6, 4),
     "masked, then FastV by counts": Combined(FastV(1, 7), SkipVision(6, 4)),
     "masked, renumbered, by counts": SkipVision(6, 4, positions="renumbered"),
