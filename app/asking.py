@@ -105,12 +105,12 @@ class Asking:
                 case Encoding():
                     yield self.ask_panel.running(SEES)
                 case Started():
-                    names, vision_ms = event.arms, event.vision_ms
+                    names = event.arms
                     live = [LiveAnswer(name) for name in names]
                     yield self.ask_panel.running(READS)
                 case Traced(number, trace):
                     live[number] = live[number].with_trace(trace)
-                case Progress(number, timed_run, runs):
+                case Progress(number, timed_run, runs, vision_ms):
                     # from here on no setting can be refused any more, so the last answers may go
                     progress = self.ask_panel.running(f"{names[number]}: timed run {timed_run} of {runs}…")
                     yield self.answers.show_question(question) | self.answers.show_live(live, truth) | progress

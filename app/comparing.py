@@ -131,4 +131,4 @@ def _events(
     note = size_note(picture)
     with closing(stream_on_device(vlm, uploaded_picture(picture), question, settings, stop)) as events:
         for event in events:
-            yield replace(event, notes=(note,)) if note and isinstance(event, Report) else event
+            yield replace(event, notes=(*event.notes, note)) if note and isinstance(event, Report) else event

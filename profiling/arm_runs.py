@@ -14,7 +14,7 @@ from profiling.events import NewText
 from profiling.gpu import GpuMeter
 from profiling.gpu_samples import GpuSample, watch
 from profiling.kv import predict_layer_kv_bytes
-from profiling.phases import AnswerTiming
+from profiling.phases import AnswerTiming, VisionClock
 from profiling.report import Arm, Spread
 from profiling.work import decode_work, prefill_work
 from skipcore import AnswerToken, Method, Trace, Vlm
@@ -24,13 +24,18 @@ from skipcore.flops import FlopCount
 
 @dataclass
 class ArmRuns:
-    """One method's runs on one prompt, and what they measured so far."""
+    """One method's runs on one prompt, and what they measured so far.
+
+    Attributes:
+        vision: the pictures as the method sees them, encoded on the clock.
+        milliseconds: that its runs took so far, the recorded one included.
+    """
 
     vlm: Vlm
     method: Method
     name: str
-    inputs: dict[str, Any]
-    vision_ms: list[float]
+    vision: VisionClock
+    milliseconds: float = 0.0
     flops: int = 0
     timings: list[AnswerTiming] = field(default_factory=list)
     current: list[AnswerToken] = field(default_factory=list)
@@ -44,15 +49,27 @@ class ArmRuns:
     def __post_init__(self) -> None:
         self.meter = GpuMeter(self.vlm.device)
 
-    def record(self) -> None:
-        """The run of its own: trace, FLOPs; two decode steps beyond, to warm up."""
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The model's keyword arguments, pictures encoded."""
+        return self.vision.inputs
+
+    def record(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> None:
+        """The run of its own: trace, FLOPs; then decode steps to warm up. On a GPU as many as the timed runs will take,
+        since kernels are chosen and loaded anew for lengths that were not met before; elsewhere two."""
+        on_gpu = self.vlm.device.type == "cuda"
+        length, ignore_eos = (max_new_tokens, fixed_length) if on_gpu else (3, True)
         session = self.method(self.vlm.model, record=True)
-        with closing(generate(self.vlm, self.inputs, session, max_new_tokens=3, ignore_eos=True)) as tokens:
+        tokens = generate(self.vlm, self.inputs, session, length, stop=stop, ignore_eos=ignore_eos)
+        with closing(tokens):
             with FlopCount() as count:
-                next(tokens)
+                first = next(tokens, None)
+            if first is None:  # stopped
+                return
             self.flops, self.trace = count.total, session.trace
-            for _ in tokens:
-                pass
+            self.milliseconds += first.seconds * 1000
+            for token in tokens:
+                self.milliseconds += token.seconds * 1000
 
     def timed_run(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> Iterator[AnswerToken]:
         """A run that records nothing but the clock (and the GPU's own counters, around it)."""
@@ -63,6 +80,7 @@ class ArmRuns:
         with closing(tokens), self.meter.run(energy=not self.first_run):
             for token in tokens:
                 self.current.append(token)
+                self.milliseconds += token.seconds * 1000
                 yield token
         if not stop.is_set():
             self.timings.append(AnswerTiming.of(self.current))
@@ -87,12 +105,12 @@ class ArmRuns:
 
     def measured(self) -> Arm:
         """What all runs measured."""
-        vision_ms = self.vision_ms
+        vision_ms = self.vision.measured
         prefill = [timing.prefill_ms for timing in self.timings]
-        # Every run of the answer is paired with a run of the vision tower.
-        ttft = [vision + first for vision, first in zip(vision_ms, prefill, strict=True)]
+        ttft = [vision + first for vision in vision_ms for first in prefill]
         tpot = [timing.tpot_ms for timing in self.timings if timing.tpot_ms is not None]
-        spread = {"vision_ms": vision_ms, "prefill_ms": prefill, "ttft_ms": ttft, "tpot_ms": tpot}
+        times = {"vision_ms": vision_ms, "prefill_ms": prefill, "tpot_ms": tpot}
+        spread = {name: Spread.of(each) for name, each in times.items() if each}
         trace = self.trace
         assert trace.kv_tokens is not None and trace.kv_bytes is not None  # `generate` always uses a cache
         predicted = predict_layer_kv_bytes(self.vlm, trace)
@@ -116,10 +134,11 @@ class ArmRuns:
             flops_prefill_predicted=predict_prefill_flops(self.vlm, self.method, trace).total,
             peak_memory_bytes=self.meter.peak_memory_bytes,
             energy_j=self.meter.energy_per_run_j,
-            spread={name: Spread.of(times) for name, times in spread.items() if times},
+            spread=spread | {"ttft_ms": Spread.of(ttft, len(prefill))},
             trace=trace,
             run_token_ms=tuple(timing.token_ms for timing in self.timings),
             prefill_work=prefill_work(self.vlm, trace, self.flops),
             decode_work=decode_work(self.vlm, trace, len(self.first)) if tpot else None,
             gpu_samples=self.samples,
+            vision_is_warm=self.vision.is_warm,
         )

@@ -1,9 +1,10 @@
 """The heart of the profiler: one question under several methods, fairly.
 
 The picture is encoded once and all arms share its features and the weights; a method that looks at the vision tower,
-or changes the picture, has an encoding of its own, whose time it bears. Each arm first has a run of its own that
-records the trace and counts FLOPs; it warms the arm up too. The timed runs that follow record nothing else and are
-interleaved. Answers and token times come from an arm's first timed run, figures from the median of all.
+or changes the picture, has an encoding of its own, whose time it bears. For the clock alone it is encoded again before
+every round of the timed runs, as long as that takes no more than a fifth of the whole. Each arm first has a run of its
+own that records the trace and counts FLOPs; it warms the arm up too. The timed runs that follow record nothing else and
+are interleaved. Answers and token times come from an arm's first timed run, figures from the median of all.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import zip_longest
 from statistics import median
 
 from profiling.arm_runs import ArmRuns
 from profiling.events import Encoding, Event, Progress, Started, Traced
 from profiling.hardware import device_facts, versions
-from profiling.phases import fair_order, time_vision
+from profiling.phases import VISION_SHARE, VisionClock, fair_order, may_encode_again
 from profiling.report import AnswerAgreement, Report, savings_of
 from profiling.roofs import roof_of
 from skipcore import Dense, InputError, Method, Vlm
@@ -83,31 +85,34 @@ def stream(
     prepared = vlm.prepare(image, question, max_new_tokens)
     stop = stop or threading.Event()
     with vlm.lock, same_attention(vlm), stops(vlm.model, stop):
-        features = vlm.encode(prepared)
         yield Encoding()
-        vision_ms = time_vision(vlm, prepared, repeats)
-        shared = prepared.with_features(features), vision_ms
-        runs = []
+        shared = VisionClock(vlm, prepared)
+        clocks, runs = [shared], []
         for method, name in zip(methods, _names(methods), strict=True):
-            own = shared
             if not method.shares_features:
                 shown = vlm.prepare(image, question, max_new_tokens, method=method)
-                features = vlm.encode(shown, method)
-                own = shown.with_features(features), time_vision(vlm, shown, repeats, method)
-            runs.append(ArmRuns(vlm, method, name, *own))
+                clocks.append(VisionClock(vlm, shown, method))
+            runs.append(ArmRuns(vlm, method, name, shared if method.shares_features else clocks[-1]))
         yield Started(
             tuple(arm.name for arm in runs),
             tuple(prepared.pictures),
             tuple(map(tuple, prepared.tiles)),
-            median(vision_ms),
+            shared.times[0],
         )
         for number, arm in enumerate(runs):
             if stop.is_set():
                 return
-            arm.record()
+            arm.record(max_new_tokens, fixed_length, stop)
+            if stop.is_set():
+                return
             yield Traced(number, arm.trace)
-        for round_number, number in fair_order(len(runs), repeats):
-            yield Progress(number, round_number + 1, repeats)
+        for place, (round_number, number) in enumerate(fair_order(len(runs), repeats)):
+            if place % len(runs) == 0:  # before every round, so that what drifts meets vision and arms alike
+                done, left = len(runs) + place, len(runs) * repeats - place
+                if may_encode_again(clocks, sum(arm.milliseconds for arm in runs), done, left):
+                    for clock in clocks:
+                        clock.again()
+            yield Progress(number, round_number + 1, repeats, median(shared.measured))
             for token in runs[number].timed_run(max_new_tokens, fixed_length, stop):
                 if round_number == 0:
                     yield runs[number].new_text(number, token)
@@ -118,7 +123,8 @@ def stream(
         if stop.is_set():
             return
         agreement = _agreement(vlm, runs)
-        yield _report(vlm, question, prepared, runs, agreement, max_new_tokens, repeats)
+        report = _report(vlm, question, prepared, runs, agreement, max_new_tokens, repeats)
+        yield replace(report, notes=_vision_notes(shared, repeats))
 
 
 @contextmanager
@@ -160,6 +166,16 @@ def _first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
     """Number, from 1, of the first token in which two answers differ; None where they are the same."""
     pairs = enumerate(zip_longest(one, other), start=1)
     return next((number for number, (a, b) in pairs if a != b), None)
+
+
+def _vision_notes(clock: VisionClock, repeats: int) -> tuple[str, ...]:
+    """What is to be said where there are fewer times of the vision tower than of the rest."""
+    share = f"more would take over {VISION_SHARE:.0%} of the run."
+    if not clock.is_warm:
+        return (f"The picture was encoded once, on the clock and without a warm-up: {share}",)
+    if (count := len(clock.measured)) < repeats:
+        return (f"The picture was encoded {count} time{'s' * (count > 1)} on the clock, after a warm-up: {share}",)
+    return ()
 
 
 def _report(

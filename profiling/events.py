@@ -12,7 +12,7 @@ from skipcore.vlm import ShownTile
 
 @dataclass(frozen=True)
 class Encoding:
-    """The picture, encoded once to warm up, is about to be encoded on the clock."""
+    """The picture is about to be encoded."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Started:
         arms: names of the arms, in order.
         pictures: every picture.
         tiles: of each picture.
-        vision_ms: time of the vision tower and projector.
+        vision_ms: time of the vision tower and projector, the first time.
     """
 
     arms: tuple[str, ...]
@@ -42,11 +42,16 @@ class Traced:
 
 @dataclass(frozen=True)
 class Progress:
-    """A timed run begins: number `run` (from 1) of `runs`, by arm `arm`."""
+    """A timed run begins: number `run` (from 1) of `runs`, by arm `arm`.
+
+    Attributes:
+        vision_ms: time of the vision tower and projector by now, the median.
+    """
 
     arm: int
     run: int
     runs: int
+    vision_ms: float
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-
-import torch
+from typing import Any
 
 from skipcore import AnswerToken, Method, Vlm
+from skipcore.hardware import devices_of, synchronize
 from skipcore.vlm import Prepared
 
 
@@ -39,29 +39,64 @@ class AnswerTiming:
         return sum(decode) / len(decode) if decode else None
 
 
-def time_vision(vlm: Vlm, prepared: Prepared, repeats: int, method: Method | None = None) -> list[float]:
-    """Encode the picture `repeats` times on the clock; the caller has encoded it before, to warm up.
+VISION_SHARE = 0.2
+"""Encodings on the clock take at most this share of a run, but for the one that every run needs."""
+
+
+class VisionClock:
+    """Encodes the pictures of one prompt on the clock: once for the features, and again for a spread.
 
     Args:
+        vlm: locked by the caller.
+        prepared: the prompt.
         method: one that needs features of its own; None: features that arms share.
 
-    Returns:
-        The times in milliseconds.
+    Attributes:
+        inputs: the model's keyword arguments, pictures encoded.
+        times: in milliseconds; the first is that of the encoding that every run needs, which warms up.
     """
-    times = []
-    for _ in range(repeats):
-        synchronise(vlm.device)
+
+    def __init__(self, vlm: Vlm, prepared: Prepared, method: Method | None = None) -> None:
+        self._vlm, self._prepared, self._method = vlm, prepared, method
+        self._devices = devices_of(vlm.model)
+        self.times: list[float] = []
+        self.inputs: dict[str, Any] = prepared.with_features(self._encode())
+
+    def again(self) -> None:
+        """Encode once more, for the clock alone."""
+        self._encode()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether there are times of encodings after the first."""
+        return len(self.times) > 1
+
+    @property
+    def measured(self) -> list[float]:
+        """What is reported: the times after the first, or the first where there is no other."""
+        return self.times[1:] or self.times
+
+    def _encode(self) -> Any:
+        synchronize(self._devices)
         start = perf_counter()
-        vlm.encode(prepared, method)
-        synchronise(vlm.device)
-        times.append((perf_counter() - start) * 1000)
-    return times
+        features = self._vlm.encode(self._prepared, self._method)
+        synchronize(self._devices)
+        self.times.append((perf_counter() - start) * 1000)
+        return features
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done its work, so that the clock tells the truth."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def may_encode_again(clocks: Sequence[VisionClock], arms_ms: float, runs: int, runs_left: int) -> bool:
+    """Whether one more encoding of each keeps their share of the whole run within `VISION_SHARE`.
+
+    Args:
+        arms_ms: time of the arms' runs so far.
+        runs: their number, at least 1.
+        runs_left: runs still to come, which may take as long each.
+    """
+    spent = sum(sum(clock.times) for clock in clocks)
+    more = sum(min(clock.times) for clock in clocks)
+    expected = arms_ms * (1 + runs_left / runs)
+    return spent + more <= VISION_SHARE * (spent + more + expected)
 
 
 def fair_order(num_arms: int, repeats: int) -> Iterator[tuple[int, int]]:

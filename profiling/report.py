@@ -28,10 +28,16 @@ class Spread:
     max: float
 
     @classmethod
-    def of(cls, milliseconds: Sequence[float]) -> Spread:
-        """Percentiles with linear interpolation."""
+    def of(cls, milliseconds: Sequence[float], runs: int | None = None) -> Spread:
+        """Percentiles with linear interpolation.
+
+        Args:
+            runs: that the times are of; default: as many as there are times.
+        """
         p50, p90 = np.percentile(milliseconds, [50, 90])
-        return cls(len(milliseconds), float(p50), float(p90), float(min(milliseconds)), float(max(milliseconds)))
+        return cls(
+            runs or len(milliseconds), float(p50), float(p90), float(min(milliseconds)), float(max(milliseconds))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +51,8 @@ class Arm:
         new_tokens: generated tokens of that run, the end-of-answer token included.
         vision_ms: vision tower and projector; arms whose method needs no encoding of its own share it.
         prefill_ms: from the projected visual tokens to the first token, the method's own work included.
-        ttft_ms: time to first token = vision + prefill.
+        ttft_ms: time to first token = vision + prefill: the median, as its spread, is over the sums of every time of
+            the one with every time of the other.
         tpot_ms: time per output token after the first, (latency − TTFT) / (new tokens − 1), as vLLM defines it; None
             for answers of one token.
         decode_tokens_per_s: 1000 / tpot_ms.
@@ -63,6 +70,8 @@ class Arm:
         run_token_ms: time of every step of every timed run, a row a run.
         prefill_work, decode_work: FLOPs and bytes of the prefill, and of a decode step in the middle of the answer.
         gpu_samples: utilisation, memory and power over a run of its own; None where there is no GPU to watch.
+        vision_is_warm: whether `vision_ms` is of encodings after the first one, which `spread` counts; otherwise it is
+            of the first one alone, as more were too dear.
     """
 
     name: str
@@ -90,6 +99,7 @@ class Arm:
     prefill_work: Work | None = None
     decode_work: Work | None = None
     gpu_samples: tuple[GpuSample, ...] | None = None
+    vision_is_warm: bool = True
 
 
 @dataclass(frozen=True)

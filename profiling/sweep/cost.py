@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import asdict
@@ -15,9 +15,9 @@ from transformers import DynamicCache
 
 from profiling.compare import compare
 from profiling.cost import predict_prefill_flops
-from profiling.phases import synchronise
 from skipcore import Method, Vlm
 from skipcore.answer import generate
+from skipcore.hardware import devices_of, synchronize
 from skipcore.inputs import ImageLike
 
 NEW_TOKENS = 16
@@ -89,7 +89,7 @@ def measure_cost(
 def scoring_ms(vlm: Vlm, method: Method, image: ImageLike, question: str, repeats: int) -> float:
     """Median time that one prefill spends in the method's `plan` and `decide`, from runs of their own after a warm-up;
     locks the model."""
-    clock = Stopwatch(vlm.device)
+    clock = Stopwatch(devices_of(vlm.model))
     watched = clock.watching(method)
     inputs = encoded_inputs(vlm, method, image, question)
     times = []
@@ -105,8 +105,8 @@ def scoring_ms(vlm: Vlm, method: Method, image: ImageLike, question: str, repeat
 class Stopwatch:
     """Adds up the time that a method spends deciding."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._devices = devices
         self.milliseconds = 0.0
 
     def watching(self, method: Method) -> Method:
@@ -118,10 +118,10 @@ class Stopwatch:
 
     def _timed(self, decision: Callable) -> Callable:
         def timed(*args: Any) -> Any:
-            synchronise(self._device)
+            synchronize(self._devices)
             start = perf_counter()
             made = decision(*args)
-            synchronise(self._device)
+            synchronize(self._devices)
             self.milliseconds += (perf_counter() - start) * 1000
             return made
 

@@ -170,7 +170,7 @@ def test_costs_are_measured_together(tiny: Vlm, race: Race, tmp_path: Path) -> N
 
 def test_the_stopwatch_sees_decisions_and_changes_none(tiny: Vlm, picture) -> None:
     for method in (DivPrune(0.3), SkipVision(0.2, 0.2)):
-        clock = Stopwatch(tiny.device)
+        clock = Stopwatch([tiny.device])
         assert ask(tiny, picture, "what?", clock.watching(method), 4) == ask(tiny, picture, "what?", method, 4)
         assert clock.milliseconds > 0
     costs = measure_cost(tiny, picture, "what?", {"a": Dense(), "b": DivPrune(0.3)}, 2)
