@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from skipcore.cgroups import bytes_left
+
 
 def input_device(model: PreTrainedModel) -> torch.device:
     """Where a model's inputs go, also where accelerate spreads its layers over devices and disk."""
@@ -33,8 +35,16 @@ def synchronize(devices: Iterable[torch.device]) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that a model can take now: of the GPU, or of this machine for any other device."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    """Memory that a model can take now.
+
+    Of a GPU, what torch holds there without using it is free, too; of this machine, for any other device, what the
+    limits of the container leave.
+    """
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    left, available = bytes_left(), int(psutil.virtual_memory().available)
+    return available if left is None else min(left, available)
 
 
 def device_name(device: torch.device) -> str:

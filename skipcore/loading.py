@@ -56,20 +56,21 @@ def load(
         calibration: what `calibrate` found, or its file; default: `calibration.json` of the folder, if it is there.
 
     Raises:
-        InputError: the model cannot be found or read, does not fit into memory, or its family is not supported.
+        InputError: the model cannot be found or read, does not fit into memory, its family is not supported, or there
+            is no such dtype.
     """
     name = str(name)
     folder = Path(name) if Path(name).is_dir() else None
     try:
         spread = device == "auto" or isinstance(device, Mapping)
         place = default_device(device)
-        wanted = torch.float32 if dtype == "auto" and place.type == "cpu" else dtype
+        wanted = torch.float32 if dtype == "auto" and place.type == "cpu" else _checked_dtype(dtype)
         source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         config = AutoConfig.from_pretrained(name, **source)
         family = family_of(config)
         _check_package(family)
         if not spread:
-            _check_memory(name, config, wanted, place)
+            _check_memory(name, config, _resolved(wanted, config), place)
         processor = AutoProcessor.from_pretrained(name, **source)
         offload = tempfile.mkdtemp(prefix="skipcore-offload-") if spread else None
         model = AutoModelForImageTextToText.from_pretrained(
@@ -77,7 +78,7 @@ def load(
             **source,
             dtype=wanted,
             use_safetensors=True,
-            attn_implementation=_attention(attention, wanted, place),
+            attn_implementation=_attention(attention, _resolved(wanted, config), place),
             device_map=device if spread else None,
             offload_folder=offload,
         )
@@ -106,7 +107,28 @@ def default_device(device: str | torch.device | Mapping[str, Any] | None) -> tor
     return torch.device(device)
 
 
-def _attention(attention: str, dtype: str | torch.dtype, place: torch.device) -> str | None:
+def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    """A dtype, also by its name; "auto" as it is.
+
+    Raises:
+        InputError: there is no such floating-point dtype.
+    """
+    if dtype == "auto":
+        return dtype
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f'There is no dtype {dtype!r} for weights: take "auto", "bfloat16", "float16" or "float32".')
+    return found
+
+
+def _resolved(dtype: str | torch.dtype, config: PreTrainedConfig) -> torch.dtype:
+    """The dtype that the weights will have: "auto" is that of the checkpoint."""
+    if dtype == "auto":
+        dtype = getattr(config, "dtype", None) or config.get_text_config().dtype or torch.float32
+    return getattr(torch, dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+
+
+def _attention(attention: str, dtype: torch.dtype, place: torch.device) -> str | None:
     """None leaves the choice between sdpa and eager to transformers."""
     if attention != "auto":
         return attention
@@ -119,27 +141,24 @@ def _check_package(family: Family) -> None:
         raise InputError(f"Models of the family {family.name} need another package: pip install {family.extra}")
 
 
-def _check_memory(name: str, config: PreTrainedConfig, dtype: str | torch.dtype, place: torch.device) -> None:
+def _check_memory(name: str, config: PreTrainedConfig, dtype: torch.dtype, place: torch.device) -> None:
     """Whether the weights fit, before they are read (and downloaded)."""
     try:
         with torch.device("meta"):
             weights = sum(p.numel() for p in AutoModelForImageTextToText.from_config(config).parameters())
     except Exception:  # some model cannot be built without memory: then loading itself will tell
         return
-    if dtype == "auto":
-        dtype = getattr(config, "dtype", None) or config.get_text_config().dtype or torch.float32
-    of_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    needed = weights * of_dtype.itemsize
+    needed = weights * dtype.itemsize
     free = free_bytes(place)
     if needed <= free:
         return
     advice = ['device="auto" spreads it over GPUs, CPU and disk']
-    if of_dtype.itemsize > 2:
+    if dtype.itemsize > 2:
         advice.insert(0, f'dtype="bfloat16" takes {weights * 2 / GIB:,.1f} GiB')
     raise InputError(
-        f"The weights of {name!r} take {needed / GIB:,.1f} GiB as {str(of_dtype).removeprefix('torch.')}, but {place} "
+        f"The weights of {name!r} take {needed / GIB:,.1f} GiB as {str(dtype).removeprefix('torch.')}, but {place} "
         f"has {free / GIB:,.1f} GiB free: {', '.join(advice)}, or choose a model of at most "
-        f"{free / of_dtype.itemsize / 1e9:,.1f} billion weights."
+        f"{free / dtype.itemsize / 1e9:,.1f} billion weights."
     )
 
 

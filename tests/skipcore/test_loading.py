@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from model_runs import hooks, logits
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
+from transformers import PreTrainedModel
 
 from skipcore import Dense, InputError, Method, SkipVision, Vlm, ask, calibrate, hardware, load, loading
 
@@ -128,7 +130,7 @@ def test_a_model_that_is_not_there_gets_a_sentence(tmp_path: Path) -> None:
             load(name)
 
 
-@pytest.mark.parametrize("damage", ["cut short", "other shapes", "no such device", "no such dtype"])
+@pytest.mark.parametrize("damage", ["cut short", "other shapes", "no such device"])
 def test_a_model_that_cannot_be_read_gets_a_sentence(tmp_path: Path, damage: str) -> None:
     saved("LLaVA", tmp_path)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
@@ -138,10 +140,67 @@ def test_a_model_that_cannot_be_read_gets_a_sentence(tmp_path: Path, damage: str
     elif damage == "other shapes":
         config.write_text(config.read_text().replace('"hidden_size": 32', '"hidden_size": 64'))
     else:
-        options = {"device": "abacus"} if damage == "no such device" else {"dtype": "float33"}
+        options = {"device": "abacus"}
     with pytest.raises(InputError, match="cannot be loaded") as error:
         load(tmp_path, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["float33", "int8", "nn", "", 16, torch.int32])
+def test_a_dtype_that_is_none_gets_a_sentence(tmp_path: Path, dtype: Any) -> None:
+    saved("LLaVA", tmp_path)
+    with pytest.raises(InputError, match=re.escape(f"There is no dtype {dtype!r} for weights: take")):
+        load(tmp_path, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "torch.bfloat16", torch.bfloat16])
+def test_a_dtype_by_its_name(tmp_path: Path, dtype: Any) -> None:
+    saved("LLaVA", tmp_path)
+    assert load(tmp_path, dtype=dtype).model.dtype == torch.bfloat16
+
+
+class ReadyToLoad(Exception):
+    """Carries what a model would have been loaded with."""
+
+
+@pytest.mark.parametrize(
+    "dtype, of_checkpoint, chosen",
+    [
+        ("auto", torch.bfloat16, "flash_attention_2"),
+        ("auto", torch.float16, "flash_attention_2"),
+        ("auto", torch.float32, None),
+        ("bfloat16", torch.float32, "flash_attention_2"),
+        ("torch.float16", torch.float32, "flash_attention_2"),
+        (torch.bfloat16, torch.float32, "flash_attention_2"),
+        ("float32", torch.bfloat16, None),
+    ],
+)
+@pytest.mark.parametrize("installed", [True, False])
+def test_flash_attention_is_taken_where_it_can_be_used(
+    tmp_path: Path, monkeypatch, dtype: Any, of_checkpoint: torch.dtype, chosen: str | None, installed: bool
+) -> None:
+    vlm = saved("LLaVA", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for part in (config, config["text_config"], config["vision_config"]):
+        part["dtype"] = str(of_checkpoint).removeprefix("torch.")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    def given(*args: Any, **options: Any) -> None:
+        raise ReadyToLoad(options["attn_implementation"])
+
+    monkeypatch.setattr(loading, "is_flash_attn_2_available", lambda: installed)
+    monkeypatch.setattr(loading, "free_bytes", lambda device: 2**40)
+    monkeypatch.setattr(loading.AutoModelForImageTextToText, "from_pretrained", given)
+    with pytest.raises(ReadyToLoad) as ready:
+        load(tmp_path, device="cuda", dtype=dtype)
+    assert ready.value.args == (chosen if installed else None,)
+    assert vlm.model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_every_family_has_flash_attention(family: str) -> None:
+    parts = [module for module in tiny_model(family).model.modules() if isinstance(module, PreTrainedModel)]
+    assert all(part._supports_flash_attn for part in parts)
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
