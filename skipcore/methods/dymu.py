@@ -93,8 +93,8 @@ class DyMU(Method):
         block, and a block's threshold is the score of the first that does not; then the mean over the pictures (the
         authors pool the scores of a batch of pictures first, of one or many, and share the merging out over all blocks
         of the tower; here it is shared out over those up to the last that the projector reads. From the second block on
-        their finder's thresholds differ from ours by up to 0.01: it lists merged tokens in another order than their
-        inference, whose order is ours).
+        their finder's thresholds differ from ours by up to 0.01: it lists merged tokens in the order that an unstable
+        sort leaves, which is not defined; ours is that of their inference).
 
         Args:
             vlm: from `load`; locked while this runs.

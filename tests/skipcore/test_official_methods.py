@@ -155,8 +155,8 @@ def test_dymu_merges_in_the_tower(rate: int) -> None:
 
 @pytest.mark.parametrize("rate", [504, 384])
 def test_dymu_finds_the_first_threshold(rate: int) -> None:
-    """One picture a batch, 1 / 24 of the rate in each block. Only the first block's scores do not depend on how the
-    finder lists what it has merged."""
+    """One picture a batch, 1 / 24 of the rate in each block. Only the first block's scores do not depend on the
+    order in which the finder lists what it has merged: that of an unstable sort, which is not defined."""
     expected, llava = arrays("dymu_tower", f"r{rate}_s0_")["thresholds"], model()
     found = []
     for seed in (10, 11, 12):
