@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 
 from skipcore import InputError
+from skipcore.errors import is_out_of_memory
 
 OUT_OF_MEMORY = (
     "The device has too little memory for this run: take a smaller picture or a smaller max_new_tokens, and ask again."
@@ -46,14 +47,6 @@ def refusing() -> Iterator[None]:
             raise Refusal(OUT_OF_MEMORY) from None
         log.exception("A run failed")
         raise Refusal(UNEXPECTED) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU, the CPU's allocator or Python itself had no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and ("not enough memory" in said or "out of memory" in said)
 
 
 def release_memory() -> None:

@@ -1,7 +1,17 @@
-"""The one error that every entry of the library raises for bad input."""
+"""The one error that every entry of the library raises for bad input, and how a lack of memory is told."""
 
 from __future__ import annotations
+
+import torch
 
 
 class InputError(ValueError):
     """Bad input from a user. Its message is one plain sentence that says what to change."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU, the CPU's allocator or Python itself had no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and ("not enough memory" in said or "out of memory" in said)

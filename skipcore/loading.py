@@ -26,6 +26,7 @@ from skipcore.calibration import CALIBRATION_FILE, Calibration, load_calibration
 from skipcore.errors import InputError
 from skipcore.families import Family, family_of
 from skipcore.hardware import free_bytes
+from skipcore.processing import complete
 from skipcore.saved_method import load_method
 from skipcore.vlm import Vlm
 
@@ -72,6 +73,7 @@ def load(
         if not spread:
             _check_memory(name, config, _resolved(wanted, config), place)
         processor = AutoProcessor.from_pretrained(name, **source)
+        complete(processor, config)
         offload = tempfile.mkdtemp(prefix="skipcore-offload-") if spread else None
         model = AutoModelForImageTextToText.from_pretrained(
             name,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import groupby
 from typing import Any, Literal
 
 import torch
@@ -20,15 +20,18 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from skipcore.calibration import Calibration
 from skipcore.encoding import remember, remembered
 from skipcore.errors import InputError
-from skipcore.families import PIXELS, Family, decoder_layers
+from skipcore.families import PIXELS, Family, decoder_layers, kinds_of
 from skipcore.families.family import Box
 from skipcore.finite import check_finite
 from skipcore.hardware import input_device
-from skipcore.inputs import ImageLike, check_question, open_picture
+from skipcore.inputs import ImageLike, open_picture
+from skipcore.messages import Message, as_messages, checked_turns, read_messages
 from skipcore.methods.method import Method
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.preset import PRESET, REASON
-from skipcore.tiles import Grid, Kind, Tiles
+from skipcore.processing import chat_template, in_a_sentence, read_prompt, render
+from skipcore.special_tokens import special_tokens
+from skipcore.tiles import Grid, Kind, Tiles, find_pictures
 
 
 @dataclass(frozen=True)
@@ -146,48 +149,44 @@ class Vlm:
             image: a picture, several of them, or an empty list for text alone.
             question: stands after the pictures.
             max_new_tokens: tokens that the answer may take.
-            history: questions asked before about the same pictures, each with its answer.
+            history: questions asked before about the same pictures, each with its answer. Special tokens in an answer
+                are made plain ("< image>"): a model may write what stands for a picture, but it shows none.
             method: one that shows the model something else than the picture (`method.picture`).
 
         Raises:
             InputError: the picture or the question is bad, or too long for the model with `max_new_tokens` to come.
         """
-        question = self._without_special_tokens(check_question(question))
         several: Sequence[Any] = image if isinstance(image, list | tuple) else [image]
         pictures = [open_picture(each) for each in several]
-        return self._read(pictures, self._prompt([*history, (question, "")], len(pictures)), max_new_tokens, method)
+        turns = checked_turns(history, question, special_tokens(self.processor))
+        return self._read(pictures, self._prompt(turns, len(pictures)), max_new_tokens, method)
 
     def prepare_messages(
         self, messages: Sequence[dict[str, Any]], max_new_tokens: int = 0, method: Method | None = None
     ) -> Prepared:
         """Check chat messages, with pictures and texts in any order, and turn them into the model's inputs.
 
-        A model without a chat template reads the pictures first and then all texts as one question.
+        Without a chat template of the processor or the tokenizer, a message's parts follow one another line by line.
 
         Args:
             messages: as transformers has them, `{"role": …, "content": [{"type": "image", "image": picture} or
-                {"type": "text", "text": text}, …]}`; the last one is to be answered.
+                {"type": "text", "text": text}, …]}`, and the other forms that `read_messages` lists; the last one is to
+                be answered. Texts of system and user must not hold special tokens; in the assistant's they are made
+                plain ("< image>").
             max_new_tokens: tokens that the answer may take.
             method: one that shows the model something else than the pictures.
 
         Raises:
-            InputError: a part is bad or neither picture nor text, or the whole is too long for the model.
+            InputError: a message is bad, the chat template takes no such messages, or the whole is too long for the
+                model.
         """
-        parts = [part for message in messages for part in message["content"]]
-        if strange := {part["type"] for part in parts} - {"image", "text"}:
-            raise InputError(f"Messages hold pictures and texts, but this one holds {' and '.join(sorted(strange))}.")
-        pictures = [open_picture(part["image"]) for part in parts if part["type"] == "image"]
-        texts = [self._without_special_tokens(part["text"]) for part in parts if part["type"] == "text"]
-        if getattr(self.processor, "chat_template", None) is None:
-            prompt = self.family.prompt(self.processor, check_question("\n".join(texts)), len(pictures))
-        else:
-            prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
-        return self._read(pictures, prompt, max_new_tokens, method)
+        read, pictures = read_messages(messages, special_tokens(self.processor))
+        return self._read(pictures, self._written(read), max_new_tokens, method)
 
     def _read(self, pictures: list[Image.Image], text: str, max_new_tokens: int, method: Method | None) -> Prepared:
         """A prompt that marks the places of its pictures, as the model's inputs."""
         shown_pictures = [method.picture(each) for each in pictures] if method else pictures
-        batch = self.processor(images=shown_pictures or None, text=[text], return_tensors="pt")
+        batch = read_prompt(self.processor, text, shown_pictures)
         length = batch["input_ids"].shape[1]
         if length + max_new_tokens > self.context_length:
             raise InputError(
@@ -199,9 +198,20 @@ class Vlm:
             for name, value in batch.items()
             if isinstance(value, Tensor)
         }
-        tiles = self.family.pictures(self.model.config, inputs).get(Kind.IMAGE, [])
-        shown = [self._shown(picture, own) for picture, own in zip(pictures, tiles, strict=True)]
-        return Prepared(inputs, pictures, shown)
+        return Prepared(inputs, pictures, self._tiles(pictures, inputs))
+
+    def _tiles(self, pictures: list[Image.Image], inputs: dict[str, Any]) -> list[list[ShownTile]]:
+        """Where each picture's visual tokens stand in it."""
+        config = self.model.config
+        kinds = kinds_of(config, inputs["input_ids"])
+        with in_a_sentence(
+            "The model's processor does not make the visual tokens that the model expects",
+            "use pictures of another size or shape, or the processor that belongs to the model",
+        ):
+            tiles = self.family.pictures(config, inputs)
+            find_pictures(kinds, tiles)
+            of_pictures = zip(pictures, tiles.get(Kind.IMAGE, []), strict=True)
+            return [self._shown(picture, own) for picture, own in of_pictures]
 
     @torch.inference_mode()
     def encode(self, prepared: Prepared, method: Method | None = None) -> dict[str, BaseModelOutputWithPooling]:
@@ -241,26 +251,26 @@ class Vlm:
         return [ShownTile(tile.grid, box) for tile, box in zip(tiles, boxes, strict=True)]
 
     def _prompt(self, turns: Sequence[tuple[str, str]], pictures: int) -> str:
-        """The text of a conversation whose last question is to be answered."""
-        (first, _), *_ = turns
-        if getattr(self.processor, "chat_template", None) is None:
-            text = self.family.prompt(self.processor, first, pictures)
-            for (_, answer), (question, _) in pairwise(turns):
-                text += self.family.follow_up(self.processor, answer, question)
-            return text
-        messages: list[dict[str, Any]] = []
-        for question, answer in turns:
-            seen = [] if messages else [{"type": "image"}] * pictures
-            messages += [
-                {"role": "user", "content": [*seen, {"type": "text", "text": question}]},
-                {"role": "assistant", "content": [{"type": "text", "text": answer}]},
-            ]
-        return self.processor.apply_chat_template(messages[:-1], add_generation_prompt=True)
+        """The text of a conversation about pictures whose last question is to be answered."""
+        return self._written(as_messages(turns, pictures))
 
-    def _without_special_tokens(self, question: str) -> str:
-        for token in self.processor.tokenizer.all_special_tokens:
-            if token in question:
+    def _written(self, messages: Sequence[Message]) -> str:
+        """The text of a conversation whose last message is to be answered."""
+        mark = self.processor.image_token
+        if (template := chat_template(self.processor)) is not None:
+            prompt = render(self.processor, template, [message.templated() for message in messages])
+            if mark not in prompt and any(None in message.parts for message in messages):
                 raise InputError(
-                    f"The question contains {token!r}, which has a special meaning for the model: leave it out."
+                    "The model's chat template leaves pictures out: set processor.chat_template to one that takes them."
                 )
-        return question
+            return prompt
+        spoken = [
+            "\n".join(message.written(mark) for message in group)
+            for _, group in groupby(messages, key=lambda message: message.role == "assistant")
+        ]
+        if messages[0].role == "assistant":
+            spoken = ["", *spoken]
+        text = self.family.prompt(self.processor, spoken[0])
+        for answer, question in zip(spoken[1::2], spoken[2::2], strict=True):
+            text += self.family.follow_up(self.processor, answer, question)
+        return text

@@ -27,9 +27,9 @@ def whole_picture(processor: Any, width: int, height: int, num_tiles: int) -> li
     return [WHOLE] * num_tiles
 
 
-def image_token_prompt(processor: Any, question: str, pictures: int) -> str:
-    """The pictures' placeholders and the question."""
-    return f"{processor.image_token}\n" * pictures + question
+def plain_prompt(processor: Any, question: str) -> str:
+    """The question as it stands."""
+    return question
 
 
 def answer_then_question(processor: Any, answer: str, question: str) -> str:
@@ -52,7 +52,7 @@ class Family:
         pictures: the tiles of every picture and every video, from the config and the inputs of the model.
         boxes: what each tile of a picture covers, from the processor, the picture's width and height in pixels and the
             number of tiles.
-        prompt: the prompt for a question about so many pictures where the processor has no chat template.
+        prompt: the prompt for a question, places of its pictures included, where there is no chat template.
         follow_up: what goes on after such a prompt: the answer and the next question, likewise.
         remembers: attributes of the base model in which it keeps what it knows of the last prompt for decoding.
         ffn_norm: the norm in each layer that feeds the `mlp`.
@@ -68,7 +68,7 @@ class Family:
     model_types: tuple[str, ...]
     pictures: Callable[[PreTrainedConfig, ModelInputs], Pictures]
     boxes: Callable[[Any, int, int, int], list[Box]] = whole_picture
-    prompt: Callable[[Any, str, int], str] = image_token_prompt
+    prompt: Callable[[Any, str], str] = plain_prompt
     follow_up: Callable[[Any, str, str], str] = answer_then_question
     remembers: tuple[str, ...] = ()
     ffn_norm: str = "post_attention_layernorm"

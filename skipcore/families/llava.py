@@ -53,7 +53,7 @@ LLAVA = Family(
     model_types=("llava",),
     pictures=_pictures,
     boxes=_boxes,
-    prompt=lambda processor, question, pictures: "USER: " + "<image>\n" * pictures + f"{question} ASSISTANT:",
+    prompt=lambda processor, question: f"USER: {question} ASSISTANT:",
     follow_up=_follow_up,
     patches=_patches,
 )

@@ -129,7 +129,7 @@ def _generate(vlm: Vlm, method: Method, rows: Sequence[Prompt]) -> list[str]:
 def prompt_ids(vlm: Vlm, question: str, num_visual: int) -> list[int]:
     """A question's tokens as the processor would give them, with so many image tokens."""
     if getattr(vlm.processor, "chat_template", None) is None:
-        text = vlm.family.prompt(vlm.processor, question, 1)
+        text = vlm.family.prompt(vlm.processor, f"{vlm.processor.image_token}\n{question}")
     else:
         content = [{"type": "image"}, {"type": "text", "text": question}]
         text = vlm.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
