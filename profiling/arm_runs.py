@@ -20,6 +20,7 @@ from profiling.work import decode_work, prefill_work
 from skipcore import AnswerToken, Method, Trace, Vlm
 from skipcore.answer import generate
 from skipcore.flops import FlopCount
+from skipcore.hardware import devices_of
 
 
 @dataclass
@@ -47,7 +48,7 @@ class ArmRuns:
     samples_unavailable: str | None = None
 
     def __post_init__(self) -> None:
-        self.meter = GpuMeter(self.vlm.device)
+        self.meter = GpuMeter(devices_of(self.vlm.model))
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class ArmRuns:
                 for _ in tokens:
                     pass
 
-        self.samples, self.samples_unavailable = watch(self.vlm.device, run)
+        self.samples, self.samples_unavailable = watch(devices_of(self.vlm.model), run)
 
     def new_text(self, number: int, token: AnswerToken) -> NewText:
         """The event of a token of the run that is under way; `number` is the arm's."""

@@ -26,6 +26,7 @@ from skipcore import Dense, InputError, Method, Vlm
 from skipcore.agreement import Agreement, log_probs_along
 from skipcore.answer import check_max_new_tokens
 from skipcore.decoding import describe, end_tokens, until_end
+from skipcore.hardware import devices_of
 from skipcore.inputs import ImageLike
 from skipcore.stopping import stops
 from skipcore.vlm import Prepared
@@ -193,7 +194,7 @@ def _report(
         "energy_j": [arm.meter.energy_unavailable for arm in runs],
         "gpu_samples": [arm.samples_unavailable for arm in runs],
     }
-    roof, no_roof = roof_of(vlm.device, vlm.model.dtype)
+    roof, no_roof = roof_of(devices_of(vlm.model), vlm.model.dtype)
     reasons["roof"] = [no_roof]
     return Report(
         device=device_facts(vlm),

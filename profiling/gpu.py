@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
 import pynvml
 import torch
+
+from skipcore.hardware import synchronize
 
 MIN_ENERGY_WINDOW_S = 1.0
 """The energy counter of NVIDIA boards advances in steps of up to 100 ms; shorter windows are mostly its error."""
@@ -20,40 +22,43 @@ class GpuMeter:
     """Measures the runs of one arm: `with meter.run(…):` around each of them.
 
     Attributes:
-        device: that the runs run on.
-        peak_bytes: highest peak so far of allocated memory above what was allocated when a run began.
-        joules, seconds, energy_runs: energy, time and number of the runs whose energy was read.
+        devices: that the model lies on.
+        peak_bytes: the highest so far of allocated memory above what was allocated when a run began; over several GPUs
+            the sum of each one's own peak.
+        joules, seconds, energy_runs: energy of all boards, time and number of the runs whose energy was read.
     """
 
-    device: torch.device
+    devices: Sequence[torch.device]
     peak_bytes: int = 0
     joules: float = 0.0
     seconds: float = 0.0
     energy_runs: int = 0
     measured: bool = False
-    _board: object | None = field(default=None, repr=False)
+    _boards: list[object] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._board = board_of(self.device)
+        if not_on_gpus(self.devices) is None:
+            self._boards = boards_of(self.devices)
 
     @contextmanager
     def run(self, energy: bool) -> Iterator[None]:
         """Around one run.
 
         Args:
-            energy: whether to read the energy too. Not for a run that waits for a consumer between tokens: the board
-                uses power meanwhile.
+            energy: whether to read the energy too. Not for a run that waits for a consumer between tokens: the boards
+                use power meanwhile.
         """
-        if self.device.type != "cuda":
+        if not_on_gpus(self.devices) is not None:
             yield
             return
-        torch.cuda.synchronize(self.device)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        allocated = torch.cuda.memory_allocated(self.device)
+        synchronize(self.devices)
+        for device in self.devices:
+            torch.cuda.reset_peak_memory_stats(device)
+        allocated = sum(map(torch.cuda.memory_allocated, self.devices))
         start, joules = perf_counter(), self._counter()
         yield
-        torch.cuda.synchronize(self.device)
-        self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated(self.device) - allocated)
+        synchronize(self.devices)
+        self.peak_bytes = max(self.peak_bytes, sum(map(torch.cuda.max_memory_allocated, self.devices)) - allocated)
         self.measured = True
         if energy:
             self.seconds += perf_counter() - start
@@ -62,7 +67,7 @@ class GpuMeter:
 
     @property
     def peak_memory_bytes(self) -> int | None:
-        """Peak of allocated memory; None without a GPU."""
+        """Peak of allocated memory; None where the model does not lie on GPUs alone."""
         return self.peak_bytes if self.measured else None
 
     @property
@@ -73,14 +78,15 @@ class GpuMeter:
     @property
     def memory_unavailable(self) -> str | None:
         """Why there is no memory figure; None where there is one."""
-        return None if self.device.type == "cuda" else "the runs were on the CPU, where no peak is kept per run"
+        why = not_on_gpus(self.devices)
+        return None if why is None else f"{why}, where no peak is kept per run"
 
     @property
     def energy_unavailable(self) -> str | None:
         """Why there is no energy figure; None where there is one."""
-        if self.device.type != "cuda":
-            return "the runs were on the CPU; energy is read from NVIDIA GPUs only"
-        if self._board is None:
+        if (why := not_on_gpus(self.devices)) is not None:
+            return f"{why}; energy is read from NVIDIA GPUs only"
+        if self._boards is None:
             return "this GPU has no energy counter of its own (shared, partitioned or older than Volta)"
         if self.seconds < MIN_ENERGY_WINDOW_S:
             return (
@@ -90,10 +96,24 @@ class GpuMeter:
         return None
 
     def _counter(self) -> float:
-        """Joules since the driver was loaded; 0 where there is no counter."""
-        if self._board is None:
-            return 0.0
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(self._board) / 1000  # the counter is in millijoules
+        """Joules of all boards since the driver was loaded; 0 where there is no counter."""
+        # the counters are in millijoules
+        return sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(board) / 1000 for board in self._boards or [])
+
+
+def not_on_gpus(devices: Sequence[torch.device]) -> str | None:
+    """Why the GPUs do not tell all of a model's runs; None where it lies on them alone."""
+    if all(device.type == "cuda" for device in devices):
+        return None
+    if not any(device.type == "cuda" for device in devices):
+        return "the runs were on the CPU"
+    return "a part of the model lies outside the GPUs"
+
+
+def boards_of(devices: Sequence[torch.device]) -> list[object] | None:
+    """The boards of all GPUs that a model lies on; None where one of them is not known."""
+    boards = [board_of(device) for device in devices]
+    return None if None in boards else boards
 
 
 def board_of(device: torch.device) -> object | None:

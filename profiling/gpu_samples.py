@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
 import pynvml
 import torch
 
-from profiling.gpu import board_of
+from profiling.gpu import boards_of, not_on_gpus
+from skipcore.hardware import synchronize
 
 INTERVAL_S = 0.02
 """NVML renews utilisation and power a few times a second only; asking faster shows their steps, not more."""
@@ -19,13 +21,13 @@ INTERVAL_S = 0.02
 
 @dataclass(frozen=True)
 class GpuSample:
-    """What the board said at one moment.
+    """What the board said at one moment, or all boards of a model that is spread over several.
 
     Attributes:
         ms: since the run began.
-        utilisation: share of NVML's last sample period in which a kernel ran, 0 to 1.
-        memory_bytes: in use on the board, by all processes.
-        power_w: of the whole board.
+        utilisation: share of NVML's last sample period in which a kernel ran, 0 to 1; the mean over the boards.
+        memory_bytes: in use on the boards, by all processes.
+        power_w: of the whole boards.
     """
 
     ms: float
@@ -34,12 +36,16 @@ class GpuSample:
     power_w: float
 
 
-def watch(device: torch.device, run: Callable[[], None]) -> tuple[tuple[GpuSample, ...] | None, str | None]:
-    """Samples while `run` runs, or None and the reason; where there is no board to watch, nothing runs."""
-    if device.type != "cuda":
-        return None, "the runs were on the CPU; only NVIDIA GPUs are watched"
-    board = board_of(device)
-    if board is None:
+def watch(devices: Sequence[torch.device], run: Callable[[], None]) -> tuple[tuple[GpuSample, ...] | None, str | None]:
+    """Samples while `run` runs, or None and the reason; where there is no board to watch, nothing runs.
+
+    Args:
+        devices: that the model lies on.
+    """
+    if (why := not_on_gpus(devices)) is not None:
+        return None, f"{why}; only NVIDIA GPUs are watched"
+    boards = boards_of(devices)
+    if boards is None:
         return None, "this GPU is not a whole board of its own that NVML tells about"
     samples: list[GpuSample] = []
     failed: list[pynvml.NVMLError] = []
@@ -49,7 +55,7 @@ def watch(device: torch.device, run: Callable[[], None]) -> tuple[tuple[GpuSampl
     def ask() -> None:
         try:
             while not done.is_set():
-                samples.append(_sample(board, 1000 * (perf_counter() - start)))
+                samples.append(_sample(boards, 1000 * (perf_counter() - start)))
                 done.wait(INTERVAL_S)
         except pynvml.NVMLError as error:
             failed.append(error)
@@ -58,7 +64,7 @@ def watch(device: torch.device, run: Callable[[], None]) -> tuple[tuple[GpuSampl
     thread.start()
     try:
         run()
-        torch.cuda.synchronize(device)
+        synchronize(devices)
     finally:
         done.set()
         thread.join()
@@ -67,10 +73,10 @@ def watch(device: torch.device, run: Callable[[], None]) -> tuple[tuple[GpuSampl
     return tuple(samples), None
 
 
-def _sample(board: Any, ms: float) -> GpuSample:
+def _sample(boards: Sequence[Any], ms: float) -> GpuSample:
     return GpuSample(
         ms,
-        pynvml.nvmlDeviceGetUtilizationRates(board).gpu / 100,
-        int(pynvml.nvmlDeviceGetMemoryInfo(board).used),
-        pynvml.nvmlDeviceGetPowerUsage(board) / 1000,  # milliwatts
+        fmean(pynvml.nvmlDeviceGetUtilizationRates(board).gpu / 100 for board in boards),
+        sum(int(pynvml.nvmlDeviceGetMemoryInfo(board).used) for board in boards),
+        sum(pynvml.nvmlDeviceGetPowerUsage(board) / 1000 for board in boards),  # milliwatts
     )

@@ -9,13 +9,13 @@ import torch
 import transformers
 
 from skipcore import Vlm
-from skipcore.hardware import device_name
+from skipcore.hardware import devices_name, devices_of
 
 
 def device_facts(vlm: Vlm) -> dict[str, Any]:
-    """Name and kind of the device, dtype, attention implementation and CPU threads of a model's runs."""
+    """Names of the model's devices, kind of the first, dtype, attention implementation and CPU threads of its runs."""
     return {
-        "name": device_name(vlm.device),
+        "name": devices_name(devices_of(vlm.model)),
         "kind": vlm.device.type,
         "dtype": str(vlm.model.dtype).removeprefix("torch."),
         "attention": vlm.model.get_decoder().config._attn_implementation,

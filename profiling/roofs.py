@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 
 import torch
 
-from skipcore.hardware import device_name
+from skipcore.hardware import OUTSIDE, device_name
 
 MATRIX = 1024
 """Rows and columns of the measured product."""
@@ -57,11 +57,17 @@ _DATA_SHEETS: tuple[tuple[str, float, float, float], ...] = (
 )
 
 
-def roof_of(device: torch.device, dtype: torch.dtype) -> tuple[Roof | None, str | None]:
-    """The roofs of a device, or None and the reason. Those of a CPU are measured once in a process."""
-    if device.type == "cpu":
+def roof_of(devices: Sequence[torch.device], dtype: torch.dtype) -> tuple[Roof | None, str | None]:
+    """The roofs of a model's devices, or None and the reason. Those of a CPU are measured once in a process. Of several
+    like GPUs they are those of one, as a model's layers run on one after the other."""
+    if OUTSIDE in devices:
+        return None, "weights that lie elsewhere are fetched during the runs"
+    name, *others = sorted({device_name(device) for device in devices})
+    if others:
+        return None, f"the model is spread over different devices ({', '.join([name, *others])})"
+    if devices[0].type == "cpu":
         return _measured(dtype, torch.get_num_threads()), None
-    return listed_roof(device_name(device), dtype)
+    return listed_roof(name, dtype)
 
 
 def listed_roof(name: str, dtype: torch.dtype) -> tuple[Roof | None, str | None]:

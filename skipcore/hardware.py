@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,9 +22,13 @@ def input_device(model: PreTrainedModel) -> torch.device:
     return embedding.weight.device if place is None else torch.device(place)
 
 
+OUTSIDE = torch.device("meta")
+"""Stands for memory or disk from which accelerate fetches weights whenever they are needed."""
+
+
 def devices_of(model: nn.Module) -> tuple[torch.device, ...]:
-    """The devices that hold a model's weights, in the order of its modules: several where accelerate spreads it, "meta"
-    standing for the disk."""
+    """The devices that hold a model's weights, in the order of its modules: several where accelerate spreads it, with
+    `OUTSIDE` among them."""
     return tuple(dict.fromkeys(parameter.device for parameter in model.parameters()))
 
 
@@ -50,6 +55,13 @@ def free_bytes(device: torch.device) -> int:
 def device_name(device: torch.device) -> str:
     """The name of the GPU, or of this machine's processor for any other device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+
+
+def devices_name(devices: Sequence[torch.device]) -> str:
+    """The names of all devices of a model, equal ones counted: "2 × NVIDIA H200"."""
+    counts = Counter(device_name(device) for device in devices if device.type != "meta")
+    names = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
+    return " and ".join([*names, *(["weights kept elsewhere"] if OUTSIDE in devices else [])])
 
 
 def _cpu_name() -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from shared_models import methods_for, noise_picture
+from tiny_families import tiny_model
 
 from profiling import Report, compare, phases, stream
 from profiling.compare import _first_difference
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from profiling.phases import AnswerTiming, fair_order
-from skipcore import Dense, InputError, Session, SkipVision, Vlm, answer, ask
+from skipcore import Dense, InputError, Session, SkipVision, Vlm, answer, ask, load
 
 METHODS = [Dense(), SkipVision(0.2, 0.3)]
 
@@ -224,3 +226,14 @@ def test_the_picture_is_encoded_as_often_as_a_spread_needs_and_no_more(
     assert bool(report.notes) == (times < 4)
     if warm:
         assert sum(encode_s for _ in encodings) <= phases.VISION_SHARE * now[0]
+
+
+def test_a_model_that_is_spread_over_several_places(tiny: Vlm, picture, tmp_path: Path) -> None:
+    vlm = tiny_model("LLaVA")
+    vlm.model.save_pretrained(tmp_path)
+    vlm.processor.save_pretrained(tmp_path)
+    spread = load(tmp_path, device={"model": "cpu", "lm_head": "disk"})
+    report = compare(spread, picture, "what?", METHODS, max_new_tokens=2)
+    assert report.device["name"].endswith(" and weights kept elsewhere")
+    assert report.roof is None and "fetched during the runs" in report.unavailable["roof"]
+    assert [arm.answer for arm in report.arms] == [ask(vlm, picture, "what?", method, 2) for method in METHODS]

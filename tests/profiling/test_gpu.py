@@ -14,7 +14,7 @@ CUDA = torch.device("cuda", 0)
 
 
 def test_on_the_cpu_nothing_is_known() -> None:
-    meter = GpuMeter(torch.device("cpu"))
+    meter = GpuMeter([torch.device("cpu")])
     with meter.run(energy=True):
         pass
     assert meter.peak_memory_bytes is None and "CPU" in meter.memory_unavailable
@@ -24,9 +24,11 @@ def test_on_the_cpu_nothing_is_known() -> None:
 @pytest.fixture
 def board(monkeypatch):
     """A board that has used 5 J more at each look; a second passes between two looks at the clock."""
-    state = SimpleNamespace(joules=0, clock=0.0, step=1.0, partitioned=False)
+    state = SimpleNamespace(joules=0, clock=0.0, step=1.0, partitioned=False, waited=[], without=())
 
     def energy(handle):
+        if handle in state.without:
+            raise gpu.pynvml.NVMLError(gpu.pynvml.NVML_ERROR_NOT_SUPPORTED)
         state.joules += 5
         return state.joules * 1000
 
@@ -41,11 +43,11 @@ def board(monkeypatch):
         "nvmlDeviceGetTotalEnergyConsumption": energy,
     }
     cuda = {
-        "synchronize": lambda device: None,
+        "synchronize": lambda device: state.waited.append(device.index),
         "reset_peak_memory_stats": lambda device: None,
-        "memory_allocated": lambda device: 1000,
-        "max_memory_allocated": lambda device: 1700,
-        "get_device_properties": lambda device: SimpleNamespace(uuid="1234"),
+        "memory_allocated": lambda device: 1000 * (1 + device.index),
+        "max_memory_allocated": lambda device: 1700 * (1 + device.index),
+        "get_device_properties": lambda device: SimpleNamespace(uuid=f"{device.index}"),
     }
     for name, function in nvml.items():
         monkeypatch.setattr(gpu.pynvml, name, function)
@@ -57,7 +59,7 @@ def board(monkeypatch):
 
 
 def test_on_a_whole_board(board) -> None:
-    meter = GpuMeter(CUDA)
+    meter = GpuMeter([CUDA])
     for _ in range(2):
         with meter.run(energy=True):
             pass
@@ -70,7 +72,7 @@ def test_on_a_whole_board(board) -> None:
 
 def test_runs_too_short_for_the_counter(board) -> None:
     board.step = 0.01
-    meter = GpuMeter(CUDA)
+    meter = GpuMeter([CUDA])
     with meter.run(energy=True):
         pass
     assert meter.energy_per_run_j is None and "too short" in meter.energy_unavailable
@@ -89,7 +91,37 @@ def test_boards_without_a_counter_of_their_own(board, why: str, monkeypatch) -> 
     else:
         name = "nvmlInit" if why == "no NVML" else "nvmlDeviceGetTotalEnergyConsumption"
         monkeypatch.setattr(gpu.pynvml, name, fail)
-    meter = GpuMeter(CUDA)
+    meter = GpuMeter([CUDA])
     with meter.run(energy=True):
         pass
     assert meter.energy_per_run_j is None and "no energy counter" in meter.energy_unavailable
+
+
+def test_over_several_boards(board) -> None:
+    """Memory and energy are the sums, and every device is waited for."""
+    meter = GpuMeter([CUDA, torch.device("cuda", 1)])
+    board.waited.clear()
+    with meter.run(energy=True):
+        pass
+    assert board.waited == [0, 1, 0, 1]
+    assert meter.peak_memory_bytes == 700 + 1400
+    assert meter.energy_per_run_j == 5 + 5 + 10  # the fake counter, which all boards share, was asked four times
+    assert meter.energy_unavailable is None and meter.memory_unavailable is None
+
+
+def test_one_board_of_several_without_a_counter(board) -> None:
+    board.without = ("GPU-1",)
+    meter = GpuMeter([CUDA, torch.device("cuda", 1)])
+    with meter.run(energy=True):
+        pass
+    assert meter.peak_memory_bytes == 2100
+    assert meter.energy_per_run_j is None and "no energy counter" in meter.energy_unavailable
+
+
+@pytest.mark.parametrize("other", ["cpu", "meta"])
+def test_a_model_that_lies_partly_elsewhere(board, other: str) -> None:
+    meter = GpuMeter([CUDA, torch.device(other)])
+    with meter.run(energy=True):
+        pass
+    assert meter.peak_memory_bytes is None and "outside the GPUs" in meter.memory_unavailable
+    assert meter.energy_per_run_j is None and "outside the GPUs" in meter.energy_unavailable

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from profiling import compare, gpu_samples
+from profiling import compare, gpu, gpu_samples
 from profiling.gpu_samples import watch
 
 CUDA = torch.device("cuda", 0)
@@ -25,11 +25,11 @@ def asked(monkeypatch) -> threading.Event:
             twice.set()
         return 250_000
 
-    monkeypatch.setattr(gpu_samples, "board_of", lambda device: "board")
+    monkeypatch.setattr(gpu, "board_of", lambda device: f"board {device.index}")
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     nvml = {
-        "nvmlDeviceGetUtilizationRates": lambda board: SimpleNamespace(gpu=40),
-        "nvmlDeviceGetMemoryInfo": lambda board: SimpleNamespace(used=7),
+        "nvmlDeviceGetUtilizationRates": lambda board: SimpleNamespace(gpu={"board 0": 40, "board 1": 20}[board]),
+        "nvmlDeviceGetMemoryInfo": lambda board: SimpleNamespace(used={"board 0": 7, "board 1": 5}[board]),
         "nvmlDeviceGetPowerUsage": power,
     }
     for name, function in nvml.items():
@@ -42,10 +42,16 @@ def threads() -> list[str]:
 
 
 def test_samples_over_a_run(asked: threading.Event) -> None:
-    samples, reason = watch(CUDA, lambda: assert_true(asked.wait(5)))
+    samples, reason = watch([CUDA], lambda: assert_true(asked.wait(5)))
     assert reason is None and samples is not None and len(samples) >= 2
     assert (samples[0].utilisation, samples[0].memory_bytes, samples[0].power_w) == (0.4, 7, 250.0)
     assert samples[0].ms < samples[1].ms and not threads()
+
+
+def test_samples_over_several_boards(asked: threading.Event) -> None:
+    samples, reason = watch([CUDA, torch.device("cuda", 1)], lambda: assert_true(asked.wait(5)))
+    assert reason is None and samples is not None
+    assert (samples[0].utilisation, samples[0].memory_bytes, samples[0].power_w) == (pytest.approx(0.3), 12, 500.0)
 
 
 def assert_true(value: bool) -> None:
@@ -54,7 +60,7 @@ def assert_true(value: bool) -> None:
 
 def test_a_run_that_fails_leaves_no_thread(asked: threading.Event) -> None:
     with pytest.raises(ZeroDivisionError):
-        watch(CUDA, lambda: print(1 / 0))
+        watch([CUDA], lambda: print(1 / 0))
     assert not threads()
 
 
@@ -63,14 +69,15 @@ def test_a_board_that_does_not_tell(asked: threading.Event, monkeypatch) -> None
         raise gpu_samples.pynvml.NVMLError(gpu_samples.pynvml.NVML_ERROR_NOT_SUPPORTED)
 
     monkeypatch.setattr(gpu_samples.pynvml, "nvmlDeviceGetPowerUsage", fail)
-    samples, reason = watch(CUDA, lambda: None)
+    samples, reason = watch([CUDA], lambda: None)
     assert samples is None and "does not tell" in str(reason)
 
 
 def test_where_there_is_no_board_nothing_runs(monkeypatch) -> None:
-    monkeypatch.setattr(gpu_samples, "board_of", lambda device: None)
-    for device, says in ((CUDA, "whole board"), (torch.device("cpu"), "on the CPU")):
-        samples, reason = watch(device, lambda: print(1 / 0))
+    monkeypatch.setattr(gpu, "board_of", lambda device: None)
+    cpu = torch.device("cpu")
+    for devices, says in (([CUDA], "whole board"), ([cpu], "on the CPU"), ([CUDA, cpu], "outside the GPUs")):
+        samples, reason = watch(devices, lambda: print(1 / 0))
         assert samples is None and says in str(reason)
 
 

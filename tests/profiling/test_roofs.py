@@ -12,6 +12,7 @@ from profiling.work import Work
 from skipcore import Dense, SkipVision
 from skipcore.answer import generate
 from skipcore.flops import FlopCount
+from skipcore.hardware import OUTSIDE, devices_name
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,10 @@ def test_another_gpu_has_a_reason_and_no_roof(name: str, dtype: torch.dtype, say
 
 
 def test_a_cpu_is_measured_once() -> None:
-    roof, _ = roof_of(torch.device("cpu"), torch.float32)
+    roof, _ = roof_of([torch.device("cpu")], torch.float32)
     assert roof is not None and "measured" in roof.source
     assert 1e9 < roof.flops_per_s < 1e14 and 1e8 < roof.bytes_per_s < 1e13
-    assert roof_of(torch.device("cpu"), torch.float32)[0] is roof
+    assert roof_of([torch.device("cpu")], torch.float32)[0] is roof
 
 
 def test_the_roof_is_the_lower_of_two() -> None:
@@ -78,3 +79,19 @@ def test_work_of_a_decode_step_is_what_torch_counts(picture) -> None:
     content = report.to_dict()
     assert content["arms"][0]["decode_work"]["flops"] == step.flops and content["roof"]["source"] == report.roof.source
     assert content["arms"][0]["run_token_ms"] == [list(dense.token_ms)]
+
+
+def test_roofs_and_names_of_several_devices(monkeypatch) -> None:
+    names = {0: "NVIDIA H200", 1: "NVIDIA H200", 2: "NVIDIA L4"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
+    gpus = [torch.device("cuda", number) for number in names]
+    assert roof_of(gpus[:2], torch.bfloat16) == listed_roof("NVIDIA H200", torch.bfloat16)
+    assert devices_name(gpus) == "2 × NVIDIA H200 and NVIDIA L4" and devices_name(gpus[:1]) == "NVIDIA H200"
+    for devices, says in (
+        (gpus, "different devices (NVIDIA H200, NVIDIA L4)"),
+        ([gpus[0], torch.device("cpu")], "different devices"),
+        ([gpus[0], OUTSIDE], "fetched during the runs"),
+    ):
+        roof, reason = roof_of(devices, torch.bfloat16)
+        assert roof is None and says in str(reason)
+    assert devices_name([gpus[0], OUTSIDE]) == "NVIDIA H200 and weights kept elsewhere"
