@@ -7,11 +7,15 @@ import sys
 
 from app.main import main
 from app.models import BUILT_IN, VARIABLE
-from skipcore import InputError
+from skipcore import command_line
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Open the page; returns the exit status (2 for a model that cannot be loaded)."""
+    """Open the page; returns the exit status (see `skipcore.command_line`; 2 for a model that cannot be loaded)."""
+    return command_line.run(lambda: _open(arguments))
+
+
+def _open(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="python -m app", description="The Skip-Vision page.")
     parser.add_argument(
         "--model", help=f'folder, Hub id or "{BUILT_IN}" (default: what {VARIABLE} says, or the built-in model)'
@@ -23,20 +27,15 @@ def run(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (needs gradio[mcp])")
     parser.add_argument("--one-model", action="store_true", help="let no visitor of the page load another model")
     options = parser.parse_args(arguments)
-    try:
-        main(
-            options.model,
-            options.host,
-            options.port,
-            calibration=options.calibration,
-            device=options.device,
-            mcp=options.mcp,
-            one_model=options.one_model,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    main(
+        options.model,
+        options.host,
+        options.port,
+        calibration=options.calibration,
+        device=options.device,
+        mcp=options.mcp,
+        one_model=options.one_model,
+    )
 
 
 if __name__ == "__main__":

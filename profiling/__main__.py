@@ -15,20 +15,20 @@ from profiling.html_report import html_report
 from profiling.long_bench import GRIDS, long_model, long_record, long_table, run_long_bench
 from profiling.sweep.command import add_commands
 from profiling.table import table_of
-from skipcore import Dense, InputError, Method, SkipVision, Vlm, load
+from skipcore import Dense, InputError, Method, SkipVision, Vlm, command_line, load
 from skipcore.methods.retain import RETAIN_RULES
 
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "scenes"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (2 for bad input)."""
-    options = _parser().parse_args(arguments)
-    try:
+    """Run the command line; returns the exit status (see `skipcore.command_line`; 2 for bad input)."""
+
+    def command() -> int:
+        options = _parser().parse_args(arguments)
         return options.run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    return command_line.run(command)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from skipcore import command_line
 from skipcore.calibrate import calibrate
 from skipcore.calibration import Calibration
 from skipcore.chat import Chat
@@ -19,13 +20,13 @@ PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (2 for bad input)."""
-    options = _parser().parse_args(arguments)
-    try:
+    """Run the command line; returns the exit status (see `skipcore.command_line`; 2 for bad input)."""
+
+    def command() -> int:
+        options = _parser().parse_args(arguments)
         return options.run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    return command_line.run(command)
 
 
 def _ask(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from skipcore import InputError, load
+from skipcore import command_line, load
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.training import finetune, recipe, runs
 from skipcore.training.claim import measure_claim
@@ -42,15 +42,14 @@ BEFORE_SKIPPING = RUNS_FOLDER / "scenes-cpu" / "stage-6"
 MOST_WORKERS = 16
 
 
-def main(command_line: list[str] | None = None) -> int:
-    """Read the command line and do what it asks; 2 where that cannot be done."""
-    arguments = _parser().parse_args(command_line)
-    try:
-        arguments.run(arguments)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status (see `skipcore.command_line`; 2 for bad input)."""
+
+    def command() -> None:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+
+    return command_line.run(command)
 
 
 def _parser() -> argparse.ArgumentParser:
