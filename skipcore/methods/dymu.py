@@ -15,7 +15,7 @@ from skipcore.families.patches import has_class_token
 from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.inputs import ImageLike
 from skipcore.methods.method import Method
-from skipcore.methods.settings import check_choice, checked_list
+from skipcore.methods.settings import check_choice, checked_list, checked_number
 from skipcore.tower import Tower, TowerRecorder, look_at_tower
 from skipcore.tower_merge import TowerMerging
 from skipcore.tower_view import TowerLook
@@ -54,10 +54,8 @@ class DyMU(Method):
 
     def __post_init__(self) -> None:
         values = checked_list("thresholds", self.thresholds)
-        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            raise InputError(f"thresholds must be numbers, not {values!r}.")
         check_choice("exact", self.exact, (False, True))
-        object.__setattr__(self, "thresholds", tuple(float(value) for value in values))  # type: ignore[arg-type]
+        object.__setattr__(self, "thresholds", tuple(checked_number("Each of thresholds", value) for value in values))
 
     @property
     def keeps_all(self) -> bool:  # type: ignore[override]

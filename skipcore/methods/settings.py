@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
 from skipcore.errors import InputError
@@ -55,7 +56,7 @@ def show_layers(layer: Layer) -> str:
 def checked_count(name: str, count: object) -> Count:
     """A plain int or float, NumPy's numbers included."""
     if isinstance(count, bool) or not isinstance(count, Real):
-        raise InputError(f"{name} must be a whole number, or a share between 0.0 and 1.0, not {count!r}.")
+        raise InputError(f"{name} must be a whole number, or a share between 0.0 and 1.0, not {told(count)}.")
     if isinstance(count, Integral):
         return checked_whole(name, count)
     share = float(count)
@@ -67,7 +68,7 @@ def checked_count(name: str, count: object) -> Count:
 def checked_whole(name: str, number: object) -> int:
     """A plain int from 0 on."""
     if isinstance(number, bool) or not isinstance(number, Integral):
-        raise InputError(f"{name} must be a whole number, not {number!r}.")
+        raise InputError(f"{name} must be a whole number, not {told(number)}.")
     if not 0 <= int(number) < 2**63:
         raise InputError(f"{name} must not be {'negative' if number < 0 else 'that large'}, but is {number}.")
     return int(number)
@@ -79,13 +80,26 @@ def checked_layers(name: str, layers: object) -> tuple[int, ...]:
 
 
 def checked_list(name: str, values: object) -> list[object]:
-    """Any list but a text."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"{name} must be a list such as [0, 3], not {values!r}.")
+    """Any list, tuple, range or array, but no text, bytes, dictionary or single number."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise InputError(f"{name} must be a list such as [0, 3], not {told(values)}.")
     return list(values)
+
+
+def checked_number(name: str, number: object) -> float:
+    """A plain float; infinity is one, NaN is none."""
+    if isinstance(number, bool) or not isinstance(number, Real) or math.isnan(number):
+        raise InputError(f"{name} must be a number, not {told(number)}.")
+    return float(number)
+
+
+def told(value: object) -> str:
+    """A value as a sentence shows it: on one line, and not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def check_choice(name: str, choice: object, choices: tuple) -> None:
     """Raises InputError unless the choice is one of the choices."""
     if not any(choice is option or (isinstance(choice, str) and choice == option) for option in choices):
-        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, not {choice!r}.")
+        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, not {told(choice)}.")

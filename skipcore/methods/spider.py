@@ -17,7 +17,18 @@ from skipcore.looking import LayerView
 from skipcore.methods.dropping import Dropping
 from skipcore.methods.method import DecoderShape
 from skipcore.methods.retain import evenly
-from skipcore.methods.settings import Count, Layer, checked_count, checked_whole, is_all, resolve, resolve_layer, show
+from skipcore.methods.settings import (
+    Count,
+    Layer,
+    checked_count,
+    checked_list,
+    checked_number,
+    checked_whole,
+    is_all,
+    resolve,
+    resolve_layer,
+    show,
+)
 from skipcore.plan import Role, TokenPlan
 from skipcore.tower_view import TowerLook
 from skipcore.trace import Trace
@@ -72,9 +83,16 @@ class SPIDER(Dropping):
         object.__setattr__(self, "clusters", checked_whole("clusters", self.clusters))
         if not self.clusters:
             raise InputError("clusters must be at least 1.")
-        if isinstance(self.threshold, bool) or not isinstance(self.threshold, int | float) or self.threshold < 0:
-            raise InputError(f"threshold must be a number from 0 on, not {self.threshold!r}.")
-        if (self.ffn_kl is None) != (self.attention_kl is None):
+        object.__setattr__(self, "threshold", checked_number("threshold", self.threshold))
+        if self.threshold < 0:
+            raise InputError(f"threshold must be a number from 0 on, not {self.threshold}.")
+        for name in ("ffn_kl", "attention_kl"):
+            if (values := getattr(self, name)) is not None:
+                numbers = tuple(checked_number(f"Each of {name}", value) for value in checked_list(name, values))
+                object.__setattr__(self, name, numbers)
+        if len(self.ffn_kl or ()) != len(self.attention_kl or ()) or (self.ffn_kl is None) != (
+            self.attention_kl is None
+        ):
             raise InputError("ffn_kl and attention_kl go together: pass both, as `calibrate` measured them, or none.")
 
     @classmethod
