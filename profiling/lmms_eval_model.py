@@ -20,11 +20,13 @@ from tqdm import tqdm
 
 from skipcore import METHODS, InputError, Method, Sampling, Vlm, load
 from skipcore.answer import check_max_new_tokens, generate
+from skipcore.decoding import FOLLOWED, REFUSED
 from skipcore.methods import Combined
 
 OWN = "own"
-NO_EFFECT: dict[str, tuple[object, ...]] = {"num_beams": (1,), "repetition_penalty": (1,), "top_k": (0, 1)}
-"""Decoding options that are not offered, with the values that need none (top_k=1 is greedy)."""
+NO_EFFECT: dict[str, tuple[object, ...]] = REFUSED | FOLLOWED | {"top_k": (0, 1)}
+"""Decoding options that are not offered, with the values that need none (top_k=1 is greedy). What the model's own
+generation config says of them is followed."""
 
 
 def manifest() -> Any:
@@ -118,6 +120,7 @@ class SkipcoreModel(lmms):
     ) -> GenerationResult:
         try:
             messages = chat_messages(messages_of(self.task_dict[task][split][doc_id]))
+            check_against(self.vlm, options)
             return answer(self.vlm, self.method, messages, Decoding.of(options))
         except InputError as error:
             raise InputError(f"Question {doc_id} of the task {task}: {error}") from error
@@ -170,6 +173,17 @@ class Decoding:
         top_p = options.get("top_p")
         seed = int(torch.randint(2**62, ()))  # of lmms-eval's --seed, and another one for every repeat
         return cls(max_new_tokens, ends, Sampling(temperature, 1.0 if top_p is None else top_p, seed))
+
+
+def check_against(vlm: Vlm, options: Mapping[str, Any]) -> None:
+    """Raises InputError where a task switches off what the model's generation config asks for."""
+    for name, idle in FOLLOWED.items():
+        asked, own = options.get(name), getattr(vlm.model.generation_config, name, None)
+        if asked is not None and own not in idle and asked != own:
+            raise InputError(
+                f"The task asks for {name}={asked}, but the model's generation config for {name}={own}, which is "
+                "followed: change generation_config.json, or leave the option out of --gen_kwargs."
+            )
 
 
 def chat_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from shared_models import methods_for, noise_picture
 from tiny_families import tiny_model
 
-from profiling import Report, compare, phases, stream
+from profiling import Report, arm_runs, compare, phases, stream
+from profiling.arm_runs import ArmRuns
 from profiling.compare import _first_difference
 from profiling.events import Encoding, NewText, Progress, Started, Traced
-from profiling.phases import AnswerTiming, fair_order
-from skipcore import Dense, InputError, Session, SkipVision, Vlm, answer, ask, load
+from profiling.phases import AnswerTiming, VisionClock, fair_order
+from skipcore import AnswerToken, Dense, InputError, Session, SkipVision, Vlm, answer, ask, load
+from skipcore.answer import generate
 
 METHODS = [Dense(), SkipVision(0.2, 0.3)]
 
@@ -237,3 +241,21 @@ def test_a_model_that_is_spread_over_several_places(tiny: Vlm, picture, tmp_path
     assert report.device["name"].endswith(" and weights kept elsewhere")
     assert report.roof is None and "fetched during the runs" in report.unavailable["roof"]
     assert [arm.answer for arm in report.arms] == [ask(vlm, picture, "what?", method, 2) for method in METHODS]
+
+
+@pytest.mark.parametrize("kind, length", [("cpu", 3), ("cuda", 9)])
+def test_a_gpu_is_warmed_up_for_every_length(tiny: Vlm, picture, monkeypatch, kind: str, length: int) -> None:
+    """Decode steps of lengths that were not met before are slower there."""
+    arm = ArmRuns(tiny, Dense(), "dense", VisionClock(tiny, tiny.prepare(picture, "what?")))
+    steps: list[int] = []
+
+    def counted(vlm: Vlm, inputs: dict, session: object, most: int, **options: Any) -> Iterator[AnswerToken]:
+        monkeypatch.undo()  # the device is the true one again
+        for token in generate(vlm, inputs, session, most, **options):
+            steps.append(token.id)
+            yield token
+
+    monkeypatch.setattr(arm_runs, "generate", counted)
+    monkeypatch.setattr(Vlm, "device", torch.device(kind))
+    arm.record(9, True, threading.Event())
+    assert len(steps) == length and arm.flops > 0 and arm.trace is not None

@@ -21,7 +21,14 @@ pytest.importorskip("lmms_eval", reason="lmms-eval is an optional extra")
 
 # Before anything of lmms-eval: the order in which a circular import would show.
 from profiling import lmms_eval_model  # isort: skip
-from profiling.lmms_eval_model import Decoding, SkipcoreModel, answer, chat_messages, method_of  # isort: skip
+from profiling.lmms_eval_model import (  # isort: skip
+    Decoding,
+    SkipcoreModel,
+    answer,
+    chat_messages,
+    check_against,
+    method_of,
+)
 from lmms_eval.evaluator import simple_evaluate
 from lmms_eval.models import MODEL_REGISTRY_V2
 from lmms_eval.tasks import TaskManager
@@ -170,6 +177,15 @@ def test_greedy_options(options: dict[str, Any], expected: Decoding) -> None:
     assert Decoding.of(options) == expected
 
 
+def test_a_task_may_not_switch_off_what_the_model_asks_for(tiny: Vlm, monkeypatch) -> None:
+    check_against(tiny, {"repetition_penalty": 1.0, "max_new_tokens": 4})
+    monkeypatch.setattr(tiny.model.generation_config, "repetition_penalty", 1.1)
+    check_against(tiny, {"max_new_tokens": 4})
+    check_against(tiny, {"repetition_penalty": 1.1})
+    with pytest.raises(InputError, match=r"repetition_penalty=1\.0, but the model's generation config"):
+        check_against(tiny, {"repetition_penalty": 1.0})
+
+
 def test_sampling_follows_torchs_seed() -> None:
     def drawn(**options: Any) -> Sampling:
         return Decoding.of(options).sampling
@@ -188,6 +204,8 @@ def test_sampling_follows_torchs_seed() -> None:
         ({"num_beams": 4}, "num_beams=4 is not supported"),
         ({"top_k": 50, "temperature": 1}, "top_k=50 is not supported"),
         ({"repetition_penalty": 1.2}, "repetition_penalty=1.2 is not supported"),
+        ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size=3 is not supported"),
+        ({"guidance_scale": 2.0}, "guidance_scale=2.0 is not supported"),
         ({"max_new_tokens": 0}, "max_new_tokens must be"),
         ({"temperature": 11.0}, "temperature must lie"),
     ],

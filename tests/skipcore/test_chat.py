@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -149,3 +150,14 @@ def test_what_was_not_read_again_is_not_what_the_cache_holds(tiny: Vlm) -> None:
         behind = prompt - chat.reused  # the end of the first prompt, which the second one words differently
         assert chat.reused > 64 and chat.kv_tokens == pytest.approx(held.double().mean() - behind)
         assert (chat.kv_tokens == chat.reused) == method.keeps_all
+
+
+def test_the_first_token_is_timed_from_the_encoded_picture_on(tiny: Vlm, monkeypatch) -> None:
+    """The device has done the encoding before the prefill's clock starts."""
+    order: list[str] = []
+    encode, forward = Vlm.encode, tiny.model.forward
+    monkeypatch.setattr(Vlm, "encode", lambda *args: (order.append("encode"), encode(*args))[1])
+    monkeypatch.setattr(tiny.model, "forward", lambda *args, **kw: (order.append("run"), forward(*args, **kw))[1])
+    monkeypatch.setattr(sys.modules["skipcore.chat"], "synchronize", lambda devices: order.append("wait"))
+    tokens(Chat(tiny, noise_picture(0)), FIRST, 1)
+    assert order == ["encode", "wait", "run"]
