@@ -100,6 +100,8 @@ def first_place(model: PreTrainedModel, again: Callable[[], object]) -> str | No
             again()
         except _Found as found:
             return _in_words(model, str(found))
+        except (InputError, RuntimeError):  # short of memory, say: the error that is to be told is another one
+            return None
     return None
 
 

@@ -22,6 +22,7 @@ from skipcore import layer_contributions as contributions
 from skipcore.agreement import Agreement, log_probs_along
 from skipcore.alternate import alternate
 from skipcore.answer import generate
+from skipcore.finite import not_finite
 from skipcore.training.easy_vqa import load_split
 from skipcore.training.evaluation import AskedPicture, evaluate
 from skipcore.training.evaluation.asked import easy_question
@@ -158,3 +159,11 @@ def test_distributions_that_are_not_finite_agree_with_nothing(wrong: float) -> N
     for pair in ((fine, broken), (broken, fine), (broken, broken)):
         with pytest.raises(InputError, match="not finite"):
             Agreement.between(*pair)
+
+
+def test_a_search_for_the_place_that_fails_hides_nothing(tiny: Vlm) -> None:
+    def again() -> None:
+        raise RuntimeError("out of memory")
+
+    said = str(not_finite(tiny.model, again))
+    assert "NaN in float32" in said and "first module" not in said and "out of memory" not in said
