@@ -337,3 +337,10 @@ def tiny_model(name: str, layers: int = LAYERS) -> Vlm:
             if parameter.ndim > 1:
                 parameter.data.normal_(0, 0.15, generator=generator)
     return Vlm(model.eval().requires_grad_(False), processor, family_of(model.config), name)
+
+
+@cache
+def untouched_model(name: str) -> Vlm:
+    """Another one, for tests that look at hooks: transformers leaves some of its own on a model that was once asked for
+    hidden states."""
+    return tiny_model.__wrapped__(name)

@@ -12,7 +12,7 @@ import torch
 from family_methods import METHODS
 from model_runs import hooks, logits
 from shared_models import noise_picture
-from tiny_families import BUILDERS, tiny_model
+from tiny_families import BUILDERS, untouched_model
 from torch import nn
 
 from skipcore import Method, SkipVision, Vlm
@@ -51,7 +51,7 @@ def assert_is_the_model(copied: nn.Module, vlm: Vlm, inputs: dict, dense: torch.
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("family", ["Qwen2.5-VL", "Gemma 3"])
 def test_a_copy_made_inside_a_session_is_the_model(family: str, way: str) -> None:
-    vlm = tiny_model(family)
+    vlm = untouched_model(family)
     inputs = vlm.prepare(noise_picture(0), "What?").inputs
     dense = logits(vlm, inputs)
     with METHODS["attention skipped, too"](vlm.model):
@@ -69,7 +69,7 @@ def test_a_copy_made_inside_a_session_is_the_model(family: str, way: str) -> Non
 @pytest.mark.parametrize("family", BUILDERS)
 def test_a_copy_made_while_layers_run_is_the_model(family: str) -> None:
     """Of every family: then all hooks are there."""
-    vlm, copies = tiny_model(family), []
+    vlm, copies = untouched_model(family), []
     inputs = vlm.prepare(noise_picture(0), "What?").inputs
     dense, method = logits(vlm, inputs), METHODS["in place, merged and masked"]
     handle = (
@@ -90,7 +90,7 @@ def test_a_copy_made_while_layers_run_is_the_model(family: str) -> None:
 @pytest.mark.parametrize("method", [DyMU((0.5, 0.5)), VisionZip(0.2, 0.1)], ids=["DyMU", "VisionZip"])
 @pytest.mark.parametrize("family", ["LLaVA", "SmolVLM"])
 def test_a_copy_made_inside_an_encoding_is_the_model(family: str, method: Method) -> None:
-    vlm = tiny_model(family)
+    vlm = untouched_model(family)
     prepared = vlm.prepare(noise_picture(0), "What?")
     dense = logits(vlm, prepared.inputs)
     with method.at_tower(vlm.model):
@@ -99,7 +99,7 @@ def test_a_copy_made_inside_an_encoding_is_the_model(family: str, method: Method
 
 
 def test_a_copy_has_sessions_of_its_own() -> None:
-    vlm, method = tiny_model("LLaVA"), SkipVision(0.2, 0.3)
+    vlm, method = untouched_model("LLaVA"), SkipVision(0.2, 0.3)
     inputs = vlm.prepare(noise_picture(0), "What?").inputs
     with method(vlm.model) as session:
         expected = logits(vlm, inputs)
@@ -111,7 +111,7 @@ def test_a_copy_has_sessions_of_its_own() -> None:
 
 def test_what_a_user_had_set_on_the_model_is_there_again() -> None:
     """Also on its copies: an encoder of the user's own, and hooks."""
-    vlm = tiny_model("LLaVA")
+    vlm = untouched_model("LLaVA")
     container, called = vlm.model.base_model, []
     inputs = vlm.prepare(noise_picture(0), "What?").inputs
     stock = container.get_image_features

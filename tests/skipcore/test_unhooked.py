@@ -9,7 +9,7 @@ import torch
 from family_methods import COMBINED, METHODS, PEERS, SEEING_PEERS
 from model_runs import hooks
 from shared_models import noise_picture
-from tiny_families import tiny_model
+from tiny_families import untouched_model
 
 from skipcore import Dense, InputError, Vlm
 
@@ -29,7 +29,7 @@ def hooked(vlm: Vlm) -> list[str]:
 @pytest.mark.parametrize("name", EVERY_METHOD)
 def test_no_layer_is_hooked_after_prefill(family: str, name: str) -> None:
     """Twice in one session, as `generate()` may be called; recorded, too."""
-    vlm, method = tiny_model(family), EVERY_METHOD[name]
+    vlm, method = untouched_model(family), EVERY_METHOD[name]
     inputs = vlm.prepare(noise_picture(0), "What?", method=method).inputs
     seen: list[tuple[bool, list[str]]] = []
     handle = vlm.model.base_model.register_forward_hook(lambda *call: seen.append((True, hooked(vlm))))
@@ -60,7 +60,7 @@ def test_no_layer_is_hooked_after_prefill(family: str, name: str) -> None:
 @pytest.mark.parametrize("fails_in", ["prefill", "decode"])
 def test_no_layer_is_hooked_after_an_error(fails_in: str) -> None:
     """And the session goes on as if nothing had been."""
-    vlm, method = tiny_model("Qwen2.5-VL"), PEERS["FastV"]
+    vlm, method = untouched_model("Qwen2.5-VL"), PEERS["FastV"]
     inputs = vlm.prepare(noise_picture(0), "What?").inputs
     more = {"input_ids": torch.tensor([[70]])}
     layer = vlm.model.get_decoder().layers[2]
@@ -84,7 +84,7 @@ def test_no_layer_is_hooked_after_an_error(fails_in: str) -> None:
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpointed_layers_are_hooked_again_in_backward(reentrant: bool) -> None:
     """Gradients are those of a plain step, also of two prompts of which one is left alone; none outside."""
-    vlm = tiny_model("Qwen2.5-VL")
+    vlm = untouched_model("Qwen2.5-VL")
     model = copy.deepcopy(vlm.model).requires_grad_(True).train()
     prompts = [vlm.prepare(pictures, "What?").inputs for pictures in ([noise_picture(0)], [])]
     name = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
