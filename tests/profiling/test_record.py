@@ -56,7 +56,13 @@ def test_a_report_comes_back_as_it_was(tiny: Vlm, picture: Image.Image, tmp_path
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"words", gzip.compress(b"words", mtime=0), gzip.compress(b"[]", mtime=0), gzip.compress(json.dumps({"arms": 1}).encode())],
+    [
+        b"",
+        b"words",
+        gzip.compress(b"words", mtime=0),
+        gzip.compress(b"[]", mtime=0),
+        gzip.compress(json.dumps({"arms": 1}).encode(), mtime=0),
+    ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.json.gz").write_bytes(content)
