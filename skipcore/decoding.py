@@ -35,13 +35,13 @@ NOT_FINITE = -1
 REFUSED: dict[str, tuple[object, ...]] = {
     "num_beams": (None, 1),
     "num_beam_groups": (None, 1),
-    "constraints": (None,),
-    "force_words_ids": (None,),
+    "constraints": (None, []),
+    "force_words_ids": (None, []),
     "penalty_alpha": (None, 0, 0.0),
     "dola_layers": (None,),
     "guidance_scale": (None, 1, 1.0),
     "watermarking_config": (None,),
-    "stop_strings": (None,),
+    "stop_strings": (None, []),
     "token_healing": (None, False),
 }
 """Settings of a generation config that would change a greedy answer and are not followed, with the values that ask for
@@ -181,10 +181,19 @@ def processors_of(vlm: Vlm, prompt: Tensor, max_new_tokens: int) -> LogitsProces
         max_new_tokens: longest answer.
 
     Raises:
-        InputError: see `NextToken`.
+        InputError: see `NextToken`; or a setting is impossible.
     """
+    _check(vlm.model.generation_config)
+    try:
+        return _built(vlm, prompt, max_new_tokens)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"The model's generation config cannot be followed ({error}): correct it in vlm.model.generation_config."
+        ) from error
+
+
+def _built(vlm: Vlm, prompt: Tensor, max_new_tokens: int) -> LogitsProcessorList:
     config: GenerationConfig = vlm.model.generation_config
-    _check(config)
     length, device = prompt.shape[1], prompt.device
     ends = sorted(end_tokens(vlm))
     eos: Any = torch.tensor(ends, device=device) if ends else None

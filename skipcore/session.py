@@ -54,6 +54,9 @@ class Session:
     that are packed into one row. Copies of the model that are made inside a session (`copy.deepcopy`, `pickle`,
     `torch.save`) are of the model without it.
 
+    Without a cache (`use_cache=False`) `generate()` prefills the whole prompt and answer anew for every token, and the
+    method decides anew each time, by the newest token: answers can differ from those with a cache.
+
     What PEFT or `DistributedDataParallel` wrap around a model is looked through: run the wrapper or the model. The
     wrapper does not synchronize gradients of the method's own modules.
 

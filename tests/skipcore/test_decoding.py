@@ -184,3 +184,10 @@ def test_the_report_says_what_is_followed(tiny: Vlm, monkeypatch) -> None:
     assert describe(tiny).startswith("greedy, with the model's own repetition_penalty; the sampling")
     tested = {name for settings in CONFIGS.values() for name in settings(list(range(12)))}
     assert FOLLOWED.keys() - tested == {"forced_bos_token_id"}  # of prompts of one token
+
+
+@pytest.mark.parametrize("name", ["bad_words_ids", "sequence_bias"])
+def test_what_transformers_rejects_gets_a_sentence(tiny: Vlm, picture, name: str, monkeypatch) -> None:
+    follow(tiny, monkeypatch, **{name: []})
+    with pytest.raises(InputError, match=rf"cannot be followed .*{name}"):
+        list(answer(tiny, picture, "what?"))
