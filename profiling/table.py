@@ -30,7 +30,7 @@ def summary_lines(report: Report) -> list[str]:
         *(_savings_line(report, name) for name in report.savings),
         *(agreement_line(report, name) for name in report.agreement),
         *([report.reason] if report.reason else []),
-        f"Answers are decoded {report.decoding}.",
+        f"Decoding: {report.decoding}.",
         *report.notes,
         *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
     ]
