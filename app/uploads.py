@@ -19,7 +19,7 @@ refuse."""
 
 def uploaded_picture(picture: Any) -> Image.Image:
     """The pixels of an uploaded picture and nothing else of its file: upright, RGB, the first frame, without EXIF,
-    colour profile or comments, of the size that `shrunk` says.
+    color profile or comments, of the size that `shrunk` says.
 
     Args:
         picture: as Gradio's browser and client send an uploaded file: a dictionary with its "path".

@@ -145,7 +145,7 @@ class NextToken:
         return torch.where(finite.to(chosen.device), chosen, NOT_FINITE)
 
     def _draw(self, scores: Tensor) -> Tensor:
-        """By lot, one after the other row: seeds mean the same in every batch."""
+        """Draw one row after the other, so that a seed means the same in every batch."""
         drawn = []
         for row in scores:
             probabilities, order = (row.float() / self._sampling.temperature).softmax(dim=-1).sort(descending=True)

@@ -1,4 +1,4 @@
-"""Dropping visual tokens, before the decoder or at the door of a layer, picture by picture: what methods share."""
+"""Dropping visual tokens, before the decoder or before a layer, picture by picture: what methods share."""
 
 from __future__ import annotations
 
