@@ -14,7 +14,7 @@ from huggingface_hub import constants, snapshot_download
 from tqdm.auto import tqdm
 
 from skipcore import InputError
-from skipcore.loading import why_not_loaded
+from skipcore.model.load import why_not_loaded
 
 # Other formats lie in folders; consolidated weights are Mistral's own.
 FILES: dict[str, Any] = {

@@ -14,7 +14,7 @@ if __name__ == "__main__":  # run as a file, the rooms of the house are not impo
 from app import ON_ZERO_GPU  # noqa: E402, I001  before gradio and torch, see there
 import gradio as gr  # noqa: E402
 from skipcore import InputError, Vlm, load  # noqa: E402
-from skipcore.inputs import MAX_BYTES  # noqa: E402
+from skipcore.model.inputs import MAX_BYTES  # noqa: E402
 
 from app.models import chosen_model  # noqa: E402
 from app.page import build_page  # noqa: E402

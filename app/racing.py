@@ -20,7 +20,7 @@ from app.refusals import Refusal, refusing
 from app.talk import Talk
 from app.visitors import ends_when_they_leave
 from skipcore import Vlm
-from skipcore.alternate import Step, alternate
+from skipcore.answering.side_by_side import Step, alternate
 
 WATCHABLE_SECONDS = 4.0
 """A race that took less is shown again, slowed down to about this."""

@@ -33,8 +33,8 @@ from app.panels import QUIET
 from app.refusals import release_memory
 from skipcore import InputError, Vlm
 from skipcore import load as load_model
-from skipcore.hardware import free_bytes
-from skipcore.loading import default_device
+from skipcore.model.hardware import free_bytes
+from skipcore.model.load import default_device
 
 Made = TypeVar("Made")
 RESERVE_GIB = 1

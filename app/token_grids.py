@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 from PIL import Image
 
-from skipcore.vlm import ShownTile
+from skipcore.model.vlm import ShownTile
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from skipcore import InputError
-from skipcore.inputs import open_picture, picture_size
+from skipcore.model.inputs import open_picture, picture_size
 
 LONGEST_SIDE, SHORTEST_SIDE = 2048, 256
 """Pixels. A report holds its picture for as long as its visitor stays, so it must not hold 64 million of them. Long
@@ -25,7 +25,8 @@ def uploaded_picture(picture: Any) -> Image.Image:
         picture: as Gradio's browser and client send an uploaded file: a dictionary with its "path".
 
     Raises:
-        InputError: there is none, it is not an uploaded file, or not a picture within the limits of `skipcore.inputs`.
+        InputError: there is none, it is not an uploaded file, or not a picture within the limits of
+            `skipcore.model.inputs`.
     """
     opened = open_picture(uploaded_file(picture))
     size = shrunk(opened.size)

@@ -19,7 +19,7 @@ import torch
 from profiling import Report, stream
 from profiling.events import Event
 from skipcore import Dense, InputError, Vlm
-from skipcore.inputs import ImageLike
+from skipcore.model.inputs import ImageLike
 
 if TYPE_CHECKING:
     from app.comparing import Settings

@@ -18,9 +18,9 @@ from profiling.phases import AnswerTiming, VisionClock
 from profiling.report import Arm, Spread
 from profiling.work import decode_work, prefill_work
 from skipcore import AnswerToken, Method, Trace, Vlm
-from skipcore.answer import generate
+from skipcore.answering.generate import generate
 from skipcore.flops import FlopCount
-from skipcore.hardware import devices_of
+from skipcore.model.hardware import devices_of
 
 
 @dataclass

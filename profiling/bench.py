@@ -20,7 +20,7 @@ from profiling.report import Report
 from profiling.session_cost import SessionCost, measure_session_cost
 from profiling.table import columns
 from skipcore import AdaptiveSummary, Dense, SkipVision, Vlm
-from skipcore.preset import PRESET
+from skipcore.model.preset import PRESET
 
 QUESTION = "What is in the picture?"
 MODELS: tuple[tuple[Callable[[DecoderSize], Vlm], tuple[int, int]], ...] = (

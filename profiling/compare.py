@@ -23,13 +23,13 @@ from profiling.phases import VISION_SHARE, VisionClock, fair_order, may_encode_a
 from profiling.report import AnswerAgreement, Report, savings_of
 from profiling.roofs import roof_of
 from skipcore import Dense, InputError, Method, Vlm
-from skipcore.agreement import Agreement, log_probs_along
-from skipcore.answer import check_max_new_tokens
-from skipcore.decoding import describe, end_tokens, until_end
-from skipcore.hardware import devices_of
-from skipcore.inputs import ImageLike
-from skipcore.stopping import stops
-from skipcore.vlm import Prepared
+from skipcore.answering.agreement import Agreement, log_probs_along
+from skipcore.answering.decoding import describe, end_tokens, until_end
+from skipcore.answering.generate import check_max_new_tokens
+from skipcore.engine.stopping import stops
+from skipcore.model.hardware import devices_of
+from skipcore.model.inputs import ImageLike
+from skipcore.model.vlm import Prepared
 
 MAX_REPEATS = 100
 

@@ -9,10 +9,10 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from skipcore import Method, Role, Trace, Vlm
+from skipcore.engine.sublayers import projections_of_queries
 from skipcore.families import decoder_layers
 from skipcore.methods.method import DecoderShape
-from skipcore.rows import attend_masked, num_queries
-from skipcore.sublayers import projections_of_queries
+from skipcore.plan.layer_rows import attend_masked, num_queries
 
 
 @dataclass(frozen=True)

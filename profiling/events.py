@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from skipcore import Trace
-from skipcore.vlm import ShownTile
+from skipcore.model.vlm import ShownTile
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from time import perf_counter
 import pynvml
 import torch
 
-from skipcore.hardware import synchronize
+from skipcore.model.hardware import synchronize
 
 MIN_ENERGY_WINDOW_S = 1.0
 """The energy counter of NVIDIA boards advances in steps of up to 100 ms; shorter windows are mostly its error."""

@@ -13,7 +13,7 @@ import pynvml
 import torch
 
 from profiling.gpu import boards_of, not_on_gpus
-from skipcore.hardware import synchronize
+from skipcore.model.hardware import synchronize
 
 INTERVAL_S = 0.02
 """NVML renews utilisation and power a few times a second only; asking faster shows their steps, not more."""

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from skipcore import Vlm
-from skipcore.hardware import devices_name, devices_of
+from skipcore.model.hardware import devices_name, devices_of
 
 
 def device_facts(vlm: Vlm) -> dict[str, Any]:

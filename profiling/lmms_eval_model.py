@@ -19,8 +19,8 @@ from lmms_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 from skipcore import METHODS, InputError, Method, Sampling, Vlm, load
-from skipcore.answer import check_max_new_tokens, generate
-from skipcore.decoding import FOLLOWED, REFUSED
+from skipcore.answering.decoding import FOLLOWED, REFUSED
+from skipcore.answering.generate import check_max_new_tokens, generate
 from skipcore.methods import Combined
 
 OWN = "own"

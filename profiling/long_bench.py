@@ -26,7 +26,7 @@ from profiling.table import columns
 from skipcore import METHODS, Dense, Method, SkipVision, Vlm
 from skipcore.flops import FlopCount
 from skipcore.methods import Combined, VisionZip
-from skipcore.preset import PRESET
+from skipcore.model.preset import PRESET
 
 GRIDS: dict[int, tuple[int, int]] = {576: (24, 24), 2_880: (48, 60), 8_192: (64, 128), 15_360: (96, 160)}
 """Visual tokens, and the rows and columns in which they stand."""

@@ -8,8 +8,8 @@ from time import perf_counter
 from typing import Any
 
 from skipcore import AnswerToken, Method, Vlm
-from skipcore.hardware import devices_of, synchronize
-from skipcore.vlm import Prepared
+from skipcore.model.hardware import devices_of, synchronize
+from skipcore.model.vlm import Prepared
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from profiling.gpu_samples import GpuSample
 from profiling.roofs import Roof
 from profiling.work import Work
 from skipcore import Trace
-from skipcore.tiles import Grid
-from skipcore.vlm import ShownTile
+from skipcore.model.vlm import ShownTile
+from skipcore.plan.tiles import Grid
 
 
 @dataclass(frozen=True)

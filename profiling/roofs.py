@@ -9,7 +9,7 @@ from time import perf_counter
 
 import torch
 
-from skipcore.hardware import OUTSIDE, device_name
+from skipcore.model.hardware import OUTSIDE, device_name
 
 MATRIX = 1024
 """Rows and columns of the measured product."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skipcore import Dense, Vlm
-from skipcore.answer import generate
+from skipcore.answering.generate import generate
 
 
 @dataclass(frozen=True)

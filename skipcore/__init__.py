@@ -6,21 +6,21 @@ with SkipVision(num_retained=100, num_skipped=156)(vlm.model) as session:
 session.trace
 """
 
-from skipcore.answer import AnswerToken, answer, ask
-from skipcore.calibrate import calibrate
-from skipcore.calibration import Calibration, load_calibration
-from skipcore.chat import Chat
-from skipcore.contribution import layer_contributions
-from skipcore.decoding import Sampling
+from skipcore.answering.chat import Chat
+from skipcore.answering.decoding import Sampling
+from skipcore.answering.generate import AnswerToken, answer, ask
+from skipcore.calibration.calibrate import calibrate
+from skipcore.calibration.choice import Calibration, load_calibration
+from skipcore.calibration.contribution import layer_contributions
+from skipcore.engine.session import Session
 from skipcore.errors import InputError
-from skipcore.loading import load
 from skipcore.methods import METHODS, Dense, Method, SkipVision
-from skipcore.plan import Role
-from skipcore.saved_method import load_method, save_method
-from skipcore.session import Session
-from skipcore.summary import AdaptiveSummary
+from skipcore.model.load import load
+from skipcore.model.saved_method import load_method, save_method
+from skipcore.model.vlm import Vlm
+from skipcore.plan.summary import AdaptiveSummary
+from skipcore.plan.token_plan import Role
 from skipcore.trace import Trace
-from skipcore.vlm import Vlm
 
 __all__ = [
     "METHODS",

@@ -9,12 +9,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from skipcore import command_line
-from skipcore.calibrate import calibrate
-from skipcore.calibration import Calibration
-from skipcore.chat import Chat
+from skipcore.answering.chat import Chat
+from skipcore.calibration.calibrate import calibrate
+from skipcore.calibration.choice import Calibration
 from skipcore.errors import InputError
-from skipcore.loading import load
 from skipcore.methods import Dense
+from skipcore.model.load import load
 
 PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 

@@ -8,8 +8,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from skipcore.plan import Role, TokenPlan
-from skipcore.tiles import Grid
+from skipcore.plan.tiles import Grid
+from skipcore.plan.token_plan import Role, TokenPlan
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ from profiling.hardware import versions
 from profiling.table import columns
 from skipcore import Dense, Method, Vlm
 from skipcore.flops import FlopCount
-from skipcore.preset import PRESET
-from skipcore.vlm import Prepared
+from skipcore.model.preset import PRESET
+from skipcore.model.vlm import Prepared
 
 LAYERS = 8
 """Deep enough for the preset's stages to fall where they do in a model that people load."""

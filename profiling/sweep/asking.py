@@ -15,13 +15,13 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore import Method, Vlm
-from skipcore.decoding import NOT_FINITE, NextToken, end_tokens, until_end
-from skipcore.encoding import remember, remembered
-from skipcore.finite import check_finite, not_finite
-from skipcore.tower_view import TowerView
+from skipcore.answering.decoding import NOT_FINITE, NextToken, end_tokens, until_end
+from skipcore.engine.encoding import remember, remembered
+from skipcore.engine.finite import check_finite, not_finite
+from skipcore.model.vlm import Prepared
+from skipcore.tower.tower_view import TowerView
 from skipcore.training.evaluation import AskedPicture
 from skipcore.training.scenes.questions import Question
-from skipcore.vlm import Prepared
 
 MAX_NEW_TOKENS = 128
 ROWS_AT_ONCE = {"cpu": 48, "cuda": 200}
@@ -157,8 +157,8 @@ def greedy(vlm: Vlm, method: Method, inputs: dict[str, Any], max_new_tokens: int
 
 @torch.inference_mode()
 def log_probs(vlm: Vlm, method: Method, inputs: dict[str, Any], answers: Sequence[Sequence[int]]) -> list[Tensor]:
-    """`skipcore.agreement.log_probs_along` for a batch: next-token log-probabilities while each row reads a given
-    answer. The caller holds `vlm.lock`.
+    """`skipcore.answering.agreement.log_probs_along` for a batch: next-token log-probabilities while each row reads
+    a given answer. The caller holds `vlm.lock`.
 
     Args:
         inputs: of a batch without padding.

@@ -16,9 +16,9 @@ from transformers import DynamicCache
 from profiling.compare import compare
 from profiling.cost import predict_prefill_flops
 from skipcore import Method, Vlm
-from skipcore.answer import generate
-from skipcore.hardware import devices_of, synchronize
-from skipcore.inputs import ImageLike
+from skipcore.answering.generate import generate
+from skipcore.model.hardware import devices_of, synchronize
+from skipcore.model.inputs import ImageLike
 
 NEW_TOKENS = 16
 """So many tokens are decoded in every arm, whatever the model says, so that decode times compare."""

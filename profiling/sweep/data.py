@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from skipcore import InputError
-from skipcore.inputs import open_picture
+from skipcore.model.inputs import open_picture
 from skipcore.training.evaluation import AskedPicture, asked_pictures, blind_tally, guesser_for
 from skipcore.training.scenes.questions import Question
 from skipcore.training.scenes.sample import EVERYTHING

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from profiling.sweep.asking import MAX_NEW_TOKENS, Encoder, Prompt, batches, greedy, log_probs, prompts_of
 from skipcore import Dense, Method, Vlm
-from skipcore.agreement import Agreement
-from skipcore.decoding import NextToken
+from skipcore.answering.agreement import Agreement
+from skipcore.answering.decoding import NextToken
 from skipcore.training.evaluation import AskedPicture
 from skipcore.training.evaluation.scores import Answered
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from skipcore import Vlm
-from skipcore.contribution import layer_contributions
-from skipcore.inputs import ImageLike
+from skipcore.calibration.contribution import layer_contributions
 from skipcore.methods.dymu import DyMU
 from skipcore.methods.spider import SPIDER
+from skipcore.model.inputs import ImageLike
 
 DIGITS = 5
 """To which DyMU's thresholds are rounded, so that every machine finds the same."""

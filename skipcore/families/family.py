@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from skipcore.families.patches import ModelInputs, Patches, one_image_a_tile
-from skipcore.layout import Layout
-from skipcore.tiles import Grid, Kind, Tile, Tiles
+from skipcore.plan.layout import Layout
+from skipcore.plan.tiles import Grid, Kind, Tile, Tiles
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in shares of the picture's width and height."""

@@ -7,8 +7,8 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from skipcore.families.family import Family, ModelInputs, Pictures, one_tile_each, runs_of, square
-from skipcore.layout import Layout
-from skipcore.plan import Role
+from skipcore.plan.layout import Layout
+from skipcore.plan.token_plan import Role
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:

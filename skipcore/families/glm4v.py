@@ -6,7 +6,7 @@ from transformers import PreTrainedConfig
 
 from skipcore.families.family import Family, ModelInputs, Pictures
 from skipcore.families.patches import cell_after_cell, tiles_of
-from skipcore.tiles import Kind
+from skipcore.plan.tiles import Kind
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from skipcore.families.family import WHOLE, Box, Family, ModelInputs, Pictures, runs_of, square
-from skipcore.tiles import Kind, Tile
+from skipcore.plan.tiles import Kind, Tile
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:

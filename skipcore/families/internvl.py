@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from skipcore.families.family import WHOLE, Box, Family, ModelInputs, Pictures, runs_of, square
-from skipcore.tiles import Kind, Tile
+from skipcore.plan.tiles import Kind, Tile
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:

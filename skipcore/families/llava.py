@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 
 from skipcore.families.family import Box, Family, ModelInputs, Pictures, one_tile_each, square
 from skipcore.families.patches import image_after_image, one_image_a_tile
-from skipcore.tiles import Tiles
+from skipcore.plan.tiles import Tiles
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:

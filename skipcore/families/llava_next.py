@@ -12,7 +12,7 @@ from transformers.models.llava_next.modeling_llava_next import get_anyres_image_
 
 from skipcore.families.family import Family, ModelInputs, Pictures
 from skipcore.families.patches import anyres
-from skipcore.tiles import Grid, Kind, Tile, Tiles
+from skipcore.plan.tiles import Grid, Kind, Tile, Tiles
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:

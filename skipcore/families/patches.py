@@ -17,7 +17,7 @@ from transformers.models.llava_next.modeling_llava_next import get_anyres_image_
 from transformers.vision_utils import get_vision_window_index
 
 from skipcore.errors import InputError
-from skipcore.tiles import Tile, Tiles
+from skipcore.plan.tiles import Tile, Tiles
 
 ModelInputs = Mapping[str, Any]
 Patches = Callable[[PreTrainedConfig, ModelInputs, Sequence[Tiles], int], list[Tensor]]

@@ -9,8 +9,8 @@ from transformers import PreTrainedConfig
 
 from skipcore.families.family import Family, ModelInputs, Pictures
 from skipcore.families.patches import cell_after_cell, cell_after_cell_in_windows, tiles_of
-from skipcore.layout import Layout
-from skipcore.tiles import Kind, Tiles
+from skipcore.plan.layout import Layout
+from skipcore.plan.tiles import Kind, Tiles
 
 
 def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import torch
 
-from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.methods.dropping import DropBefore
 from skipcore.methods.retain import evenly, random
 from skipcore.methods.settings import checked_whole, resolve
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from skipcore.engine.layer_view import LayerView, Look
 from skipcore.errors import InputError
-from skipcore.image_plan import ImagePlan, VisualTokens
-from skipcore.looking import LayerView, Look
 from skipcore.methods.method import DecoderShape, Method, Positions
 from skipcore.methods.skip_vision import SkipVision
-from skipcore.plan import TokenPlan
-from skipcore.summary import AdaptiveSummary
-from skipcore.tower import TowerRecorder
-from skipcore.tower_view import TowerLook
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
+from skipcore.plan.summary import AdaptiveSummary
+from skipcore.plan.token_plan import TokenPlan
+from skipcore.tower.observer import TowerRecorder
+from skipcore.tower.tower_view import TowerLook
 from skipcore.trace import Trace
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from skipcore.engine.layer_view import LayerView, Look
 from skipcore.errors import InputError
-from skipcore.looking import LayerView, Look
 from skipcore.methods.dropping import DropOnce, visual_slots
 from skipcore.methods.method import DecoderShape
 from skipcore.methods.settings import Count, Layer, checked_whole, resolve
-from skipcore.plan import Role, TokenPlan
+from skipcore.plan.token_plan import Role, TokenPlan
 from skipcore.trace import Trace
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.methods.dropping import DropBefore
 from skipcore.methods.method import DecoderShape
 from skipcore.methods.settings import resolve
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.trace import Trace
 
 _CHUNK = 256

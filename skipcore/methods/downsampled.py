@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from skipcore.image_plan import ImagePlan, VisualTokens
 from skipcore.methods.dropping import DropBefore
 from skipcore.methods.retain import evenly
 from skipcore.methods.settings import resolve
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
 
 
 @dataclass(frozen=True)

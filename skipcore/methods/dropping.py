@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from skipcore.engine.layer_view import LayerView
 from skipcore.errors import InputError
-from skipcore.looking import LayerView
 from skipcore.methods.method import Method, Positions
 from skipcore.methods.settings import (
     Count,
@@ -23,7 +23,7 @@ from skipcore.methods.settings import (
     show,
     show_layers,
 )
-from skipcore.plan import TokenPlan
+from skipcore.plan.token_plan import TokenPlan
 
 
 def visual_slots(plan: TokenPlan, view: LayerView) -> Iterator[tuple[Tensor, int]]:

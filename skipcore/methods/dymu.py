@@ -12,16 +12,16 @@ from transformers import PreTrainedModel
 
 from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
-from skipcore.image_plan import ImagePlan, VisualTokens
-from skipcore.inputs import ImageLike
 from skipcore.methods.method import Method
 from skipcore.methods.settings import check_choice, checked_list, checked_number
-from skipcore.tower import Tower, TowerRecorder, look_at_tower
-from skipcore.tower_merge import TowerMerging
-from skipcore.tower_view import TowerLook
+from skipcore.model.inputs import ImageLike
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
+from skipcore.tower.observer import Tower, TowerRecorder, look_at_tower
+from skipcore.tower.tower_merge import TowerMerging
+from skipcore.tower.tower_view import TowerLook
 
 if TYPE_CHECKING:
-    from skipcore.vlm import Vlm
+    from skipcore.model.vlm import Vlm
 
 LOOKS = frozenset({TowerLook.GROUPS})
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skipcore.looking import LayerView, Look
+from skipcore.engine.layer_view import LayerView, Look
 from skipcore.methods.dropping import DropOnce, keep_best
 from skipcore.methods.method import DecoderShape
 from skipcore.methods.settings import Count, Layer
-from skipcore.plan import TokenPlan
+from skipcore.plan.token_plan import TokenPlan
 from skipcore.trace import Trace
 
 

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal, cast
 from PIL import Image
 from transformers import PreTrainedModel
 
-from skipcore.image_plan import ImagePlan, VisualTokens
-from skipcore.looking import LayerView, Look
-from skipcore.plan import TokenPlan
-from skipcore.session import Session
-from skipcore.summary import AdaptiveSummary
-from skipcore.tower import Tower, TowerRecorder, look_at_tower
-from skipcore.tower_view import TowerLook
+from skipcore.engine.layer_view import LayerView, Look
+from skipcore.engine.session import Session
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
+from skipcore.plan.summary import AdaptiveSummary
+from skipcore.plan.token_plan import TokenPlan
+from skipcore.tower.observer import Tower, TowerRecorder, look_at_tower
+from skipcore.tower.tower_view import TowerLook
 from skipcore.trace import Trace
 
 Positions = Literal["original", "renumbered"]
@@ -76,7 +76,7 @@ class Method:
     positions: Positions = "original"
     """"original": kept tokens keep their position ids; "renumbered": where tokens are merged, added or gone, those that
     are left are counted anew, one after the other (rows and columns of M-RoPE, too), from the layer on where they are
-    gone. See `skipcore.positions`. Sliding windows go by places in the prompt either way."""
+    gone. See `skipcore.plan.positions`. Sliding windows go by places in the prompt either way."""
     summary: AdaptiveSummary | None = None
     """The trained `AdaptiveSummary` for summary tokens; None for the mean."""
 

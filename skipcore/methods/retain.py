@@ -8,8 +8,8 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from skipcore.image_plan import VisualTokens
-from skipcore.merge import redundancy
+from skipcore.plan.image_plan import VisualTokens
+from skipcore.plan.merge import redundancy
 
 RetainRule = Callable[[VisualTokens, int, int], Tensor]
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skipcore.looking import LayerView
+from skipcore.engine.layer_view import LayerView
 from skipcore.methods.method import Method
 from skipcore.methods.settings import Count, checked_count, checked_list, checked_whole, resolve, show
-from skipcore.plan import TokenPlan
+from skipcore.plan.token_plan import TokenPlan
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from skipcore.errors import InputError
-from skipcore.image_plan import ImagePlan, VisualTokens
-from skipcore.merge import MergeOrder, merge_tokens
 from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.methods.settings import Count, check_choice, checked_count, checked_layers, checked_whole, resolve, show
-from skipcore.plan import Role
-from skipcore.summary import AdaptiveSummary
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
+from skipcore.plan.merge import MergeOrder, merge_tokens
+from skipcore.plan.summary import AdaptiveSummary
+from skipcore.plan.token_plan import Role
 from skipcore.trace import Trace
 
 UNTRAINED: dict[str, Any] = {"text_attends_skipped": True, "in_place": True, "skip_kv": False}
@@ -115,7 +115,7 @@ class SkipVision(Method):
     def untrained(cls, num_layers: int) -> SkipVision:
         """Skip-Vision for a model of so many layers that was never trained for it: half of the visual tokens skip both
         sub-layers in the last third of the layers, where freezing visual tokens was found to change least (ShortV, ICCV
-        2025: the lowest layer contributions are those of the last layers). It saves little: `skipcore.preset` and
+        2025: the lowest layer contributions are those of the last layers). It saves little: `skipcore.model.preset` and
         `calibrate` save more."""
         last = tuple(range(num_layers - num_layers // 3, num_layers))
         return cls(0.5, 0.5, layers=last, attention_layers=last, **UNTRAINED)

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from skipcore.averages import averages
+from skipcore.engine.layer_view import LayerView
 from skipcore.errors import InputError
-from skipcore.image_plan import ImagePlan, VisualTokens
-from skipcore.looking import LayerView
 from skipcore.methods.dropping import Dropping
 from skipcore.methods.method import DecoderShape
 from skipcore.methods.retain import evenly
@@ -29,12 +27,14 @@ from skipcore.methods.settings import (
     resolve_layer,
     show,
 )
-from skipcore.plan import Role, TokenPlan
-from skipcore.tower_view import TowerLook
+from skipcore.plan.averages import averages
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
+from skipcore.plan.token_plan import Role, TokenPlan
+from skipcore.tower.tower_view import TowerLook
 from skipcore.trace import Trace
 
 if TYPE_CHECKING:
-    from skipcore.calibration import Calibration
+    from skipcore.calibration.choice import Calibration
 
 ITERATIONS = 5
 """Of k-means, from evenly spaced tokens."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skipcore.looking import LayerView, Look
+from skipcore.engine.layer_view import LayerView, Look
 from skipcore.methods.dropping import DropInStages, keep_best
 from skipcore.methods.settings import Count, Layer
-from skipcore.plan import TokenPlan
+from skipcore.plan.token_plan import TokenPlan
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import normalize
 
-from skipcore.image_plan import ImagePlan, VisualTokens
-from skipcore.merge import nearest
 from skipcore.methods.dropping import Dropping
 from skipcore.methods.method import DecoderShape
 from skipcore.methods.settings import Count, checked_count, resolve, show
-from skipcore.tower_view import TowerLook
+from skipcore.plan.image_plan import ImagePlan, VisualTokens
+from skipcore.plan.merge import nearest
+from skipcore.tower.tower_view import TowerLook
 from skipcore.trace import Trace
 
 

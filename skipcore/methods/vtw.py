@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skipcore.looking import LayerView
+from skipcore.engine.layer_view import LayerView
 from skipcore.methods.dropping import Dropping
 from skipcore.methods.settings import Layer, checked_count, is_all, resolve_layer, show_layers
-from skipcore.plan import TokenPlan
+from skipcore.plan.token_plan import TokenPlan
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from skipcore.errors import InputError
-from skipcore.hardware import device_name
+from skipcore.model.hardware import device_name
 
 
 def device_facts(device: torch.device, dtype: str) -> dict[str, Any]:

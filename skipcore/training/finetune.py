@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import LlavaProcessor
 
 from skipcore import AdaptiveSummary, SkipVision
+from skipcore.engine.finite import first_place
 from skipcore.errors import InputError
-from skipcore.finite import first_place
 from skipcore.training.batches import SOURCES, Batch, draw_examples, image_positions, make_batch
 from skipcore.training.objective import Losses, TrainingModel
 from skipcore.training.progress import Progress

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from skipcore.errors import InputError
 from skipcore.methods import SkipVision
-from skipcore.saved_method import save_method
+from skipcore.model.saved_method import save_method
 from skipcore.training.model import save
 from skipcore.training.runs import Run
 from skipcore.training.scenes.world import scenes_world, write_world

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from skipcore.errors import InputError
-from skipcore.loading import load
+from skipcore.model.load import load
 from skipcore.training.runs import Run
 
 

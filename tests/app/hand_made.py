@@ -12,11 +12,11 @@ from profiling.report import AnswerAgreement, savings_of
 from profiling.roofs import Roof
 from profiling.work import Work
 from skipcore import Trace
-from skipcore.image_plan import ImagePlan
-from skipcore.plan import plan_sample
-from skipcore.tiles import PlacedPicture, Tile
+from skipcore.model.vlm import ShownTile
+from skipcore.plan.image_plan import ImagePlan
+from skipcore.plan.tiles import PlacedPicture, Tile
+from skipcore.plan.token_plan import plan_sample
 from skipcore.trace import trace_of
-from skipcore.vlm import ShownTile
 
 NAN = float("nan")
 LAYERS = 3

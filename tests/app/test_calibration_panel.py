@@ -9,7 +9,7 @@ from app.figures import divergence_map
 from app.panels.calibration import CalibrationPanel, choices_table, finding, sublayers_table
 from app.wording import skipped_tokens_sentence, skipping_sentence
 from skipcore import Calibration, SkipVision, Vlm
-from skipcore.calibration import Choice
+from skipcore.calibration.choice import Choice
 from skipcore.methods.skip_vision import UNTRAINED
 
 METHOD = SkipVision(0.25, 0.75, layers=(1,), attention_layers=(0, 2), **UNTRAINED)

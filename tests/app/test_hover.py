@@ -23,11 +23,11 @@ from app.selection import marks_of
 from app.token_card import company, taker_of
 from profiling import Report
 from skipcore import Role, Trace, Vlm
-from skipcore.image_plan import ImagePlan
-from skipcore.plan import plan_sample
-from skipcore.tiles import PlacedPicture, Tile
+from skipcore.model.vlm import ShownTile
+from skipcore.plan.image_plan import ImagePlan
+from skipcore.plan.tiles import PlacedPicture, Tile
+from skipcore.plan.token_plan import plan_sample
 from skipcore.trace import trace_of
-from skipcore.vlm import ShownTile
 
 MOST = 80_000
 EMPTY = '<div class="tip" aria-hidden="true" data-words= data-updates=></div>'

@@ -10,7 +10,7 @@ from PIL import Image
 from app import palette
 from app.overlay import LONGEST_SIDE, View, common_scale, plain_pictures, ramp_colours, share_of_scale, token_marks
 from app.token_grids import TokenGrid, token_grids
-from skipcore.vlm import ShownTile
+from skipcore.model.vlm import ShownTile
 
 CELL = LONGEST_SIDE // 3
 RED = Image.new("RGB", (60, 40), (200, 30, 30))

@@ -6,7 +6,7 @@ import pytest
 
 from app.panels.lanes import lanes
 from app.racing import slowdown
-from skipcore.alternate import Step
+from skipcore.answering.side_by_side import Step
 
 STEPS = [
     Step(1, "a", 0.04, False),

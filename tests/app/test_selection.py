@@ -33,7 +33,7 @@ from app.token_card import close_up, company, fate, no_token, said, token_card, 
 from app.token_grids import TokenGrid
 from app.token_states import State, token_states
 from skipcore import Dense, Role, Trace, Vlm
-from skipcore.vlm import ShownTile
+from skipcore.model.vlm import ShownTile
 
 GREY = Image.new("RGB", (60, 40), (150, 150, 150))
 GRIDS = [TokenGrid(GREY, np.arange(6).reshape(2, 3)), TokenGrid(GREY, 6 + np.arange(6).reshape(2, 3))]

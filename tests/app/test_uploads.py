@@ -13,7 +13,7 @@ from app.over_http import Visitor
 from app.page import build_page
 from app.uploads import LONGEST_SIDE, SHORTEST_SIDE, shrunk, size_note, uploaded_picture
 from skipcore import Vlm
-from skipcore.inputs import MAX_PIXELS, MAX_SIDE, MIN_SIDE
+from skipcore.model.inputs import MAX_PIXELS, MAX_SIDE, MIN_SIDE
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")

@@ -20,7 +20,7 @@ from profiling.compare import _first_difference
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from profiling.phases import AnswerTiming, VisionClock, fair_order
 from skipcore import AnswerToken, Dense, InputError, Session, SkipVision, Vlm, answer, ask, load
-from skipcore.answer import generate
+from skipcore.answering.generate import generate
 
 METHODS = [Dense(), SkipVision(0.2, 0.3)]
 
@@ -219,7 +219,7 @@ def test_the_picture_is_encoded_as_often_as_a_spread_needs_and_no_more(
 
     monkeypatch.setattr(Vlm, "encode", slow_encode)
     monkeypatch.setattr(tiny.model, "forward", slow_forward)
-    for module in (phases, sys.modules["skipcore.answer"]):
+    for module in (phases, sys.modules["skipcore.answering.generate"]):
         monkeypatch.setattr(module, "perf_counter", lambda: now[0])
     report = compare(tiny, picture, "what?", METHODS, max_new_tokens=4, repeats=4, fixed_length=True)
     arm = report.arms[0]

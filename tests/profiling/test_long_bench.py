@@ -11,7 +11,7 @@ from profiling import long_bench
 from profiling.long_bench import LongRun, long_model, long_record, long_table, methods_of, run_long_bench
 from profiling.random_models import DecoderSize
 from skipcore import METHODS
-from skipcore.preset import PRESET
+from skipcore.model.preset import PRESET
 
 
 @pytest.fixture(scope="module")

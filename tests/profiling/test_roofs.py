@@ -10,9 +10,9 @@ from profiling.random_models import DecoderSize, random_llava
 from profiling.roofs import Roof, listed_roof, roof_of
 from profiling.work import Work
 from skipcore import Dense, SkipVision
-from skipcore.answer import generate
+from skipcore.answering.generate import generate
 from skipcore.flops import FlopCount
-from skipcore.hardware import OUTSIDE, devices_name
+from skipcore.model.hardware import OUTSIDE, devices_name
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tiny_families import BUILDERS, tiny_model
 from profiling.sweep.asking import Encoder, batches, greedy, log_probs, prompts_of
 from profiling.sweep.quality import measure_questions
 from skipcore import Dense, Method, SkipVision, Vlm, ask
-from skipcore.agreement import Agreement, log_probs_along
+from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.methods.downsampled import Downsampled
 from skipcore.methods.dymu import DyMU
 from skipcore.methods.fastv import FastV

@@ -17,6 +17,7 @@ from tower_reference import Weights, seen_of, staying
 from transformers import DynamicCache
 
 from skipcore import Method, Vlm
+from skipcore.engine.prefill import read_prompts
 from skipcore.methods import (
     DART,
     SPIDER,
@@ -31,8 +32,7 @@ from skipcore.methods import (
     V2Drop,
     VisionZip,
 )
-from skipcore.prefill import read_prompts
-from skipcore.tiles import Grid
+from skipcore.plan.tiles import Grid
 
 
 def run(vlm: Vlm, inputs: dict[str, Any], method: Method, prompt: int) -> tuple[Tensor, list[set[int]]]:

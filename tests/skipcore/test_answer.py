@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from skipcore import Dense, InputError, Sampling, SkipVision, Vlm, answer, ask
-from skipcore.answer import _TextOfTokens, generate
+from skipcore.answering.generate import _TextOfTokens, generate
 
 METHOD = SkipVision(0.2, 0.3)
 
@@ -24,7 +24,7 @@ def test_tokens_join_to_the_answer(tiny: Vlm, picture) -> None:
 
 def test_what_the_consumer_does_is_not_timed(tiny: Vlm, picture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(sys.modules["skipcore.answer"], "perf_counter", lambda: now)
+    monkeypatch.setattr(sys.modules["skipcore.answering.generate"], "perf_counter", lambda: now)
     for token in answer(tiny, picture, "what?", max_new_tokens=3):
         now += 1000.0  # the consumer is slow; the model takes no time by this clock
         assert token.seconds == 0

@@ -14,19 +14,21 @@ from shared_models import noise_picture, trained_summary
 from tiny_families import WIDTH, tiny_model
 
 import skipcore
-from skipcore import Method, looking, tower
-from skipcore.averages import averages
-from skipcore.image_plan import ImagePlan
-from skipcore.looking import last_row
-from skipcore.merge import merge_tokens, redundancy
+from skipcore import Method
+from skipcore.engine import layer_view as looking
+from skipcore.engine.layer_view import last_row
 from skipcore.methods import DyMU
 from skipcore.methods.div_prune import most_diverse
 from skipcore.methods.spider import k_means
-from skipcore.plan import plan_sample
-from skipcore.rows import rows_of_layers
-from skipcore.summary import summarise
-from skipcore.tiles import PlacedPicture, Tile
-from skipcore.tower import attention_of_class, attention_received
+from skipcore.plan.averages import averages
+from skipcore.plan.image_plan import ImagePlan
+from skipcore.plan.layer_rows import rows_of_layers
+from skipcore.plan.merge import merge_tokens, redundancy
+from skipcore.plan.summary import summarise
+from skipcore.plan.tiles import PlacedPicture, Tile
+from skipcore.plan.token_plan import plan_sample
+from skipcore.tower.observer import attention_of_class, attention_received
+from skipcore.tower.observer import observer as tower
 
 SIZES = [1, 2, 3, 4, 5, 8, 9, 31, 306, 0, 1]
 """Of groups: one without rows, and one as large as they get in a tower."""

@@ -13,8 +13,8 @@ from tiny_families import LAYERS, tiny_model
 
 from skipcore import InputError, Vlm, calibrate, load_calibration
 from skipcore.__main__ import main, table_of
-from skipcore.agreement import Agreement, log_probs_along
-from skipcore.candidates import RULES, skipping
+from skipcore.answering.agreement import Agreement, log_probs_along
+from skipcore.calibration.candidates import RULES, skipping
 from skipcore.methods import Combined, Dense, DivPrune, PyramidDrop, VisionZip
 from skipcore.methods.as_json import method_from_json, method_to_json
 

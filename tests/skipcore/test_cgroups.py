@@ -9,9 +9,9 @@ import psutil
 import pytest
 import torch
 
-from skipcore import hardware
-from skipcore.cgroups import bytes_left
-from skipcore.hardware import free_bytes
+from skipcore.model import hardware
+from skipcore.model.cgroups import bytes_left
+from skipcore.model.hardware import free_bytes
 
 GIB = 2**30
 

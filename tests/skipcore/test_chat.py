@@ -13,7 +13,7 @@ from tiny_families import BUILDERS, tiny_model
 
 from skipcore import Chat, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.__main__ import main
-from skipcore.answer import generate
+from skipcore.answering.generate import generate
 from skipcore.methods import PyramidDrop
 from skipcore.methods.skip_vision import UNTRAINED
 
@@ -158,6 +158,6 @@ def test_the_first_token_is_timed_from_the_encoded_picture_on(tiny: Vlm, monkeyp
     encode, forward = Vlm.encode, tiny.model.forward
     monkeypatch.setattr(Vlm, "encode", lambda *args: (order.append("encode"), encode(*args))[1])
     monkeypatch.setattr(tiny.model, "forward", lambda *args, **kw: (order.append("run"), forward(*args, **kw))[1])
-    monkeypatch.setattr(sys.modules["skipcore.chat"], "synchronize", lambda devices: order.append("wait"))
+    monkeypatch.setattr(sys.modules["skipcore.answering.chat"], "synchronize", lambda devices: order.append("wait"))
     tokens(Chat(tiny, noise_picture(0)), FIRST, 1)
     assert order == ["encode", "wait", "run"]

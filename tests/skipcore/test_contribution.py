@@ -6,7 +6,7 @@ import pytest
 from shared_models import noise_picture
 
 from skipcore import InputError, Vlm, layer_contributions
-from skipcore.agreement import answer_densely, log_probs_along
+from skipcore.answering.agreement import answer_densely, log_probs_along
 from skipcore.methods import ShortV
 
 

@@ -15,9 +15,9 @@ from transformers import DynamicCache
 
 from profiling.sweep import asking
 from skipcore import Chat, Dense, InputError, Method, Sampling, Vlm, answer
-from skipcore.alternate import alternate
-from skipcore.answer import generate
-from skipcore.decoding import FOLLOWED, NextToken, describe
+from skipcore.answering.decoding import FOLLOWED, NextToken, describe
+from skipcore.answering.generate import generate
+from skipcore.answering.side_by_side import alternate
 
 QUESTION = "What is it?"
 NEW_TOKENS = 12

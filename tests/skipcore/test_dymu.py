@@ -12,10 +12,10 @@ from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
 from skipcore import InputError, Vlm
-from skipcore.encoding import remembered
+from skipcore.engine.encoding import remembered
 from skipcore.methods import Combined, DyMU, SkipVision
-from skipcore.tower import Tower
-from skipcore.tower_view import TowerView
+from skipcore.tower.observer import Tower
+from skipcore.tower.tower_view import TowerView
 
 QUESTION = "What colour is it?"
 LOW = DyMU((-1.0, -1.0))

@@ -12,7 +12,7 @@ from tiny_families import BUILDERS, LAYERS, tiny_model
 from transformers import DynamicCache
 
 from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm, answer
-from skipcore.answer import generate
+from skipcore.answering.generate import generate
 
 QUESTION = "What colour is it?"
 

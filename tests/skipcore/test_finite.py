@@ -19,10 +19,10 @@ from profiling import compare
 from profiling.sweep.quality import measure_questions
 from skipcore import Chat, Dense, InputError, Method, Sampling, SkipVision, Vlm, answer, ask, calibrate
 from skipcore import layer_contributions as contributions
-from skipcore.agreement import Agreement, log_probs_along
-from skipcore.alternate import alternate
-from skipcore.answer import generate
-from skipcore.finite import not_finite
+from skipcore.answering.agreement import Agreement, log_probs_along
+from skipcore.answering.generate import generate
+from skipcore.answering.side_by_side import alternate
+from skipcore.engine.finite import not_finite
 from skipcore.training.easy_vqa import load_split
 from skipcore.training.evaluation import AskedPicture, evaluate
 from skipcore.training.evaluation.asked import easy_question

@@ -12,7 +12,7 @@ from shared_models import noise_picture
 from tiny_families import tiny_model
 
 from skipcore import InputError, Vlm
-from skipcore.inputs import check_question, open_picture
+from skipcore.model.inputs import check_question, open_picture
 
 
 def encoded(picture: Image.Image, format: str = "PNG", **options) -> bytes:

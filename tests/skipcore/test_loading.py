@@ -17,7 +17,9 @@ from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 from transformers import PreTrainedModel
 
-from skipcore import Dense, InputError, Method, SkipVision, Vlm, ask, calibrate, hardware, load, loading
+from skipcore import Dense, InputError, Method, SkipVision, Vlm, ask, calibrate, load
+from skipcore.model import hardware
+from skipcore.model import load as loading
 
 METHODS: list[Method] = [Dense(), SkipVision(0.2, 0.3), SkipVision(0.2, 0.3, attention_layers=(1,))]
 RESPONSE = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))

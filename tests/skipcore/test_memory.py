@@ -11,7 +11,7 @@ from profiling.random_models import DecoderSize, random_llava
 from skipcore import Dense, Method, SkipVision, Vlm
 from skipcore.methods import METHODS, Combined, DyMU, FastV, VisionZip
 from skipcore.methods.skip_vision import UNTRAINED
-from skipcore.tower import attention_received
+from skipcore.tower.observer import attention_received
 
 TOKENS = 64 * 64
 

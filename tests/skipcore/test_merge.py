@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference import merge as reference_merge
 
-from skipcore.merge import merge_tokens, redundancy
+from skipcore.plan.merge import merge_tokens, redundancy
 
 
 @pytest.mark.parametrize("n, kept", [(2, 1), (9, 3), (40, 39), (64, 20)])
@@ -45,5 +45,5 @@ def test_tokens_without_difference_still_merge(features: torch.Tensor) -> None:
 def test_more_tokens_than_a_chunk(monkeypatch) -> None:
     features = torch.randn(60, 8)
     whole = merge_tokens(features, 10)
-    monkeypatch.setattr("skipcore.merge._CHUNK", 7)
+    monkeypatch.setattr("skipcore.plan.merge._CHUNK", 7)
     assert torch.equal(merge_tokens(features, 10).assignment, whole.assignment)

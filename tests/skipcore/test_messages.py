@@ -14,7 +14,7 @@ from tiny_families import BUILDERS, tiny_model
 from tiny_tokenizer import IMAGE
 
 from skipcore import Chat, InputError, Vlm
-from skipcore.special_tokens import made_plain, special_tokens
+from skipcore.model.special_tokens import made_plain, special_tokens
 
 TEMPLATE = (
     "{% for message in messages %}{{ message.role }}:{% for part in message.content %}"

@@ -10,9 +10,9 @@ import torch
 from shared_models import trained_summary
 
 from skipcore import METHODS, AdaptiveSummary, Dense, InputError, SkipVision, load_method, save_method
-from skipcore.image_plan import VisualTokens
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.methods.skip_vision import UNTRAINED
+from skipcore.plan.image_plan import VisualTokens
 
 
 def tokens(n: int = 36) -> VisualTokens:

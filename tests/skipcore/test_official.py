@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, DynamicCache, LlamaConfig, LlavaConfi
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore import SkipVision
-from skipcore.merge import merge_tokens
+from skipcore.plan.merge import merge_tokens
 
 IMAGE_TOKEN = 64
 

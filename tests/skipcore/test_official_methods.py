@@ -14,15 +14,15 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore import AdaptiveSummary, Method, Role, SkipVision
-from skipcore.agreement import DenseAnswer, log_probs_along
-from skipcore.contribution import contributions
-from skipcore.encoding import remember
-from skipcore.image_plan import VisualTokens
+from skipcore.answering.agreement import DenseAnswer, log_probs_along
+from skipcore.calibration.contribution import contributions
+from skipcore.engine.encoding import remember
 from skipcore.methods import DART, VTW, Dense, DivPrune, DyMU, FastV, PyramidDrop, ShortV, V2Drop, VisionZip
 from skipcore.methods.div_prune import most_diverse
-from skipcore.tower import Tower, look_at_tower
-from skipcore.tower_merge import TowerMerging
-from skipcore.tower_view import TowerLook, TowerView
+from skipcore.plan.image_plan import VisualTokens
+from skipcore.tower.observer import Tower, look_at_tower
+from skipcore.tower.tower_merge import TowerMerging
+from skipcore.tower.tower_view import TowerLook, TowerView
 
 STAGES = (6, 12, 18), (0.5, 0.25, 0.125)
 FREEZING = [int(layer) for layer in arrays("shortv", "s0_")["replaced"]]

@@ -12,6 +12,7 @@ from tiny_families import BUILDERS, LAYERS, tiny_model
 from transformers import DynamicCache
 
 from skipcore import Method, Role, Vlm
+from skipcore.engine.prefill import read_prompts
 from skipcore.methods import (
     DART,
     SPIDER,
@@ -27,7 +28,6 @@ from skipcore.methods import (
     V2Drop,
     VisionZip,
 )
-from skipcore.prefill import read_prompts
 from skipcore.trace import Trace
 
 QUESTION = "What colour is it?"

@@ -13,10 +13,10 @@ from tiny_families import BUILDERS, LAYERS, tiny_model
 from tiny_tokenizer import IMAGE
 
 from skipcore import Dense, Method, Role, SkipVision, Vlm
-from skipcore.image_plan import ImagePlan
 from skipcore.methods import DyMU, UniformGrid
-from skipcore.plan import plan_sample
-from skipcore.tiles import PlacedPicture, Tile
+from skipcore.plan.image_plan import ImagePlan
+from skipcore.plan.tiles import PlacedPicture, Tile
+from skipcore.plan.token_plan import plan_sample
 
 EVERY_METHOD: dict[str, Method] = {**METHODS, **PEERS, **SEEING_PEERS, **COMBINED}
 FAMILIES = ("LLaVA", "Qwen3-VL", "SmolVLM", "InternVL")

@@ -14,7 +14,7 @@ from PIL import Image
 from shared_models import noise_picture
 
 from skipcore import InputError
-from skipcore.inputs import open_picture
+from skipcore.model.inputs import open_picture
 
 WHITE = (255, 255, 255)
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # PNG's color types

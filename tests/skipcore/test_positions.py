@@ -14,8 +14,8 @@ from tiny_families import BUILDERS, tiny_model
 from transformers import DynamicCache
 
 from skipcore import InputError, Method, SkipVision
+from skipcore.engine.prefill import read_prompts
 from skipcore.methods import DART, SPIDER, VTW, Combined, DivPrune, FastV, PyramidDrop, VisionZip
-from skipcore.prefill import read_prompts
 
 QUESTION = "What colour is it?"
 MORE = torch.tensor([[70, 80, 90, 100]])

@@ -14,7 +14,7 @@ from profiling import compare
 from profiling.__main__ import _parser, _skip_method
 from profiling.table import table_of
 from skipcore import Dense
-from skipcore.preset import PRESET, REASON
+from skipcore.model.preset import PRESET, REASON
 
 
 @pytest.mark.parametrize("family", BUILDERS)

@@ -10,10 +10,10 @@ from tiny_families import BUILDERS, tiny_model
 from tower_reference import attention_of_rows, full_matrices
 
 from skipcore import Vlm
-from skipcore.prefill import read_prompts
-from skipcore.tower import Tower, look_at_tower
-from skipcore.tower_view import TowerLook
-from skipcore.vlm import Prepared
+from skipcore.engine.prefill import read_prompts
+from skipcore.model.vlm import Prepared
+from skipcore.tower.observer import Tower, look_at_tower
+from skipcore.tower.tower_view import TowerLook
 
 LOOKS = frozenset(TowerLook) - {TowerLook.GROUPS}
 SIZES = ((60, 40), (40, 60), (90, 40))

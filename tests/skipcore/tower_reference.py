@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from skipcore import Method, Vlm
+from skipcore.engine.prefill import read_prompts
 from skipcore.families.patches import has_class_token
 from skipcore.methods import SPIDER, Downsampled, VisionZip
-from skipcore.prefill import read_prompts
-from skipcore.tiles import Grid
-from skipcore.tower import Tower
+from skipcore.plan.tiles import Grid
+from skipcore.tower.observer import Tower
 
 Seen = dict[str, Tensor]
 """By name "attention" [N], "keys" [N, head_dim], "middle" and "deep" [N, width] of a picture's visual tokens."""

@@ -15,6 +15,7 @@ from skipcore.errors import InputError
 from skipcore.families.llava import LLAVA
 from skipcore.methods import Dense, Method, SkipVision
 from skipcore.methods.retain import RETAIN_RULES
+from skipcore.model.vlm import Vlm
 from skipcore.training import facts
 from skipcore.training.claim.arms import ARMS, start_arms
 from skipcore.training.claim.report import claim_table
@@ -33,7 +34,6 @@ from skipcore.training.recipe import Recipe
 from skipcore.training.runs import Run
 from skipcore.training.scenes.sample import EVERYTHING
 from skipcore.training.scenes.world import read_world, scenes_world
-from skipcore.vlm import Vlm
 
 NO_PEAK = "Peak memory is known on a GPU only: on the CPU torch does not count what it allocates."
 LAST_STEPS = 20

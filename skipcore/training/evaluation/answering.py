@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from skipcore.finite import check_finite, finite_logits
+from skipcore.engine.finite import check_finite, finite_logits
 from skipcore.methods import Method
+from skipcore.model.vlm import Vlm
 from skipcore.training.evaluation.asked import AskedPicture
 from skipcore.training.evaluation.finished import Finished, chunk_key, method_key, weights_sha256
 from skipcore.training.evaluation.scores import Answered, Score, Tally, score_of, tally_of
 from skipcore.training.scenes.questions import Question
-from skipcore.vlm import Vlm
 
 Item = TypeVar("Item")
 

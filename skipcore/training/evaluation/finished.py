@@ -13,9 +13,9 @@ from torch import nn
 
 from skipcore.errors import InputError
 from skipcore.methods import Method
+from skipcore.model.vlm import Vlm
 from skipcore.training.evaluation.asked import AskedPicture
 from skipcore.training.evaluation.scores import Tally
-from skipcore.vlm import Vlm
 
 
 class Finished:

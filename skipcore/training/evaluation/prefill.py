@@ -9,8 +9,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore.flops import FlopCount
 from skipcore.methods import Method
+from skipcore.model.vlm import Vlm
 from skipcore.training.evaluation.answering import prompt_ids
-from skipcore.vlm import Vlm
 
 TYPICAL_QUESTION = "Is there a red circle to the left of the dog in this picture, or not?"
 """About twenty tokens of text with the rest of the prompt."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from skipcore.errors import InputError
 from skipcore.methods import METHODS, Dense, Method, SkipVision
+from skipcore.model.vlm import Vlm
 from skipcore.training import facts
 from skipcore.training.evaluation.answering import evaluate
 from skipcore.training.evaluation.asked import DEFAULT_SPLITS, AskedPicture, asked_pictures
@@ -21,7 +22,6 @@ from skipcore.training.evaluation.scores import Score, Tally
 from skipcore.training.progress_bar import progress_bar
 from skipcore.training.scenes.sample import EVERYTHING
 from skipcore.training.scenes.world import World, scenes_world
-from skipcore.vlm import Vlm
 
 DEFAULT_COUNTS = ((100, 156), (36, 100), (16, 64), (8, 32))
 

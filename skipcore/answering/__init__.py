@@ -1,0 +1,1 @@
+"""Questions in, answers out: one, many, or a conversation."""

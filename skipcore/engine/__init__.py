@@ -1,0 +1,1 @@
+"""The seams: a method at work on a stock model."""

@@ -1,0 +1,136 @@
+"""Seam 4: attention in which text never sees skipped tokens (paper, masked variant), or some rows do not attend.
+
+Blind text takes two calls: causal attention among the rows up to the last visual one, over all columns; and the text's
+rows over the visible columns. Taking columns away keeps the order of the rest, so "text sees everything but the
+skipped" *is* causal attention among the visible: no mask over visual tokens is needed. Where only a few rows attend,
+they are gathered and attend under a small mask; where many do, attention runs over all rows, those that skip it with
+queries of zero, whose outputs are not read: what is saved then are the projections of queries and outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from skipcore.engine.virtual_unmerge import exact_attention
+from skipcore.plan.layer_rows import BlindText, LayerRows, Queries
+from skipcore.plan.token_plan import Role
+
+if TYPE_CHECKING:
+    from skipcore.engine.layer_view import Observation
+
+NAME = "skipcore_sdpa"
+
+
+def attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    skip_rows: LayerRows | None = None,
+    skip_observation: Observation | None = None,
+    skip_decode_masks: Sequence[Tensor | None] | None = None,
+    skip_rotation: tuple[Tensor, Tensor] | None = None,
+    **kwargs,
+) -> tuple[Tensor, Tensor | None]:
+    """sdpa attention as transformers calls it, in which text may be blind to skipped tokens, or rows not attend.
+
+    Registered under `NAME`, for which transformers knows no mask function: it builds no mask, so prefill runs plainly
+    causal, which the right-padded layout makes exact, and positions with gaps are not mistaken for packed sequences.
+
+    Args:
+        skip_rows: of the layer that prefills.
+        skip_observation: takes note of queries and keys for a method that decides by them.
+        skip_rotation: cosines and sines of the positions, for the exact form of virtual unmerging.
+        skip_decode_masks: a mask for each layer, since layers may have stored different tokens.
+    """
+    kwargs.pop("skip_prefill", None)
+    if skip_decode_masks is not None:
+        attention_mask = skip_decode_masks[int(module.layer_idx)]  # type: ignore[arg-type]
+    if skip_rows is not None:
+        if skip_observation is not None:
+            skip_observation.see(query, key, attention_mask, skip_rows, kwargs.get("scaling"))
+        if skip_rotation is not None and skip_rows.ties is not None:
+            scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+            ties = skip_rows.ties
+            return exact_attention(query, key, value, attention_mask, skip_rotation, skip_rows, ties, scaling), None
+        if skip_rows.queries is not None and skip_rows.attending is not None:
+            some = skip_rows.attending, skip_rows.queries
+            return _some_rows(module, query, key, value, attention_mask, skip_rows, *some, kwargs), None
+        if skip_rows.blind_text is not None and attention_mask is None:
+            return _blind_text(module, query, key, value, skip_rows.blind_text, kwargs), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+def _blind_text(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, blind_text: BlindText, kwargs: dict
+) -> Tensor:
+    before = slice(blind_text.prefix)
+    seeing, _ = sdpa_attention_forward(
+        module, query[:, :, before], key[:, :, before], value[:, :, before], None, **kwargs
+    )
+    blind, _ = sdpa_attention_forward(
+        module,
+        _at(query, blind_text.queries),
+        _at(key, blind_text.visible),
+        _at(value, blind_text.visible),
+        blind_text.mask,
+        **kwargs,
+    )
+    batch, places = query.shape[0], query.shape[2]
+    text = blind.flatten(0, 1).index_select(0, blind_text.text_in_queries)
+    after = seeing.new_zeros(batch, places - blind_text.prefix, *seeing.shape[2:])
+    rows = torch.cat([seeing, after], dim=1).flatten(0, 1).index_copy(0, blind_text.text_rows, text)
+    return rows.unflatten(0, (batch, places))
+
+
+def _some_rows(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    layer: LayerRows,
+    attending: Tensor,
+    queries: Queries,
+    kwargs: dict,
+) -> Tensor:
+    """Zero in the rows that do not attend."""
+    columns, places = queries.columns, queries.places
+    if attention_mask is None:
+        mask = _causal(places, columns, layer)
+    else:  # of a model that is not plainly causal
+        columns = attention_mask.shape[-1]
+        mask = attention_mask.gather(2, places[:, None, :, None].expand(-1, 1, -1, columns))
+    attended, _ = sdpa_attention_forward(
+        module, _at(query, places), key[:, :, :columns], value[:, :, :columns], mask, **kwargs
+    )
+    rows = attended.flatten(0, 1).index_select(0, queries.in_queries)
+    batch = len(key)
+    everywhere = rows.new_zeros(batch * layer.length, *rows.shape[1:]).index_copy(0, attending, rows)
+    return everywhere.unflatten(0, (batch, layer.length))
+
+
+def _causal(places: Tensor, columns: int, layer: LayerRows) -> Tensor:
+    """[batch, 1, queries, columns] bool: what rows at `places` may see."""
+    seen = torch.arange(columns, device=places.device) <= places[:, :, None]
+    if (hidden := layer.hidden_from_text) is not None:
+        is_text = (layer.role == Role.TEXT).gather(1, places)
+        seen &= ~(is_text[:, :, None] & hidden[:, None, :columns])
+    return seen[:, None]
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
+
+
+def _at(states: Tensor, places: Tensor) -> Tensor:
+    """[batch, heads, length, head_dim] at `places` [batch, chosen]."""
+    if len(places) == 1:
+        return states.index_select(2, places[0])
+    return states.gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))

@@ -1,0 +1,293 @@
+"""Seam 2: only the rows that enter a layer, or run one of its sub-layers, reach it. The residual does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from skipcore.engine.changes import Changes
+from skipcore.engine.layer_view import LayerView, Look, Observation, Observed
+from skipcore.engine.prefill import Prefill
+from skipcore.engine.recorder import UpdateRecorder
+from skipcore.families import Family
+from skipcore.plan.layer_rows import LayerRows, Ties, move
+from skipcore.plan.positions import rotary
+from skipcore.tower.observer import projections
+
+
+class SubLayers:
+    """Hooks on every decoder layer, on its FFN, and on the query and output projections of its attention.
+
+    Rows that skip the FFN skip the norm that feeds it, too. Rows that skip the attention still give keys and values.
+    Rows that do not enter a layer are gone from its sequence, and from those of the layers to come; where the model
+    adds something to all tokens between layers, they are put back after each layer.
+
+    Attributes:
+        recorder: takes note of every FFN update; None: nothing is recorded.
+        counts: of every layer of the last prefill, the rows that entered it, that attended and that ran the FFN:
+            counted off the tensors that reached them, padding included.
+    """
+
+    def __init__(self, family: Family, decoder: PreTrainedModel, logits: Callable[[Tensor], Tensor]) -> None:
+        self._family = family
+        self._decoder = decoder
+        self._layers: nn.ModuleList = decoder.layers
+        self._logits = logits
+        self._rows: LayerRows | None = None  # of the layer that runs, on its device; None where it runs as it is
+        self._batch = 0
+        self._stream: Tensor | None = None  # what entered the layer, gone rows included, where they are put back
+        self._places: dict[tuple[int, int], tuple[Any, Tensor, Any]] = {}  # see `_positions`
+        self._before: Tensor | None = None  # what entered the layer, for its update
+        self._observation: Observation | None = None
+        self._updates: Tensor | None = None
+        self._changes = Changes()
+        self._installed = self._counting = False
+        self.counts: list[list[int]] = []
+        self.recorder: UpdateRecorder | None = None
+
+    def install(self, ties_rows: bool, counting: bool = False) -> None:
+        """Hook every layer, unless they are hooked.
+
+        Args:
+            ties_rows: whether tokens may share their rows.
+            counting: whether to count rows.
+        """
+        self._counting = counting
+        if self._installed:
+            return
+        self._installed, changes = True, self._changes
+        for index, layer in enumerate(self._layers):
+            attention, ffn = layer.get_submodule("self_attn"), layer.get_submodule("mlp")
+            changes.before(layer, self._enter(index), with_kwargs=True)
+            # Before those that capture hidden states, whenever they were installed.
+            changes.after(layer, self._leave(index), with_kwargs=True, prepend=True)
+            changes.before(attention, self._see_rows, with_kwargs=True)
+            changes.before(layer.get_submodule(self._family.ffn_norm), self._before_ffn)
+            changes.after(ffn, self._after_ffn)
+            for projection in projections_of_queries(attention):
+                changes.before(projection, self._before_projection)
+                changes.after(projection, self._after_projection)
+            for projection in projections(attention) if ties_rows else ():
+                changes.before(projection, self._before_tied)
+                changes.after(projection, self._after_tied)
+
+    def undo(self) -> None:
+        """Unhook the layers, and let go of what they ran with."""
+        self._changes.undo()
+        self._installed = self._counting = False
+        self._rows = self._stream = self._before = self._observation = self._updates = None
+        self._places.clear()
+
+    # Around a layer
+
+    def _enter(self, index: int) -> Callable:
+        def hook(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            prefill: Prefill | None = kwargs.get("skip_prefill")
+            if prefill is None:
+                return None
+            states = args[0] if args else kwargs["hidden_states"]
+            before = max(index - 1, 0)  # the layer whose rows the states are
+            if index in prefill.waiting:
+                with torch.no_grad():  # no gradient flows through a choice
+                    prefill.decide(index, self._views(prefill, index, before, layer, states, kwargs))
+            rows = prefill.rows(index, states.device)
+            if self._family.adds_between_layers:
+                self._stream = states
+                states = states if rows.present is None else _at(states, rows.present)
+            elif rows.present is not None and not (index and prefill.same_slots(index, before)):
+                earlier = prefill.rows(before, states.device).place if index else None
+                states = _at(states, rows.present if earlier is None else earlier.gather(1, rows.present))
+            given = self._arguments(index, rows, states, kwargs)
+            if prefill.method.exact_unmerging and rows.ties is not None:
+                given["skip_rotation"] = kwargs["position_embeddings"]
+            if index + 1 in prefill.waiting and prefill.method.looks - {Look.ATTENTION_AHEAD}:
+                given["skip_observation"] = self._observation = Observation(prefill.method.looks)
+                self._before = states if Look.UPDATES in prefill.method.looks else None
+            if args:
+                return (states, *args[1:]), given
+            return args, given | {"hidden_states": states}
+
+        return hook
+
+    def _leave(self, index: int) -> Callable:
+        def hook(layer: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> Tensor | None:
+            if (prefill := kwargs.get("skip_prefill")) is None:
+                return None
+            if self._before is not None:
+                self._updates = torch.linalg.vector_norm(output.detach().float() - self._before.detach(), dim=-1)
+                self._before = None
+            if self._stream is None:
+                return None
+            stream, self._stream = self._stream, None
+            rows = prefill.rows(index, output.device)
+            if rows.enters is None or rows.place is None:
+                return output
+            return torch.where(rows.enters[:, :, None], _at(output, rows.place), stream.to(output.device))
+
+        return hook
+
+    def _arguments(self, index: int, rows: LayerRows, states: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What a layer is given beside its states, for the rows that enter it."""
+        given = kwargs | {"skip_rows": rows}
+        if rows.present is None:
+            return given
+        given["position_embeddings"], position_ids = self._positions(index, rows, states, kwargs)
+        if position_ids is not None:
+            given["position_ids"] = position_ids
+        if (mask := kwargs.get("attention_mask")) is not None:
+            present = rows.present.expand(len(mask), -1)
+            mask = mask.gather(3, present[:, None, None, :].expand(-1, 1, mask.shape[2], -1))
+            mask = mask.gather(2, present[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
+            is_real = torch.arange(rows.length, device=mask.device) <= rows.last[:, None]
+            given["attention_mask"] = mask & is_real[:, None, None, :]
+        return given
+
+    def _positions(
+        self, index: int, rows: LayerRows, states: Tensor, kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        """Cosines and sines, and position ids where the layer is given some for each token, of the slots that are
+        present; layers of the same positions and slots share them."""
+        embeddings, given, present = kwargs["position_embeddings"], kwargs.get("position_ids"), rows.present
+        given = None if given is None or given.ndim != 2 else given
+        assert present is not None
+        key = id(embeddings[0]), id(present)
+        if key not in self._places:  # the originals are kept, so that no other tensor takes their identity
+            batch = len(present)
+            anew = kwargs["skip_prefill"].positions(rows)
+            if anew is None:
+                cosine, sine = (_at(each.expand(batch, -1, -1), present) for each in embeddings)
+                ids = None if given is None else given.expand(batch, -1).gather(1, present)
+            else:
+                cosine, sine = rotary(self._decoder, index, states, anew)
+                ids = None if given is None else anew if anew.ndim == 2 else anew[0]
+            self._places[key] = embeddings, present, ((cosine, sine), ids)
+        return self._places[key][2]
+
+    def _views(
+        self, prefill: Prefill, index: int, before: int, layer: nn.Module, states: Tensor, kwargs: dict
+    ) -> list[LayerView]:
+        """What every sample's plan is decided by."""
+        rows = prefill.rows(before, states.device)
+        if self._family.adds_between_layers and rows.present is not None:
+            states = _at(states, rows.present)
+        seen, updates, self._observation, self._updates = self._observation, self._updates, None, None
+        if Look.ATTENTION_AHEAD in prefill.method.looks:
+            seen = self._look_ahead(prefill, index, rows, layer, states, kwargs)
+        views = []
+        for sample, plan in enumerate(prefill.plans):
+            slots = plan.enters[before].nonzero().flatten()
+            here = slice(len(slots))
+
+            def of_sample(values: Tensor | None, sample: int = sample, here: slice = here) -> Tensor | None:
+                return None if values is None else values[sample, here]
+
+            views.append(
+                LayerView(
+                    slots=slots,
+                    states=states[sample, here].detach(),
+                    attention=of_sample(None if seen is None else seen.attention),
+                    key_norms=of_sample(None if seen is None else seen.key_norms),
+                    updates=of_sample(updates),
+                    logits=self._logits,
+                    norm=self._decoder.norm,
+                )
+            )
+        return views
+
+    def _look_ahead(
+        self, prefill: Prefill, index: int, rows: LayerRows, layer: nn.Module, states: Tensor, kwargs: dict
+    ) -> Observation:
+        """Run the layer's attention with the last tokens' rows alone, up to the product of queries and keys."""
+        observation = Observation(prefill.method.looks, ends=True)
+        given = self._arguments(index, rows.only_last(), states, kwargs)
+        given |= {"skip_observation": observation, "past_key_values": None, "use_cache": False}
+        counting, self._counting = self._counting, False
+        with suppress(Observed):
+            layer.get_submodule("self_attn")(hidden_states=layer.get_submodule("input_layernorm")(states), **given)
+        self._counting = counting
+        return observation
+
+    # Around its sub-layers
+
+    def _see_rows(self, attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """Attention is given the rows, and runs before the FFN: also where a checkpointed layer runs again."""
+        self._rows = rows = kwargs.get("skip_rows")
+        states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        if self._counting:
+            self.counts.append([states.shape[0] * states.shape[1]] * 2)
+        if rows is None or rows.role.device == states.device:
+            return None
+        self._rows = move(rows, states.device, {})  # accelerate has moved the states to the layer's device
+        return args, kwargs | {"skip_rows": self._rows}
+
+    def _before_ffn(self, norm: nn.Module, args: tuple) -> tuple | None:
+        if self.recorder is not None:
+            self.recorder.before_ffn(args[0])
+        rows = None if self._rows is None else self._rows.ffn
+        return None if rows is None else (_gather(args[0], rows),)
+
+    def _after_ffn(self, ffn: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
+        layer = self._rows
+        if self.recorder is not None:
+            self.recorder.after_ffn(update, layer)
+        if self._counting:
+            self.counts[-1].append(args[0].shape[0] * args[0].shape[1])
+        if layer is None or layer.ffn is None:
+            return None
+        return _scatter(update, layer.ffn, layer) if layer.ties is None else _expand(update, layer.ties, layer)
+
+    def _before_projection(self, projection: nn.Module, args: tuple) -> tuple | None:
+        rows = None if self._rows is None else self._rows.attending
+        return None if rows is None else (_gather(args[0], rows),)
+
+    def _after_projection(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        rows = None if self._rows is None else self._rows.attending
+        if self._rows is None or rows is None:
+            return None
+        if self._counting:
+            self.counts[-1][1] = args[0].shape[1]
+        return _scatter(output, rows, self._rows)
+
+    def _before_tied(self, projection: nn.Module, args: tuple) -> tuple | None:
+        """Tied rows are alike before queries, keys and values; what they attended to is averaged."""
+        ties = None if self._rows is None else self._rows.ties
+        return None if ties is None else (ties.means.of(args[0].flatten(0, 1))[None],)
+
+    def _after_tied(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        layer = self._rows
+        return None if layer is None or layer.ties is None else _expand(output, layer.ties, layer)
+
+
+def projections_of_queries(attention: nn.Module) -> list[nn.Module]:
+    """The projections of an attention that only its queries need; none where it has them in one with others."""
+    names = ("q_proj", "o_proj")
+    return [attention.get_submodule(name) for name in names] if all(hasattr(attention, name) for name in names) else []
+
+
+def _expand(states: Tensor, ties: Ties, layer: LayerRows) -> Tensor:
+    """[1, U, d] → [batch, length, d], every place reading the row that stands for it."""
+    return states[0].index_select(0, ties.inverse).unflatten(0, (len(layer.role), layer.length))
+
+
+def _at(states: Tensor, places: Tensor) -> Tensor:
+    """[batch, length, d] at `places` [batch, chosen]."""
+    if len(places) == 1:
+        return states.index_select(1, places[0])
+    return states.gather(1, places[:, :, None].expand(-1, -1, states.shape[2]))
+
+
+def _gather(states: Tensor, rows: Tensor) -> Tensor:
+    """[batch, length, d] → [1, rows, d]."""
+    return states.flatten(0, 1).index_select(0, rows)[None]
+
+
+def _scatter(states: Tensor, rows: Tensor, layer: LayerRows) -> Tensor:
+    """[1, rows, d] → [batch, length, d], zero elsewhere."""
+    batch = len(layer.role)
+    everywhere = states.new_zeros(batch * layer.length, states.shape[-1]).index_copy(0, rows, states[0])
+    return everywhere.unflatten(0, (batch, layer.length))

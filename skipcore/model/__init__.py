@@ -1,0 +1,1 @@
+"""Loading models, and what users hand to them."""

@@ -1,0 +1,284 @@
+"""What one layer runs on, as index tensors: which slots enter it, attend, run the FFN and stay in its cache.
+
+The layer's own sequence holds the slots that enter it, in order. Samples are padded on the *right*, whatever side the
+prompt is padded on: under causal attention no real row ever sees a later one, so prefill needs no mask and no n × n
+tensor is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from skipcore.plan.averages import Averages, averages
+from skipcore.plan.token_plan import Role, TokenPlan
+
+Moved = TypeVar("Moved")
+
+MOST_MASKED_ROWS = 512
+"""So many rows at most attend under a mask: it grows with the prompt, not with its square."""
+
+
+@dataclass(frozen=True)
+class BlindText:
+    """Which rows attend without seeing skipped tokens (paper, masked variant).
+
+    Attributes:
+        prefix: rows before this one attend to everything before them; all later ones are text, and computed anew.
+        visible: [batch, visible] places that text may see, padded on the right.
+        queries: [batch, queries] the places whose rows are computed anew, padded on the right.
+        mask: [batch, 1, queries, visible] bool where the queries are fewer than the visible; None for square causal.
+        text_rows: [text] flattened [batch · length] rows of text.
+        text_in_queries: [text] the same rows in the flattened [batch · queries].
+    """
+
+    prefix: int
+    visible: Tensor
+    queries: Tensor
+    mask: Tensor | None
+    text_rows: Tensor
+    text_in_queries: Tensor
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The rows that attend, where they are so few that attention under a mask pays.
+
+    Attributes:
+        places: [batch, queries] places of the rows, padded on the right.
+        columns: how many of the first places they may look at.
+        in_queries: [rows] the attending rows in the flattened [batch · queries].
+    """
+
+    places: Tensor
+    columns: int
+    in_queries: Tensor
+
+
+@dataclass(frozen=True)
+class Ties:
+    """Places that share their rows: projected and fed forward once.
+
+    Attributes:
+        unique: [U] flattened [batch · length] rows that stand for all.
+        inverse: [batch · length] which of them stands for each place (0 in padding).
+        means: how the rows, padding left out, are averaged to the unique ones.
+    """
+
+    unique: Tensor
+    inverse: Tensor
+    means: Averages
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """One layer's index tensors. *Slots* are those of the whole layout, *places* those of the layer's own sequence;
+    *rows* are places in the flattened [batch · length].
+
+    Attributes:
+        length: places per sample, padding included.
+        present: [batch, length] slots that enter, padded on the right; None where all do.
+        enters: [batch, slots] bool, which slots enter; None where all do.
+        place: [batch, slots] the place of every slot (0 where it does not enter); None where all do.
+        last: [batch] the place of the sample's last token.
+        role: [batch, length] the `Role` at each place (text in padding).
+        ffn: [rows] that run the FFN; None where all do.
+        attending: [rows] that attend; None where all do.
+        queries: how they attend where they are few; None where attention runs over all rows.
+        blind_text: which rows attend without seeing skipped tokens; None where text sees all.
+        ties: places that share their rows; None where each has its own.
+        kept: [batch, stored] places that stay in the KV cache, padded on the left; None where all stay.
+        stored_real: [batch, stored] False where a stored key is padding; None where none is.
+    """
+
+    length: int
+    present: Tensor | None
+    enters: Tensor | None
+    place: Tensor | None
+    last: Tensor
+    role: Tensor
+    ffn: Tensor | None
+    attending: Tensor | None
+    queries: Queries | None
+    blind_text: BlindText | None
+    ties: Ties | None
+    kept: Tensor | None
+    stored_real: Tensor | None
+
+    def only_last(self) -> LayerRows:
+        """The same, but only the samples' last tokens attend."""
+        batch = torch.arange(len(self.last), device=self.last.device)
+        queries = Queries(self.last[:, None], self.length, batch)
+        return replace(self, attending=self.last + batch * self.length, queries=queries)
+
+    @property
+    def hidden_from_text(self) -> Tensor | None:
+        """[batch, length] bool: skipped places, which text must not see; None where it may."""
+        return None if self.blind_text is None else self.role == Role.SKIPPED
+
+
+def rows_of_layers(plans: Sequence[TokenPlan], text_attends_skipped: bool) -> list[LayerRows]:
+    """Each layer's rows for a batch; layers that agree share theirs. CPU tensors."""
+    names = ("enters", "runs_ffn", "runs_attention", "in_cache")
+    built: dict[tuple[bytes, ...], LayerRows] = {}
+    layers = []
+    for layer in range(len(plans[0].enters)):
+        masks = [[getattr(plan, name)[layer] for plan in plans] for name in names]
+        key = tuple(mask.numpy().tobytes() for of_samples in masks for mask in of_samples)
+        if key not in built:
+            built[key] = _build(plans, masks, text_attends_skipped)
+        layers.append(built[key])
+    return layers
+
+
+def _build(plans: Sequence[TokenPlan], masks: Sequence[Sequence[Tensor]], text_attends_skipped: bool) -> LayerRows:
+    enters, runs_ffn, runs_attention, in_cache = masks
+    present = [mask.nonzero().flatten() for mask in enters]
+    length = max(map(len, present))
+    roles = [plan.slot_role[slots] for plan, slots in zip(plans, present, strict=True)]
+
+    def local(masks: Sequence[Tensor]) -> list[Tensor]:
+        return [mask[slots] for mask, slots in zip(masks, present, strict=True)]
+
+    place = [(mask.cumsum(0) - 1) * mask for mask in enters]
+    attend = local(runs_attention)
+    all_enter = all(bool(mask.all()) for mask in enters)
+    blind_text = None if text_attends_skipped else _blind_text(roles, length)
+    return LayerRows(
+        length=length,
+        present=None if all_enter else pad_sequence(present, batch_first=True),
+        enters=None if all_enter else pad_sequence(list(enters), batch_first=True),
+        place=None if all_enter else pad_sequence(place, batch_first=True),
+        last=torch.tensor([len(slots) - 1 for slots in present]),
+        role=pad_sequence(roles, batch_first=True),
+        ffn=_rows(local(runs_ffn), length),
+        attending=None if all(bool(mask.all()) for mask in attend) else _rows(attend, length),
+        queries=_queries(attend, length),
+        blind_text=blind_text,
+        ties=_ties(plans, place, length),
+        kept=_left_padded(local(in_cache)),
+        stored_real=_stored_real(in_cache),
+    )
+
+
+def attend_masked(num_attending: int, length: int) -> bool:
+    """Whether so few of `length` rows attend that a mask over their columns costs less than causal attention over all
+    rows, whose kernel needs no mask and no copies of keys and values that heads share."""
+    return num_attending <= min(MOST_MASKED_ROWS, length // 2)
+
+
+def num_queries(num_after: int, num_visible: int) -> int:
+    """How many rows the second call of blind text computes: the visible ones from the first blind text on, where they
+    are few enough for a small mask to pay; else all visible ones, square and causal without a mask."""
+    return num_after if 2 * num_after <= num_visible else num_visible
+
+
+def _rows(masks: Sequence[Tensor], length: int) -> Tensor | None:
+    """Flattened rows where the masks hold; None where that is every row."""
+    rows = torch.cat([mask.nonzero().flatten() + sample * length for sample, mask in enumerate(masks)])
+    return None if len(rows) == len(masks) * length else rows
+
+
+def _queries(masks: Sequence[Tensor], length: int) -> Queries | None:
+    """The rows where the masks hold; None where that is every row, or too many rows."""
+    places = [mask.nonzero().flatten() for mask in masks]
+    if all(bool(mask.all()) for mask in masks) or not attend_masked(max(map(len, places)), length):
+        return None
+    padded = pad_sequence(places, batch_first=True)
+    numbers = [torch.arange(len(chosen)) + sample * padded.shape[1] for sample, chosen in enumerate(places)]
+    return Queries(padded, int(padded.max()) + 1, torch.cat(numbers))
+
+
+def _ties(plans: Sequence[TokenPlan], place: Sequence[Tensor], length: int) -> Ties | None:
+    """Of slots that share their rows; all of them enter every layer."""
+    if all(plan.tied_to is None for plan in plans):
+        return None
+    leaders, real = [], []
+    for sample, (plan, places) in enumerate(zip(plans, place, strict=True)):
+        tied_to = torch.arange(len(places)) if plan.tied_to is None else plan.tied_to
+        leaders.append(places[tied_to] + sample * length)
+        real.append(places + sample * length)
+    rows = torch.cat(real)
+    unique, of_rows = torch.cat(leaders).unique(return_inverse=True)
+    inverse = torch.zeros(len(plans) * length, dtype=torch.long)
+    inverse[rows] = of_rows
+    return Ties(unique, inverse, averages(rows, of_rows, len(unique)))
+
+
+def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:
+    """[batch, stored] indices where the masks hold, the ends aligned; None where every place of equal samples is."""
+    if len({len(mask) for mask in masks}) == 1 and all(bool(mask.all()) for mask in masks):
+        return None
+    return pad_sequence([mask.nonzero().flatten() for mask in masks], batch_first=True, padding_side="left")
+
+
+def _stored_real(in_cache: Sequence[Tensor]) -> Tensor | None:
+    """Which stored keys are real; None where all are."""
+    ones = [torch.ones(int(mask.sum()), dtype=torch.bool) for mask in in_cache]
+    if len({len(row) for row in ones}) == 1:
+        return None
+    return pad_sequence(ones, batch_first=True, padding_side="left")
+
+
+def _blind_text(roles: Sequence[Tensor], length: int) -> BlindText | None:
+    """The rows of the masked variant; None where nothing is skipped."""
+    skipped = [role == Role.SKIPPED for role in roles]
+    if not any(bool(mask.any()) for mask in skipped):
+        return None
+    text = [role == Role.TEXT for role in roles]
+    visible = [(~mask).nonzero().flatten() for mask in skipped]
+    prefix = max(int((~is_text).nonzero().max()) + 1 if bool((~is_text).any()) else 0 for is_text in text)
+    # Text before the first skipped token sees the same either way. A sample that skips nothing may reach beyond the
+    # prefix, too: its later rows are computed with the blind ones.
+    blind = [
+        is_text & ((mask.cumsum(0) > 0) | (torch.arange(len(mask)) >= prefix))
+        for is_text, mask in zip(text, skipped, strict=True)
+    ]
+    starts = [
+        int((~is_blind[columns]).long().cumprod(0).sum()) for is_blind, columns in zip(blind, visible, strict=True)
+    ]
+    most_visible = max(len(columns) for columns in visible)
+    rows = max(len(columns) - start for columns, start in zip(visible, starts, strict=True))
+    if num_queries(rows, most_visible) == most_visible:
+        rows, starts = most_visible, [0] * len(roles)
+    queries = [columns[start:] for columns, start in zip(visible, starts, strict=True)]
+    text_rows, text_in_queries = [], []
+    for sample, (is_blind, places) in enumerate(zip(blind, queries, strict=True)):
+        chosen = is_blind[places].nonzero().flatten()
+        text_in_queries.append(chosen + sample * rows)
+        text_rows.append(places[chosen] + sample * length)
+    causal = torch.arange(most_visible) <= torch.arange(rows)[:, None] + torch.tensor(starts)[:, None, None, None]
+    return BlindText(
+        prefix=prefix,
+        visible=pad_sequence(visible, batch_first=True),
+        queries=pad_sequence(queries, batch_first=True),
+        mask=None if rows == most_visible else causal,
+        text_rows=torch.cat(text_rows),
+        text_in_queries=torch.cat(text_in_queries),
+    )
+
+
+Memory = dict[tuple[int, torch.device], tuple[Any, Any]]
+"""What was moved where, by identity: originals, kept so that nothing else takes their identity, and what was moved."""
+
+
+def move(value: Moved, device: torch.device, memory: Memory) -> Moved:
+    """The same tree of frozen dataclasses, tuples and tensors on a device; what is shared stays shared."""
+    if isinstance(value, Tensor | tuple) or is_dataclass(value):
+        if (key := (id(value), device)) not in memory:
+            memory[key] = value, _moved(value, device, memory)
+        return memory[key][1]
+    return value
+
+
+def _moved(value: Any, device: torch.device, memory: Memory) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(move(item, device, memory) for item in value)
+    return type(value)(**{field.name: move(getattr(value, field.name), device, memory) for field in fields(value)})

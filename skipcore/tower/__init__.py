@@ -1,0 +1,1 @@
+"""Watching the vision tower, and merging tokens inside it."""
