@@ -36,10 +36,10 @@ bench: $(APP_READY)  ## ratios of one run each, JSON in the last line: three mod
 	PYTHONPATH=. $(BIN)/python tests/bench_families.py
 
 train: $(DEV_READY)  ## train the built-in model anew
-	$(BIN)/python -m skipcore.training train
+	$(BIN)/python -m skipcore.builtin train
 
 evaluate: $(DEV_READY)  ## accuracy of the built-in model, which the page's quality panel shows
-	$(BIN)/python -m skipcore.training evaluate --questions 400 --counts 100+156 36+100 --output assets/results/quality.json
+	$(BIN)/python -m skipcore.builtin evaluate --questions 400 --counts 100+156 36+100 --output assets/results/quality.json
 
 race: $(DEV_READY)  ## all methods at equal FLOPs on the built-in model, which the page's quality panel shows
 	$(BIN)/python -m profiling sweep --questions 120 --cost-prompts 1 --repeats 3

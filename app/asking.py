@@ -25,7 +25,7 @@ from app.zero_gpu import is_lent
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import Dense, Vlm
-from skipcore.training.scenes.questions import Question
+from skipcore.builtin.questions.questions import Question
 
 SEES, READS = "Encoding the picture…", "Each reads the prompt once, recorded…"
 STOPPED = "Stopped. Ask again whenever you like."

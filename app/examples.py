@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from app.truth import Known, digest_of_file
-from skipcore.training.scenes.questions import Question
-from skipcore.training.scenes.words import joined
-from skipcore.training.scenes.world import World
+from skipcore.builtin.questions.questions import Question
+from skipcore.builtin.scenes.words import joined
+from skipcore.builtin.scenes.world import World
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 MOST_OFFERED = 6
@@ -29,7 +29,8 @@ class Example:
     Attributes:
         truth: the question with its true answer, where it is known.
         needs: which parts of a world the picture shows, see `World.parts`.
-        outcome: how the built-in model answers, see `skipcore.training.examples.Outcome`; empty where it is not known.
+        outcome: how the built-in model answers, see `skipcore.builtin.scenes.numbered.Outcome`; empty where it is not
+            known.
     """
 
     image: str

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from app.budgets import OFFERED, OWN, SKIP_VISION
 from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from skipcore import InputError
+from skipcore.builtin.scenes.numbered import NUMBERS
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.model.inputs import check_question
-from skipcore.training.examples import NUMBERS
 
 OF_SKIP_VISION = ("num_retained", "num_skipped", "retain", "text_attends_skipped")
 OF_OTHERS = ("budget", "then_skip_vision")

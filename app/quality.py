@@ -1,4 +1,4 @@
-"""Measured accuracy of a model, read from a record of `python -m skipcore.training evaluate`."""
+"""Measured accuracy of a model, read from a record of `python -m skipcore.builtin evaluate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from skipcore import InputError, Vlm
 
 RECORD = Path(__file__).resolve().parent.parent / "assets" / "results" / "quality.json"
-COMMAND = "python -m skipcore.training evaluate --output assets/results/quality.json"
+COMMAND = "python -m skipcore.builtin evaluate --output assets/results/quality.json"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.uploads import uploaded_file
 from skipcore import InputError
-from skipcore.training.scenes.questions import Question
+from skipcore.builtin.questions.questions import Question
 
 
 @dataclass(frozen=True)

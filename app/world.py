@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from skipcore import Vlm
-from skipcore.training.scenes.words import GROUP_NOUNS, joined, plural
-from skipcore.training.scenes.world import World, read_world
+from skipcore.builtin.scenes.words import GROUP_NOUNS, joined, plural
+from skipcore.builtin.scenes.world import World, read_world
 
 KIND_NAMES = {
     "existence": "is it there?",

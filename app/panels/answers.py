@@ -14,7 +14,7 @@ from profiling import Arm, Report
 from profiling.events import NewText
 from profiling.table import agreement_line
 from skipcore import Trace
-from skipcore.training.scenes.questions import Question, is_right
+from skipcore.builtin.questions.questions import Question, is_right
 
 # More characters than this, such as a description's, are set smaller.
 LONG = 60

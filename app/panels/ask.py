@@ -19,8 +19,8 @@ from app.uploads import size_note
 from app.wording import skipped_tokens_sentence, skipping_sentence
 from app.world import world_lists, world_sentence
 from skipcore import SkipVision, Vlm
+from skipcore.builtin.scenes.world import World
 from skipcore.methods.retain import RETAIN_RULES
-from skipcore.training.scenes.world import World
 
 READY = "Choose a picture, type a question, press Ask."
 # Long enough for a description of nine things; most answers end much sooner.

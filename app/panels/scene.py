@@ -12,8 +12,8 @@ from gradio.processing_utils import save_pil_to_cache
 from app.panels import QUIET, Changes
 from app.truth import Known, digest_of_file, digest_of_upload
 from skipcore import InputError
-from skipcore.training.examples import NUMBERS, capitalised, numbered_scene
-from skipcore.training.scenes.world import World
+from skipcore.builtin.scenes.numbered import NUMBERS, capitalised, numbered_scene
+from skipcore.builtin.scenes.world import World
 
 MOST_SUGGESTIONS = 6
 HINT = "A fresh picture, with questions whose true answers are known."

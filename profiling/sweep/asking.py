@@ -16,12 +16,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from skipcore import Method, Vlm
 from skipcore.answering.decoding import NOT_FINITE, NextToken, end_tokens, until_end
+from skipcore.builtin.evaluation import AskedPicture
+from skipcore.builtin.questions.questions import Question
 from skipcore.engine.encoding import remember, remembered
 from skipcore.engine.finite import check_finite, not_finite
 from skipcore.model.vlm import Prepared
 from skipcore.tower.tower_view import TowerView
-from skipcore.training.evaluation import AskedPicture
-from skipcore.training.scenes.questions import Question
 
 MAX_NEW_TOKENS = 128
 ROWS_AT_ONCE = {"cpu": 48, "cuda": 200}

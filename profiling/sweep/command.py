@@ -66,7 +66,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     try:
         from profiling.sweep.data import load_data
         from profiling.sweep.run import Race, sweep
-        from skipcore.training.scenes.world import read_world
+        from skipcore.builtin.scenes.world import read_world
     except ImportError as error:
         raise InputError(f"The race needs {error.name}: pip install -r requirements-dev.txt") from error
     if options.output.suffix != ".jsonl":

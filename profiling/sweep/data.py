@@ -11,11 +11,11 @@ from pathlib import Path
 from PIL import Image
 
 from skipcore import InputError
+from skipcore.builtin.evaluation import AskedPicture, asked_pictures, blind_tally, guesser_for
+from skipcore.builtin.questions.questions import Question
+from skipcore.builtin.scenes.sample import EVERYTHING
+from skipcore.builtin.scenes.world import World
 from skipcore.model.inputs import open_picture
-from skipcore.training.evaluation import AskedPicture, asked_pictures, blind_tally, guesser_for
-from skipcore.training.scenes.questions import Question
-from skipcore.training.scenes.sample import EVERYTHING
-from skipcore.training.scenes.world import World
 
 SPLITS = {
     "scenes-test": "test",
@@ -24,7 +24,7 @@ SPLITS = {
     "scenes-validation": "validation",
     "easy-vqa-test": "easy-vqa",
 }
-"""Names of data sets with true answers, and the split of `skipcore.training.evaluation` that each is."""
+"""Names of data sets with true answers, and the split of `skipcore.builtin.evaluation` that each is."""
 QUESTIONS_FILE = "questions.jsonl"
 """In a folder of pictures: a line {"picture": "cat.jpg", "question": "What is it?"} for each question."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from profiling.sweep.results import OWN, DataResult, RaceResult, Row
 from skipcore import METHODS
-from skipcore.training.plot import drawing
+from skipcore.builtin.training.training_plot import drawing
 
 # Colours of Okabe and Ito, which colour-blind people tell apart; with a marker each, so that no method is known by its
 # colour alone.

@@ -9,8 +9,8 @@ from profiling.sweep.asking import MAX_NEW_TOKENS, Encoder, Prompt, batches, gre
 from skipcore import Dense, Method, Vlm
 from skipcore.answering.agreement import Agreement
 from skipcore.answering.decoding import NextToken
-from skipcore.training.evaluation import AskedPicture
-from skipcore.training.evaluation.scores import Answered
+from skipcore.builtin.evaluation import AskedPicture
+from skipcore.builtin.evaluation.scores import Answered
 
 
 @dataclass(frozen=True)

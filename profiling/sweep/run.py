@@ -20,12 +20,12 @@ from profiling.sweep.quality import Outcome, measure_questions
 from profiling.sweep.records import Line, Records
 from profiling.sweep.tuning import Tuning
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
+from skipcore.builtin import facts
+from skipcore.builtin.evaluation import AskedPicture
+from skipcore.builtin.evaluation.finished import method_key, weights_sha256
+from skipcore.builtin.evaluation.many_answers import groups
+from skipcore.builtin.progress_bar import progress_bar
 from skipcore.families import decoder_layers
-from skipcore.training import facts
-from skipcore.training.evaluation import AskedPicture
-from skipcore.training.evaluation.answering import groups
-from skipcore.training.evaluation.finished import method_key, weights_sha256
-from skipcore.training.progress_bar import progress_bar
 
 PICTURES_IN_A_CHUNK = {"cpu": 12, "cuda": 50}
 """What is lost at most when a sweep is killed: about a minute."""

@@ -16,13 +16,13 @@ from app.__main__ import run as app_main
 from profiling.__main__ import main as profiling_main
 from skipcore import command_line
 from skipcore.__main__ import main as skipcore_main
+from skipcore.builtin.__main__ import main as training_main
 from skipcore.command_line import BAD_INPUT, CLOSED_PIPE, INTERRUPTED, OUT_OF_MEMORY
-from skipcore.training.__main__ import main as training_main
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int], list[str]]] = {
     "skipcore": ("skipcore.__main__.load", skipcore_main, ["ask", "--model", "m", "--image", "i", "--question", "q"]),
     "profiling": ("profiling.__main__.load", profiling_main, ["compare", "--image", "i", "--question", "q"]),
-    "training": ("skipcore.training.__main__.load", training_main, ["evaluate"]),
+    "training": ("skipcore.builtin.__main__.load", training_main, ["evaluate"]),
     "app": ("app.main.load", app_main, []),
 }
 ENDS = {

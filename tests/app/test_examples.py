@@ -15,7 +15,7 @@ from app.page import build_page
 from app.recorded import recorded_for
 from app.world import world_of
 from skipcore import Dense, Vlm, ask
-from skipcore.training.scenes.questions import is_right
+from skipcore.builtin.questions.questions import is_right
 
 OUTCOMES = {(True, True): "right", (True, False): "changed", (False, False): "hard"}
 EXAMPLES = load_examples()

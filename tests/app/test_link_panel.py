@@ -17,7 +17,7 @@ from app.links import settings_that_apply
 from app.panels.ask import AskPanel
 from app.panels.link import OPENED, WITH_PICTURE, WITHOUT_PICTURE, LinkPanel
 from skipcore import Vlm
-from skipcore.training.scenes.world import scenes_world
+from skipcore.builtin.scenes.world import scenes_world
 
 
 @pytest.fixture(scope="module")

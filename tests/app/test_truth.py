@@ -20,10 +20,10 @@ from app.panels.scene import ScenePanel
 from app.truth import Known, digest_of_file, truth_of
 from app.world import KIND_NAMES, UNKNOWN, world_lists, world_of, world_sentence
 from skipcore import InputError, Vlm
-from skipcore.training.examples import EXAMPLES, NUMBERS, SIZES, KeptPicture, capitalised, numbered_scene, write
-from skipcore.training.scenes.questions import KINDS, Question
-from skipcore.training.scenes.things import THINGS
-from skipcore.training.scenes.world import World, scenes_world
+from skipcore.builtin.questions.questions import KINDS, Question
+from skipcore.builtin.scenes.numbered import EXAMPLES, NUMBERS, SIZES, KeptPicture, capitalised, numbered_scene, write
+from skipcore.builtin.scenes.things import THINGS
+from skipcore.builtin.scenes.world import World, scenes_world
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_MANY = Question("count", "how many dogs are there?", "three", "")
@@ -207,7 +207,7 @@ def test_the_page_needs_no_training_packages() -> None:
         "import sys\n"
         "for name in ('easy_vqa', 'matplotlib', 'accelerate'): sys.modules[name] = None\n"
         "import app.page\n"
-        "from skipcore.training.examples import numbered_scene\n"
+        "from skipcore.builtin.scenes.numbered import numbered_scene\n"
         "print(len(numbered_scene(3).questions))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -29,9 +29,9 @@ from app.visitors import Line, _running, place_in_line
 from app.world import world_of
 from profiling import Report, compare, stream
 from skipcore import Dense, Vlm, ask
+from skipcore.builtin.questions.questions import is_right
+from skipcore.builtin.scenes.numbered import numbered_scene
 from skipcore.families import decoder_layers
-from skipcore.training.examples import numbered_scene
-from skipcore.training.scenes.questions import is_right
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")

@@ -24,9 +24,9 @@ from profiling.sweep.processes import Process
 from profiling.sweep.results import RaceResult, read_race
 from profiling.sweep.run import Race, sweep
 from skipcore import Dense, InputError, SkipVision, Vlm, ask
+from skipcore.builtin.evaluation.asked import AskedPicture
+from skipcore.builtin.questions.questions import Question
 from skipcore.methods.div_prune import DivPrune
-from skipcore.training.evaluation.asked import AskedPicture
-from skipcore.training.scenes.questions import Question
 
 METHODS = ("VTW", "VisionZip")
 

@@ -14,12 +14,12 @@ from profiling.sweep.asking import Encoder, batches, greedy, log_probs, prompts_
 from profiling.sweep.quality import measure_questions
 from skipcore import Dense, Method, SkipVision, Vlm, ask
 from skipcore.answering.agreement import Agreement, log_probs_along
+from skipcore.builtin.evaluation.asked import AskedPicture
+from skipcore.builtin.questions.questions import Question
 from skipcore.methods.downsampled import Downsampled
 from skipcore.methods.dymu import DyMU
 from skipcore.methods.fastv import FastV
 from skipcore.methods.vision_zip import VisionZip
-from skipcore.training.evaluation.asked import AskedPicture
-from skipcore.training.scenes.questions import Question
 
 METHODS: list[Method] = [Dense(), SkipVision(0.2, 0.3), FastV(1, 0.5), VisionZip(0.3, 0.1), Downsampled(0.25)]
 TEXTS = ("what is it?", "where am I?", "hm?")

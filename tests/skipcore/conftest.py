@@ -13,7 +13,7 @@ def quick_training() -> Iterator[None]:
     """One thread, as on tiny tensors threads would rather wait for each other; the tokenizer is learned once."""
     from training_runs import one_thread, tokenizer
 
-    from skipcore.training import runs
+    from skipcore.builtin.training import runs
 
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setattr(runs, "build_tokenizer", tokenizer)

@@ -15,13 +15,13 @@ pytest.importorskip("easy_vqa")
 from training_runs import STAGE, TINY, one_thread, processor, tokenizer
 
 from skipcore import AdaptiveSummary, Vlm
+from skipcore.builtin.training.batches import NO_LABEL, SOURCES, draw_examples, image_positions, make_batch
+from skipcore.builtin.training.objective import TrainingModel, answer_loss
+from skipcore.builtin.training.patch_labels import PatchHeads
+from skipcore.builtin.training.recipe import Mixture
+from skipcore.builtin.training.untrained import END, answer_text, build_model, prompt_end
+from skipcore.builtin.training.word_alignment import WordAlignment
 from skipcore.families import family_of
-from skipcore.training.batches import NO_LABEL, SOURCES, draw_examples, image_positions, make_batch
-from skipcore.training.model import END, answer_text, build_model, prompt_end
-from skipcore.training.objective import TrainingModel, answer_loss
-from skipcore.training.patches import PatchHeads
-from skipcore.training.recipe import Mixture
-from skipcore.training.word_alignment import WordAlignment
 
 MIXED = replace(STAGE, mixture=Mixture(scenes=0.4, easy_vqa=0.3, easy_drawn=0.3))
 

@@ -15,12 +15,14 @@ pytest.importorskip("accelerate")
 from tiny_training import CLAIM
 
 from skipcore import InputError, load
+from skipcore.builtin.claim import ARMS, arm_recipe, measure, measure_claim, step_flops, train_by_turns, turns
+from skipcore.builtin.claim.claim_arms import start_arms
+from skipcore.builtin.claim.measure import arm_results
+from skipcore.builtin.evaluation import guesser_for
+from skipcore.builtin.evaluation import many_answers as answering
+from skipcore.builtin.training import recipe, runs
+from skipcore.builtin.training import steps as finetune
 from skipcore.flops import FlopCount
-from skipcore.training import finetune, recipe, runs
-from skipcore.training.claim import ARMS, arm_recipe, measure, measure_claim, step_flops, train_by_turns, turns
-from skipcore.training.claim.arms import start_arms
-from skipcore.training.claim.measure import arm_results
-from skipcore.training.evaluation import answering, guesser_for
 
 STEPS = 4
 pytestmark = pytest.mark.usefixtures("quick_training")

@@ -14,8 +14,7 @@ pytest.importorskip("easy_vqa")
 
 from training_runs import STAGE
 
-from skipcore.training.batches import draw_examples
-from skipcore.training.easy_scenes import (
+from skipcore.builtin.scenes.easy_scenes import (
     COLOURS,
     KINDS,
     SIDE,
@@ -24,8 +23,9 @@ from skipcore.training.easy_scenes import (
     every_easy_phrase,
     sample_easy_scene,
 )
-from skipcore.training.easy_vqa import load_split, questions_of
-from skipcore.training.recipe import Mixture
+from skipcore.builtin.scenes.easy_vqa import load_split, questions_of
+from skipcore.builtin.training.batches import draw_examples
+from skipcore.builtin.training.recipe import Mixture
 
 
 def test_a_seed_fixes_the_scene() -> None:

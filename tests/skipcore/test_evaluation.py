@@ -13,11 +13,10 @@ pytest.importorskip("easy_vqa")
 from shared_models import WIDTH, noise_picture, trained_summary
 
 from skipcore import Dense, InputError, SkipVision, Vlm
-from skipcore.training import __main__ as command_line
-from skipcore.training.evaluation import (
+from skipcore.builtin import __main__ as command_line
+from skipcore.builtin.evaluation import (
     AskedPicture,
     Finished,
-    answering,
     asked_pictures,
     blind_tally,
     evaluate,
@@ -25,15 +24,16 @@ from skipcore.training.evaluation import (
     methods_of,
     quality_table,
 )
-from skipcore.training.evaluation.asked import touches_held_out
-from skipcore.training.evaluation.blind import guesser_from
-from skipcore.training.evaluation.prefill import prefill_flops
-from skipcore.training.evaluation.quality import split_result
-from skipcore.training.evaluation.scores import Answered, Tally, score_of, tally_of
-from skipcore.training.scenes.questions import Question
-from skipcore.training.scenes.record import Background, Scene, Spot, Thing
-from skipcore.training.scenes.splits import CELLS, is_pair_held_out, is_place_held_out
-from skipcore.training.scenes.things import THINGS
+from skipcore.builtin.evaluation import many_answers as answering
+from skipcore.builtin.evaluation.asked import touches_held_out
+from skipcore.builtin.evaluation.blind import guesser_from
+from skipcore.builtin.evaluation.evaluate import split_result
+from skipcore.builtin.evaluation.prefill_cost import prefill_flops
+from skipcore.builtin.evaluation.scores import Answered, Tally, score_of, tally_of
+from skipcore.builtin.questions.questions import Question
+from skipcore.builtin.scenes.scene import Background, Scene, Spot, Thing
+from skipcore.builtin.scenes.splits import CELLS, is_pair_held_out, is_place_held_out
+from skipcore.builtin.scenes.things import THINGS
 
 SKIPPING = SkipVision(6, 10, summary=trained_summary(WIDTH))
 

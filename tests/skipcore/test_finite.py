@@ -22,10 +22,10 @@ from skipcore import layer_contributions as contributions
 from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.answering.generate import generate
 from skipcore.answering.side_by_side import alternate
+from skipcore.builtin.evaluation import AskedPicture, evaluate
+from skipcore.builtin.evaluation.asked import easy_question
+from skipcore.builtin.scenes.easy_vqa import load_split
 from skipcore.engine.finite import not_finite
-from skipcore.training.easy_vqa import load_split
-from skipcore.training.evaluation import AskedPicture, evaluate
-from skipcore.training.evaluation.asked import easy_question
 
 QUESTION = "what?"
 PLACES: dict[str, Callable[[Any], torch.nn.Module]] = {

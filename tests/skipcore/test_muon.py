@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipcore.training.muon import ITERATIONS, Muon, orthogonal
+from skipcore.builtin.training.muon import ITERATIONS, Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(32, 96), (96, 32), (48, 160), (160, 48), (1, 8), (8, 1)])

@@ -8,12 +8,20 @@ import torch
 
 pytest.importorskip("easy_vqa")
 
-from skipcore.training.model import PATCH_SIDE
-from skipcore.training.patches import COLOUR_NUMBERS, NOUNS, TEXTS, PatchHeads, PatchLabels, label_patches, no_labels
-from skipcore.training.scenes.draw import draw_with_owners
-from skipcore.training.scenes.record import Background, Scene, Shape, Sign, Spot, Thing, noun
-from skipcore.training.scenes.sample import sample_scene
-from skipcore.training.scenes.vocabulary import COLOURS
+from skipcore.builtin.scenes.draw import draw_with_owners
+from skipcore.builtin.scenes.sample import sample_scene
+from skipcore.builtin.scenes.scene import Background, Scene, Shape, Sign, Spot, Thing, noun
+from skipcore.builtin.scenes.vocabulary import COLOURS
+from skipcore.builtin.training.patch_labels import (
+    COLOUR_NUMBERS,
+    NOUNS,
+    TEXTS,
+    PatchHeads,
+    PatchLabels,
+    label_patches,
+    no_labels,
+)
+from skipcore.builtin.training.untrained import PATCH_SIDE
 
 GROUND = Background("plain", (240, 240, 240), (240, 240, 240), 0)
 HAND_MADE = Scene(

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from training_runs import STAGE
 
+from skipcore.builtin.training import training_log as progress
+from skipcore.builtin.training.training_log import Progress
+from skipcore.builtin.training.training_plot import read_log, write_plot
 from skipcore.errors import InputError
-from skipcore.training import progress
-from skipcore.training.plot import read_log, write_plot
-from skipcore.training.progress import Progress
 
 MEASURED = {"rate": 1e-3, "pictures": 8.0, "loss_patches": 3.0}
 

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("easy_vqa")
 
+from skipcore.builtin.scenes.sample import Contents
+from skipcore.builtin.scenes.words import THING_NAMES
+from skipcore.builtin.training.recipe import Mixture, Skipping, Stage, load_recipe, names
+from skipcore.builtin.training.untrained import IMAGE_SIDE, PATCH_SIDE, ModelSize
 from skipcore.errors import InputError
-from skipcore.training.model import IMAGE_SIDE, PATCH_SIDE, ModelSize
-from skipcore.training.recipe import Mixture, Skipping, Stage, load_recipe, names
-from skipcore.training.scenes.sample import Contents
-from skipcore.training.scenes.words import THING_NAMES
 
 RUN = """seed = 1
 weight_decay = 0.1

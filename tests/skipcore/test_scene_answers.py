@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skipcore.training.scenes.questions import Question, as_typed, is_right
+from skipcore.builtin.questions.questions import Question, as_typed, is_right
 
 
 @pytest.mark.parametrize(

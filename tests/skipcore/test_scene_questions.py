@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from skipcore.training.scenes.questions import (
+from skipcore.builtin.questions.questions import (
     DEFAULT_SHARES,
     KINDS,
     Question,
@@ -22,11 +22,11 @@ from skipcore.training.scenes.questions import (
     named,
     suggested,
 )
-from skipcore.training.scenes.record import Background, Item, Scene, Shape, Sign, Spot, Thing, full_name, noun
-from skipcore.training.scenes.sample import sample_scene
-from skipcore.training.scenes.things import THINGS
-from skipcore.training.scenes.vocabulary import COLOURS, COUNT_WORDS
-from skipcore.training.scenes.words import UNCLEAR, article, plural
+from skipcore.builtin.scenes.sample import sample_scene
+from skipcore.builtin.scenes.scene import Background, Item, Scene, Shape, Sign, Spot, Thing, full_name, noun
+from skipcore.builtin.scenes.things import THINGS
+from skipcore.builtin.scenes.vocabulary import COLOURS, COUNT_WORDS
+from skipcore.builtin.scenes.words import UNCLEAR, article, plural
 
 GROUND = Background("plain", (240, 240, 240), (240, 240, 240), 0)
 GROUPS = {

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skipcore.training.scenes.draw import draw, draw_with_owners
-from skipcore.training.scenes.questions import ask_several
-from skipcore.training.scenes.record import Background, Item, Scene, Shape, Sign, Spot, Thing
-from skipcore.training.scenes.sample import Contents, sample_scene
-from skipcore.training.scenes.splits import (
+from skipcore.builtin.questions.questions import ask_several
+from skipcore.builtin.scenes.draw import draw, draw_with_owners
+from skipcore.builtin.scenes.sample import Contents, sample_scene
+from skipcore.builtin.scenes.scene import Background, Item, Scene, Shape, Sign, Spot, Thing
+from skipcore.builtin.scenes.splits import (
     CELLS,
     SPLITS,
     Split,
@@ -27,8 +27,8 @@ from skipcore.training.scenes.splits import (
     is_style_held_out,
     seed_of,
 )
-from skipcore.training.scenes.things import THINGS
-from skipcore.training.scenes.vocabulary import COLOURS
+from skipcore.builtin.scenes.things import THINGS
+from skipcore.builtin.scenes.vocabulary import COLOURS
 
 PLAIN = Background("plain", (240, 240, 240), (240, 240, 240), 0)
 FEW = Contents(most_items=2, smallest=0.4)

@@ -14,8 +14,8 @@ pytest.importorskip("easy_vqa")
 from training_runs import STAGE
 
 from skipcore import AdaptiveSummary
-from skipcore.training import finetune
-from skipcore.training.recipe import Skipping
+from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training.recipe import Skipping
 
 
 def test_learning_rates() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from skipcore.builtin.scenes import atlas as atlas_module
+from skipcore.builtin.scenes.atlas import FOLDER, STYLES, load_atlas
+from skipcore.builtin.scenes.fonts import FONTS, font
+from skipcore.builtin.scenes.pack import CELL, FILL, fit, pack
+from skipcore.builtin.scenes.things import GROUP_PLURALS, THINGS
 from skipcore.errors import InputError
-from skipcore.training.scenes import atlas as atlas_module
-from skipcore.training.scenes.atlas import FOLDER, STYLES, load_atlas
-from skipcore.training.scenes.fonts import FONTS, font
-from skipcore.training.scenes.pack import CELL, FILL, fit, pack
-from skipcore.training.scenes.things import GROUP_PLURALS, THINGS
 
 
 def test_atlas_has_every_thing_in_every_style() -> None:

@@ -16,10 +16,10 @@ pytest.importorskip("accelerate")
 from tiny_training import CLAIM, SIZE, TOML
 
 from skipcore import InputError, load
-from skipcore.training import __main__ as command_line
-from skipcore.training import model_folder as writing
-from skipcore.training import runs
-from skipcore.training.starting import start_from
+from skipcore.builtin import __main__ as command_line
+from skipcore.builtin.training import model_folder as writing
+from skipcore.builtin.training import runs
+from skipcore.builtin.training.start import start_from
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 

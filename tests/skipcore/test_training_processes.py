@@ -14,7 +14,8 @@ pytest.importorskip("easy_vqa")
 
 from training_runs import changed, copied, one_thread, recipe_of, tokenizer
 
-from skipcore.training import finetune, runs
+from skipcore.builtin.training import runs
+from skipcore.builtin.training import steps as finetune
 
 RECIPE = recipe_of(
     {"steps": 2, "warm_up": 1, "trains": "everything", "accumulate": 2, "pictures": 4, "skip_pictures": 4},

@@ -9,8 +9,8 @@ pytest.importorskip("easy_vqa")
 
 from training_runs import tokenizer
 
-from skipcore.training.patches import COLOUR_NUMBERS, NOUNS, TEXTS
-from skipcore.training.word_alignment import WordAlignment
+from skipcore.builtin.training.patch_labels import COLOUR_NUMBERS, NOUNS, TEXTS
+from skipcore.builtin.training.word_alignment import WordAlignment
 
 WIDTH = 64
 LABELS = torch.tensor([[[0, NOUNS["dog"], NOUNS["circle"], NOUNS["sign"], -1]],

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from skipcore import InputError
-from skipcore.training.evaluation.asked import asked_pictures
-from skipcore.training.examples import numbered_scene
-from skipcore.training.scenes.questions import KINDS, Question
-from skipcore.training.scenes.sample import Contents, sample_scene
-from skipcore.training.scenes.splits import SPLITS, seed_of
-from skipcore.training.scenes.world import WORLD_FILE, World, read_world, scenes_world, write_world
+from skipcore.builtin.evaluation.asked import asked_pictures
+from skipcore.builtin.questions.questions import KINDS, Question
+from skipcore.builtin.scenes.numbered import numbered_scene
+from skipcore.builtin.scenes.sample import Contents, sample_scene
+from skipcore.builtin.scenes.splits import SPLITS, seed_of
+from skipcore.builtin.scenes.world import WORLD_FILE, World, read_world, scenes_world, write_world
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "models" / "scenes"
 SHAPES = World(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from training_runs import TINY
 
-from skipcore.training import runs
-from skipcore.training.model_folder import write_model
-from skipcore.training.recipe import Recipe, Stage
-from skipcore.training.scenes.sample import EVERYTHING, Contents
+from skipcore.builtin.scenes.sample import EVERYTHING, Contents
+from skipcore.builtin.training import runs
+from skipcore.builtin.training.model_folder import write_model
+from skipcore.builtin.training.recipe import Recipe, Stage
 
 SIZE = TINY.size
 CLAIM = Recipe(

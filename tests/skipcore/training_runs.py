@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
-from skipcore.training import finetune, runs
-from skipcore.training.model import ModelSize, build_processor, build_tokenizer
-from skipcore.training.recipe import Mixture, Recipe, Skipping, Stage
+from skipcore.builtin.training import runs
+from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training.recipe import Mixture, Recipe, Skipping, Stage
+from skipcore.builtin.training.untrained import ModelSize, build_processor, build_tokenizer
 
 STAGE = Stage(
     name="84 px",

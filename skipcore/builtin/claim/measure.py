@@ -1,0 +1,195 @@
+"""The whole measurement: train the arms, evaluate them, write JSON, table and log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skipcore.builtin import facts
+from skipcore.builtin.claim.claim_arms import ARMS, start_arms
+from skipcore.builtin.claim.claim_tables import claim_table
+from skipcore.builtin.claim.turns import STEPS_COUNTED, first_parts, step_flops, train_by_turns
+from skipcore.builtin.evaluation import (
+    AskedPicture,
+    Finished,
+    asked_pictures,
+    blind_tally,
+    evaluate,
+    guesser_for,
+    write_json,
+)
+from skipcore.builtin.progress_bar import progress_bar
+from skipcore.builtin.scenes.sample import EVERYTHING
+from skipcore.builtin.scenes.world import read_world, scenes_world
+from skipcore.builtin.training.recipe import Recipe
+from skipcore.builtin.training.runs import Run
+from skipcore.errors import InputError
+from skipcore.families.llava import LLAVA
+from skipcore.methods import Dense, Method, SkipVision
+from skipcore.methods.retain import RETAIN_RULES
+from skipcore.model.vlm import Vlm
+
+NO_PEAK = "Peak memory is known on a GPU only: on the CPU torch does not count what it allocates."
+LAST_STEPS = 20
+"""The final loss is the mean over so many last steps."""
+
+
+def measure_claim(
+    recipe: Recipe,
+    start: Path,
+    output: Path,
+    folder: Path,
+    *,
+    steps: int | None = None,
+    split: str = "test",
+    num_questions: int | None = None,
+    workers: int = 0,
+) -> str:
+    """Train, evaluate and write the claim; after a kill, go on where it was.
+
+    Args:
+        recipe: one stage of full-size pictures that keeps the tower.
+        start: the model folder whose weights all arms start with; scenes and questions keep to its world.
+        output: the JSON's file; the table (.md) and the log of all steps (.jsonl) go beside it.
+        folder: where checkpoints and logs go meanwhile.
+        steps: of each arm, instead of the recipe's.
+        split, num_questions: what the arms are asked under each method.
+        workers: processes that draw pictures.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: the recipe, the start, the split or the folder does not fit; says what to change.
+    """
+    world = read_world(start) or scenes_world()
+    contents = world.contents() or EVERYTHING
+    recipe = replace(recipe, stages=tuple(replace(stage, contents=contents) for stage in recipe.stages))
+    asked = asked_pictures(split, num_questions, world)
+    runs = start_arms(recipe, start, steps)
+    start_sha256 = facts.model_sha256(start)
+    _check_folder(folder, runs, start_sha256)
+    parts = first_parts(runs["dense"])
+    flops = {
+        name: step_flops(run, parts, STEPS_COUNTED if 0 < run.recipe.stages[0].skipping.share < 1 else 1)
+        for name, run in runs.items()
+    }
+    lines = train_by_turns(runs, folder, workers)
+    evaluated = _evaluate_arms(runs, asked, Finished(folder / "answers.jsonl"))
+    blind = blind_tally(guesser_for(split, contents=contents), asked)
+    run = runs["dense"]
+    stage = run.recipe.stages[0]
+    result = {
+        "recipe": recipe.name,
+        "steps": stage.steps,
+        "pictures_per_step": stage.pictures,
+        "questions_per_picture": stage.questions,
+        "start_sha256": start_sha256,
+        "device": facts.device_facts(run.accelerator.device, _dtype(run)),
+        "versions": facts.versions(),
+        "date": facts.now(),
+        "split": {
+            "name": split,
+            "questions": blind.asked.total(),
+            "pictures": len(asked),
+            "questions_by_kind": dict(sorted(blind.asked.items())),
+            "blind": {"accuracy": blind.accuracy, "by_kind": blind.by_kind},
+        },
+        "arms": arm_results(lines, flops, evaluated),
+        "notes": [] if run.accelerator.device.type == "cuda" else [NO_PEAK],
+    }
+    write_json(result, output)
+    table = claim_table(result)
+    output.with_suffix(".md").write_text(table + "\n")
+    shutil.copyfile(folder / "log.jsonl", output.with_suffix(".jsonl"))
+    return table
+
+
+def arm_results(
+    lines: list[dict[str, Any]], flops: dict[str, dict[str, int]], evaluated: dict[str, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What each arm took and reached, dense = 100 in everything that ends in "percent"."""
+    arms: list[dict[str, Any]] = []
+    for arm in ARMS:
+        own = [line for line in lines if line["arm"] == arm.name]
+        warm = [line for line in own if line["is_warm"]] or own
+        seconds = np.array([line["seconds"] for line in warm])
+        peaks = [line["peak_memory_bytes"] for line in warm if line["peak_memory_bytes"] is not None]
+        values: dict[str, Any] = {
+            "name": arm.name,
+            "title": arm.title,
+            "skipping": asdict(arm.skipping),
+            "step_seconds": {
+                "mean": round(float(seconds.mean()), 4),
+                "median": round(float(np.median(seconds)), 4),
+                "p10": round(float(np.quantile(seconds, 0.1)), 4),
+                "p90": round(float(np.quantile(seconds, 0.9)), 4),
+                "steps": len(seconds),
+            },
+            "flops_per_step": flops[arm.name]["everything"],
+            "decoder_flops_per_step": flops[arm.name]["decoder"],
+            "peak_memory_bytes": max(peaks) if peaks else None,
+            "last_loss": round(float(np.mean([line["loss"] for line in own[-LAST_STEPS:]])), 4),
+            "evaluated": evaluated[arm.name],
+        }
+        dense = arms[0] if arms else values
+        values["time_percent"] = _percent(values["step_seconds"]["median"], dense["step_seconds"]["median"])
+        values["mean_time_percent"] = _percent(values["step_seconds"]["mean"], dense["step_seconds"]["mean"])
+        for name in ("flops_per_step", "decoder_flops_per_step", "peak_memory_bytes"):
+            percent = name.removesuffix("_per_step").removesuffix("_bytes") + "_percent"
+            values[percent] = _percent(values[name], dense[name])
+        arms.append(values)
+    return arms
+
+
+def methods_for(name: str, run: Run) -> list[Method]:
+    """How an arm's weights are asked: dense, at two budgets, and, if it was trained to skip, by every retain rule.
+
+    Of the dense arm, the budgets are skipping switched on without training.
+    """
+    own = SkipVision(num_retained=100, num_skipped=156, retain="saliency", summary=run.summary)
+    methods: list[Method] = [Dense(), own, replace(own, num_retained=36, num_skipped=100)]
+    if name != "dense":
+        methods += [replace(own, retain=rule) for rule in RETAIN_RULES if rule != own.retain]
+    return methods
+
+
+def _evaluate_arms(runs: dict[str, Run], asked: list[AskedPicture], finished: Finished) -> dict[str, list[dict]]:
+    methods = {name: methods_for(name, run) for name, run in runs.items()}
+    total = sum(len(each.questions) for each in asked) * sum(len(each) for each in methods.values())
+    evaluated = {}
+    with progress_bar("asking", "answer", total) as bar:
+        for name, run in runs.items():
+            vlm = Vlm(run.model.eval(), run.processor, LLAVA, name)
+            scores = evaluate(vlm, asked, methods[name], finished, bar.update)
+            evaluated[name] = [asdict(score) for score in scores]
+    return evaluated
+
+
+def _check_folder(folder: Path, runs: dict[str, Run], start_sha256: str) -> None:
+    """Checkpoints of another recipe, number of steps or start must not be gone on from."""
+    fixed = json.dumps([asdict(run.recipe) for run in runs.values()] + [start_sha256], sort_keys=True)
+    fingerprint = hashlib.sha256(fixed.encode()).hexdigest()
+    file = folder / "fingerprint.txt"
+    if file.exists() and file.read_text().strip() != fingerprint:
+        raise InputError(
+            f"{folder} holds a run with another recipe, number of steps or start. Move that folder away to train "
+            "anew, or name another one."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(fingerprint + "\n")
+
+
+def _percent(value: float | None, dense: float | None) -> float | None:
+    return None if value is None or dense is None else round(100 * value / dense, 1)
+
+
+def _dtype(run: Run) -> str:
+    precision = run.recipe.mixed_precision
+    return {"no": "float32", "bf16": "bfloat16 autocast"}[precision]

@@ -1,0 +1,102 @@
+"""What has been answered already, kept in a file, so that a killed evaluation goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from skipcore.builtin.evaluation.asked import AskedPicture
+from skipcore.builtin.evaluation.scores import Tally
+from skipcore.errors import InputError
+from skipcore.methods import Method
+from skipcore.model.vlm import Vlm
+
+
+class Finished:
+    """Tallies by key: JSON lines, appended as they come. A line that a kill left torn is passed over."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._tallies: dict[str, Tally] = {}
+        self._is_torn = False
+        if path is not None and path.is_file():
+            text = path.read_text(errors="replace")
+            self._is_torn = bool(text) and not text.endswith("\n")
+            for line in text.splitlines():
+                self._read(line)
+
+    def _read(self, line: str) -> None:
+        try:
+            values = json.loads(line)
+            self._tallies[values["key"]] = Tally.from_dict(values["tally"])
+        except (ValueError, KeyError, TypeError):
+            return
+
+    def get(self, key: str) -> Tally | None:
+        """The tally kept under a key; None where there is none."""
+        return self._tallies.get(key)
+
+    def add(self, key: str, tally: Tally, **more: Any) -> None:
+        """Keep a tally; `more` is for those who read the file.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        self._tallies[key] = tally
+        if self.path is None:
+            return
+        line = json.dumps({"key": key, **more, "tally": tally.to_dict()})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(("\n" if self._is_torn else "") + line + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{self.path} could not be written ({error.strerror}). Free some space, or name another output, and "
+                "run again: what is in that file is not asked again."
+            ) from error
+        self._is_torn = False
+
+
+def weights_sha256(*modules: nn.Module) -> str:
+    """SHA-256 of all weights, names and dtypes of some modules."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, weights in sorted(module.state_dict().items()):
+            digest.update(f"{name}|{weights.dtype}|{tuple(weights.shape)}".encode())
+            digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def chunk_key(vlm: Vlm, model_sha256: str, chunk: Sequence[AskedPicture], token_ids: list[int], limit: int) -> str:
+    """What fixes the answers to a chunk, but for the method: model, device, questions, and how they are put.
+
+    Args:
+        token_ids: the first question as the model reads it.
+        limit: tokens that an answer may take.
+    """
+    questions = [
+        (question.kind, question.text, question.answer, picture.is_exact)
+        for picture in chunk
+        for question in picture.questions
+    ]
+    first = chunk[0].draw()
+    drawn = hashlib.sha256(first.tobytes()).hexdigest()
+    where = (vlm.device.type, str(vlm.model.dtype))
+    return _sha256([model_sha256, where, limit, token_ids, first.size, drawn, questions])
+
+
+def method_key(chunk: str, method: Method) -> str:
+    """What fixes one method's answers to a chunk."""
+    summary = weights_sha256(method.summary) if method.summary is not None else None
+    return _sha256([chunk, method.name, method.settings(), summary])
+
+
+def _sha256(values: list) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Questions about scenes, with their true answers."""

@@ -1,1 +1,0 @@
-"""How the built-in model was made: data, training, evaluation. `python -m skipcore.training --help`."""
