@@ -10,8 +10,8 @@ from PIL import Image
 from app.overlay import View, plain_pictures, token_marks
 from app.token_grids import token_grids
 from profiling import Report
-from profiling.exports import chrome_trace, csv_text, json_text
-from profiling.html_report import Captioned, html_report
+from profiling.output.exports import chrome_trace, csv_text, json_text
+from profiling.output.html_report import Captioned, html_report
 
 
 @dataclass(frozen=True)

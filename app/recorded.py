@@ -10,7 +10,7 @@ from app.examples import load_examples, offered
 from app.quality import weights_sha256
 from app.world import world_of
 from profiling import Report, compare
-from profiling.record import read_record, write_record
+from profiling.output.record import read_record, write_record
 from skipcore import InputError, Vlm, load
 
 RECORDED = Path(__file__).resolve().parent.parent / "assets" / "results" / "first-visit.json.gz"

@@ -16,7 +16,7 @@ from app.models import BUILT_IN_FOLDER
 from app.over_http import Visitor
 from app.page import build_page
 from app.served import served
-from profiling.hardware import device_facts, versions
+from profiling.machine import device_facts, versions
 from skipcore import Vlm, load
 
 WARM_UP = 50

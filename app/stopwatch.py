@@ -22,8 +22,8 @@ from app.asking import READS, SEES
 from app.models import BUILT_IN_FOLDER
 from app.page import build_page
 from app.served import Seen, served
-from profiling.hardware import device_facts, versions
-from profiling.random_models import DecoderSize, random_llava
+from profiling.bench.random_models import DecoderSize, random_llava
+from profiling.machine import device_facts, versions
 from skipcore import Vlm, load
 
 IDLE = DecoderSize(64, 2, 2, 2)

@@ -24,8 +24,8 @@ from app.pace import ahead
 from app.page import build_page
 from app.served import served
 from profiling import Report, compare
-from profiling.hardware import device_facts, versions
-from profiling.session_cost import PairedRatio
+from profiling.bench.session_cost import PairedRatio
+from profiling.machine import device_facts, versions
 from skipcore import Vlm, load
 
 PICTURE = BUILT_IN_FOLDER.parent.parent / "examples" / "gray-triangle.png"

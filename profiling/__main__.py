@@ -8,13 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from profiling.bench import ratios_of, record_of, run_bench
+from profiling.bench.long_prompts import GRIDS, long_model, long_record, long_table, run_long_bench
+from profiling.bench.three_models import ratios_of, record_of, run_bench
 from profiling.compare import compare
-from profiling.exports import chrome_trace, csv_text, json_text
-from profiling.html_report import html_report
-from profiling.long_bench import GRIDS, long_model, long_record, long_table, run_long_bench
-from profiling.sweep.command import add_commands
-from profiling.table import table_of
+from profiling.output.exports import chrome_trace, csv_text, json_text
+from profiling.output.html_report import html_report
+from profiling.output.table import table_of
+from profiling.race.command import add_commands
 from skipcore import Dense, InputError, Method, SkipVision, Vlm, command_line, load
 from skipcore.methods.retain import RETAIN_RULES
 

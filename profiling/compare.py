@@ -16,12 +16,12 @@ from dataclasses import replace
 from itertools import zip_longest
 from statistics import median
 
-from profiling.arm_runs import ArmRuns
+from profiling.arms import ArmRuns
+from profiling.clock import VISION_SHARE, VisionClock, fair_order, may_encode_again
 from profiling.events import Encoding, Event, Progress, Started, Traced
-from profiling.hardware import device_facts, versions
-from profiling.phases import VISION_SHARE, VisionClock, fair_order, may_encode_again
+from profiling.machine import device_facts, versions
+from profiling.predict.roofs import roof_of
 from profiling.report import AnswerAgreement, Report, savings_of
-from profiling.roofs import roof_of
 from skipcore import Dense, InputError, Method, Vlm
 from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.answering.decoding import describe, end_tokens, until_end

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from profiling.gpu_samples import GpuSample
-from profiling.roofs import Roof
-from profiling.work import Work
+from profiling.gpu.samples import GpuSample
+from profiling.predict.roofs import Roof
+from profiling.predict.work import Work
 from skipcore import Trace
 from skipcore.model.vlm import ShownTile
 from skipcore.plan.tiles import Grid

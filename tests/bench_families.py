@@ -13,9 +13,9 @@ import transformers
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
-from profiling.dispatch import KernelCount
-from profiling.hardware import versions
-from profiling.table import columns
+from profiling.bench.dispatch import KernelCount
+from profiling.machine import versions
+from profiling.output.table import columns
 from skipcore import Dense, Method, Vlm
 from skipcore.flops import FlopCount
 from skipcore.model.preset import PRESET

@@ -17,7 +17,7 @@ from packaging.version import Version
 from PIL import Image
 from shared_models import METHOD_NAMES, SCENES, WIDTH, methods_for, noise_picture
 
-from profiling.random_models import DecoderSize, random_llava
+from profiling.bench.random_models import DecoderSize, random_llava
 from skipcore import Method, Vlm, load
 
 

@@ -12,7 +12,7 @@ from app.differences import marked
 from app.panels import Changes
 from profiling import Arm, Report
 from profiling.events import NewText
-from profiling.table import agreement_line
+from profiling.output.table import agreement_line
 from skipcore import Trace
 from skipcore.builtin.questions.questions import Question, is_right
 

@@ -13,7 +13,7 @@ from app.panels import Changes
 from app.panels.layers import plot
 from app.roofline import roofline_sentence
 from profiling import Arm, Report
-from profiling.break_even import break_even
+from profiling.predict.break_even import break_even
 
 INTRO = "Where the time goes: encoding the picture, reading the prompt (prefill), writing the answer (decode)."
 

@@ -13,7 +13,8 @@ Why this one. Published quality: 98.8% of dense LLaVA-1.5-7B over its benchmarks
 97.8% (both as the authors of TransPrune, arXiv 2507.20630, report them); this setting computes more than that. It takes
 no look at the vision tower, so towers with and without a class token fare alike, and features are shared with the dense
 run. It saves keys and values as it saves FLOPs: both by about half of the prompt's visual share. Rows are dropped, not
-masked, so a prefill of 30 layers dispatches 10% more kernels than the dense one (`profiling.dispatch` counts them).
+masked, so a prefill of 30 layers dispatches 10% more kernels than the dense one (`profiling.bench.dispatch` counts
+them).
 
 What lost against it at half of the FLOPs:
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from profiling import Arm, Report, Spread
+from profiling.predict.roofs import Roof
+from profiling.predict.work import Work
 from profiling.report import AnswerAgreement, savings_of
-from profiling.roofs import Roof
-from profiling.work import Work
 from skipcore import Trace
 from skipcore.model.vlm import ShownTile
 from skipcore.plan.image_plan import ImagePlan

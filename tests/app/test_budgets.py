@@ -10,7 +10,7 @@ from shared_models import noise_picture
 from app.budgets import OFFERED, SKIP_VISION, summary_of, with_budget
 from app.comparing import Settings
 from app.panels.method import MethodPanel
-from profiling.random_models import DecoderSize, random_llava
+from profiling.bench.random_models import DecoderSize, random_llava
 from skipcore import METHODS, InputError, Method, Vlm
 from skipcore.methods import (
     DART,

@@ -13,7 +13,7 @@ from app.panels.latency import break_even_sentence, gpu_sentence
 from app.roofline import points_of, roofline_sentence
 from app.steps import step_spreads
 from profiling import Spread
-from profiling.gpu_samples import GpuSample
+from profiling.gpu.samples import GpuSample
 
 ONE_TOKEN = {"tpot_ms": None, "run_token_ms": ((60.0,),), "decode_work": None}
 

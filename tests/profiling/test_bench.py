@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from profiling import __main__ as command_line
-from profiling.bench import MODELS, BenchResult, record_of, run_bench
-from profiling.random_models import DecoderSize
-from profiling.session_cost import PairedRatio, time_in_pairs
+from profiling.bench.random_models import DecoderSize
+from profiling.bench.session_cost import PairedRatio, time_in_pairs
+from profiling.bench.three_models import MODELS, BenchResult, record_of, run_bench
 
 SMALL = DecoderSize(hidden_size=96, num_layers=2)
 

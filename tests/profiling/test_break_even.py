@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from profiling.break_even import break_even
+from profiling.predict.break_even import break_even
 
 
 def arm(flops: float, prefill_ms: float, tpot_ms: float | None = 2.0) -> SimpleNamespace:

@@ -14,11 +14,13 @@ import torch
 from shared_models import methods_for, noise_picture
 from tiny_families import tiny_model
 
-from profiling import Report, arm_runs, compare, phases, stream
-from profiling.arm_runs import ArmRuns
+from profiling import Report, compare, stream
+from profiling import arms as arm_runs
+from profiling import clock as phases
+from profiling.arms import ArmRuns
+from profiling.clock import AnswerTiming, VisionClock, fair_order
 from profiling.compare import _first_difference
 from profiling.events import Encoding, NewText, Progress, Started, Traced
-from profiling.phases import AnswerTiming, VisionClock, fair_order
 from skipcore import AnswerToken, Dense, InputError, Session, SkipVision, Vlm, answer, ask, load
 from skipcore.answering.generate import generate
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from profiling import compare
-from profiling.cost import predict_prefill_flops
-from profiling.random_models import DecoderSize, random_llava
+from profiling.bench.random_models import DecoderSize, random_llava
+from profiling.predict.prefill_flops import predict_prefill_flops
 from skipcore import Dense, Method, SkipVision, Vlm
 from skipcore.flops import FlopCount
 

@@ -13,8 +13,8 @@ from itertools import pairwise
 import pytest
 
 from profiling import Report, compare
-from profiling.exports import chrome_trace, csv_text, json_text
-from profiling.html_report import html_report
+from profiling.output.exports import chrome_trace, csv_text, json_text
+from profiling.output.html_report import html_report
 from skipcore import Dense, SkipVision
 
 

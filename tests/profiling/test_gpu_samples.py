@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from profiling import compare, gpu, gpu_samples
-from profiling.gpu_samples import watch
+from profiling import compare
+from profiling.gpu.meter import meter as gpu
+from profiling.gpu.meter import samples as gpu_samples
+from profiling.gpu.samples import watch
 
 CUDA = torch.device("cuda", 0)
 

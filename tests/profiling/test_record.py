@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageChops
 
 from profiling import Report, compare
-from profiling.record import read_record, write_record
+from profiling.output.record import read_record, write_record
 from skipcore import Dense, InputError, Vlm
 from skipcore.methods import DyMU, FastV
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from profiling import compare
-from profiling.random_models import DecoderSize, random_llava
-from profiling.roofs import Roof, listed_roof, roof_of
-from profiling.work import Work
+from profiling.bench.random_models import DecoderSize, random_llava
+from profiling.predict.roofs import Roof, listed_roof, roof_of
+from profiling.predict.work import Work
 from skipcore import Dense, SkipVision
 from skipcore.answering.generate import generate
 from skipcore.flops import FlopCount

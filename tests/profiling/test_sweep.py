@@ -16,13 +16,13 @@ import torch
 from shared_models import ROOT, noise_picture
 from test_sweep_asking import asked
 
-import profiling.sweep.run as running
+import profiling.race.run as running
 from profiling import __main__ as command_line
-from profiling.sweep.cost import Stopwatch, measure_cost
-from profiling.sweep.data import DataSet, load_data
-from profiling.sweep.processes import Process
-from profiling.sweep.results import RaceResult, read_race
-from profiling.sweep.run import Race, sweep
+from profiling.race.data import DataSet, load_data
+from profiling.race.method_cost import Stopwatch, measure_cost
+from profiling.race.processes import Process
+from profiling.race.results import RaceResult, read_race
+from profiling.race.run import Race, sweep
 from skipcore import Dense, InputError, SkipVision, Vlm, ask
 from skipcore.builtin.evaluation.asked import AskedPicture
 from skipcore.builtin.questions.questions import Question
@@ -263,7 +263,7 @@ def test_bad_input_gets_a_sentence(arguments: tuple[str, ...], says: str, capsys
 
 
 def test_a_gpu_for_each_process(monkeypatch) -> None:
-    from profiling.sweep.command import _own_device
+    from profiling.race.command import _own_device
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

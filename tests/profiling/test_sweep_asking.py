@@ -10,8 +10,8 @@ import torch
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
-from profiling.sweep.asking import Encoder, batches, greedy, log_probs, prompts_of
-from profiling.sweep.quality import measure_questions
+from profiling.race.accuracy import measure_questions
+from profiling.race.asking import Encoder, batches, greedy, log_probs, prompts_of
 from skipcore import Dense, Method, SkipVision, Vlm, ask
 from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.builtin.evaluation.asked import AskedPicture

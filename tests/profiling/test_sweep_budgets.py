@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from shared_models import noise_picture, trained_summary
 
-from profiling.sweep.budgets import BASELINES, KNOBS, Room, choose, is_near, knobs
-from profiling.sweep.cost import prefill_flops
-from profiling.sweep.tuning import Tuning
+from profiling.race.budgets import BASELINES, KNOBS, Room, choose, is_near, knobs
+from profiling.race.method_cost import prefill_flops
+from profiling.race.tuning import Tuning
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.methods.downsampled import Downsampled
 from skipcore.methods.dymu import DyMU

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sweep_records import HEADER, choice, cost, data, quality
 
-from profiling.sweep.intervals import paired_difference, wilson
-from profiling.sweep.plot import style_of, write_race_plot
-from profiling.sweep.report import markdown, summary_line, with_sentences
-from profiling.sweep.results import RaceResult, read_race, result_of
+from profiling.race.intervals import paired_difference, wilson
+from profiling.race.race_plot import style_of, write_race_plot
+from profiling.race.race_tables import markdown, summary_line, with_sentences
+from profiling.race.results import RaceResult, read_race, result_of
 from skipcore import METHODS, InputError
 
 N = 40

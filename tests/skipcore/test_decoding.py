@@ -13,7 +13,7 @@ from tiny_families import tiny_model
 from tiny_tokenizer import IMAGE
 from transformers import DynamicCache
 
-from profiling.sweep import asking
+from profiling.race import asking
 from skipcore import Chat, Dense, InputError, Method, Sampling, Vlm, answer
 from skipcore.answering.decoding import FOLLOWED, NextToken, describe
 from skipcore.answering.generate import generate

@@ -16,7 +16,7 @@ from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
 from profiling import compare
-from profiling.sweep.quality import measure_questions
+from profiling.race.accuracy import measure_questions
 from skipcore import Chat, Dense, InputError, Method, Sampling, SkipVision, Vlm, answer, ask, calibrate
 from skipcore import layer_contributions as contributions
 from skipcore.answering.agreement import Agreement, log_probs_along

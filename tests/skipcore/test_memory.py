@@ -6,8 +6,8 @@ import pytest
 import torch
 from shared_models import noise_picture
 
-from profiling.dispatch import MemoryCount
-from profiling.random_models import DecoderSize, random_llava
+from profiling.bench.dispatch import MemoryCount
+from profiling.bench.random_models import DecoderSize, random_llava
 from skipcore import Dense, Method, SkipVision, Vlm
 from skipcore.methods import METHODS, Combined, DyMU, FastV, VisionZip
 from skipcore.methods.skip_vision import UNTRAINED

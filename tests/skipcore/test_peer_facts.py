@@ -9,8 +9,8 @@ import torch
 from shared_models import noise_picture
 from tiny_families import tiny_model
 
-from profiling.cost import predict_prefill_flops
-from profiling.random_models import DecoderSize, random_llava
+from profiling.bench.random_models import DecoderSize, random_llava
+from profiling.predict.prefill_flops import predict_prefill_flops
 from skipcore import Dense, Method, Trace, Vlm
 from skipcore.flops import FlopCount
 from skipcore.methods import (

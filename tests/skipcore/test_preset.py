@@ -12,7 +12,7 @@ from tiny_families import BUILDERS, tiny_model
 from app.comparing import Settings
 from profiling import compare
 from profiling.__main__ import _parser, _skip_method
-from profiling.table import table_of
+from profiling.output.table import table_of
 from skipcore import Dense
 from skipcore.model.preset import PRESET, REASON
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from profiling.sweep.budgets import is_near
-from profiling.sweep.intervals import Marks, paired_difference, wilson
-from profiling.sweep.records import Line, check_same, files_beside, read_lines
+from profiling.race.budgets import is_near
+from profiling.race.intervals import Marks, paired_difference, wilson
+from profiling.race.race_records import Line, check_same, files_beside, read_lines
 from skipcore import InputError
 
 OWN = "SkipVision"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from profiling.sweep.results import OWN, DataResult, RaceResult, Row
+from profiling.race.results import OWN, DataResult, RaceResult, Row
 from skipcore import METHODS
 from skipcore.builtin.training.training_plot import drawing
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from profiling.sweep.processes import Process
+from profiling.race.processes import Process
 from skipcore import InputError
 
 Line = dict[str, Any]

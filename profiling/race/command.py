@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from profiling.sweep.processes import Process
+from profiling.race.processes import Process
 from skipcore import METHODS, InputError, load
 
 OUTPUT = "assets/results/race.jsonl"
@@ -64,8 +64,8 @@ def add_commands(commands: argparse._SubParsersAction, model: str) -> None:
 def run_sweep(options: argparse.Namespace) -> int:
     """Measure, and report where this process is the only one."""
     try:
-        from profiling.sweep.data import load_data
-        from profiling.sweep.run import Race, sweep
+        from profiling.race.data import load_data
+        from profiling.race.run import Race, sweep
         from skipcore.builtin.scenes.world import read_world
     except ImportError as error:
         raise InputError(f"The race needs {error.name}: pip install -r requirements-dev.txt") from error
@@ -97,11 +97,11 @@ def _own_device(process: Process) -> str | None:
 def write_reports(records: list[Path]) -> int:
     """Write the report of each record beside it, and print it."""
     try:
-        from profiling.sweep.plot import write_race_plot
+        from profiling.race.race_plot import write_race_plot
     except ImportError as error:
         raise InputError(f"The report needs {error.name}: pip install -r requirements-dev.txt") from error
-    from profiling.sweep.report import markdown, summary_line, with_sentences
-    from profiling.sweep.results import read_race
+    from profiling.race.race_tables import markdown, summary_line, with_sentences
+    from profiling.race.results import read_race
 
     races = [with_sentences(read_race(file)) for file in records]
     for file, race in zip(records, races, strict=True):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from profiling.cost import ffn_weights, linear_weights
+from profiling.predict.prefill_flops import ffn_weights, linear_weights
 from skipcore import Trace, Vlm
 from skipcore.families import decoder_layers
 from skipcore.methods.method import DecoderShape

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from transformers import DynamicCache
 
+from profiling.bench.dispatch import KernelCount, MemoryCount
+from profiling.bench.random_models import DecoderSize, random_qwen2_5_vl
+from profiling.clock import fair_order
 from profiling.compare import same_attention
-from profiling.dispatch import KernelCount, MemoryCount
-from profiling.hardware import device_facts, versions
-from profiling.phases import fair_order
-from profiling.random_models import DecoderSize, random_qwen2_5_vl
-from profiling.table import columns
+from profiling.machine import device_facts, versions
+from profiling.output.table import columns
 from skipcore import METHODS, Dense, Method, SkipVision, Vlm
 from skipcore.flops import FlopCount
 from skipcore.methods import Combined, VisionZip

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from profiling.cost import predict_prefill_flops
+from profiling.clock import AnswerTiming, VisionClock
 from profiling.events import NewText
-from profiling.gpu import GpuMeter
-from profiling.gpu_samples import GpuSample, watch
-from profiling.kv import predict_layer_kv_bytes
-from profiling.phases import AnswerTiming, VisionClock
+from profiling.gpu.meter import GpuMeter
+from profiling.gpu.samples import GpuSample, watch
+from profiling.predict.kv import predict_layer_kv_bytes
+from profiling.predict.prefill_flops import predict_prefill_flops
+from profiling.predict.work import decode_work, prefill_work
 from profiling.report import Arm, Spread
-from profiling.work import decode_work, prefill_work
 from skipcore import AnswerToken, Method, Trace, Vlm
 from skipcore.answering.generate import generate
 from skipcore.flops import FlopCount

@@ -14,7 +14,7 @@ import torch
 from transformers import DynamicCache
 
 from profiling.compare import compare
-from profiling.cost import predict_prefill_flops
+from profiling.predict.prefill_flops import predict_prefill_flops
 from skipcore import Method, Vlm
 from skipcore.answering.generate import generate
 from skipcore.model.hardware import devices_of, synchronize

@@ -12,7 +12,7 @@ from typing import Any
 import pynvml
 import torch
 
-from profiling.gpu import boards_of, not_on_gpus
+from profiling.gpu.meter import boards_of, not_on_gpus
 from skipcore.model.hardware import synchronize
 
 INTERVAL_S = 0.02

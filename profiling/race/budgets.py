@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from profiling.sweep.tuning import Tuning
+from profiling.race.tuning import Tuning
 from skipcore import METHODS, Dense, InputError, Method, SkipVision
 from skipcore.methods.baselines import RandomTokens, UniformGrid
 from skipcore.methods.dart import DART

@@ -10,8 +10,8 @@ from statistics import median
 
 from PIL import Image
 
+from profiling.output.table import summary_lines, table_rows
 from profiling.report import Arm, Report
-from profiling.table import summary_lines, table_rows
 
 Captioned = tuple[str, Image.Image]
 COLOURS = ("var(--ink)", "#009E73", "#CC79A7", "#D55E00", "#0072B2")

@@ -10,15 +10,15 @@ from statistics import fmean
 from typing import Any
 
 from profiling.compare import same_attention
-from profiling.hardware import device_facts, versions
-from profiling.sweep.asking import MAX_NEW_TOKENS
-from profiling.sweep.budgets import BASELINES, Choice, Room, choose
-from profiling.sweep.cost import measure_cost, prefill_flops
-from profiling.sweep.data import DataSet
-from profiling.sweep.processes import Process
-from profiling.sweep.quality import Outcome, measure_questions
-from profiling.sweep.records import Line, Records
-from profiling.sweep.tuning import Tuning
+from profiling.machine import device_facts, versions
+from profiling.race.accuracy import Outcome, measure_questions
+from profiling.race.asking import MAX_NEW_TOKENS
+from profiling.race.budgets import BASELINES, Choice, Room, choose
+from profiling.race.data import DataSet
+from profiling.race.method_cost import measure_cost, prefill_flops
+from profiling.race.processes import Process
+from profiling.race.race_records import Line, Records
+from profiling.race.tuning import Tuning
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.builtin import facts
 from skipcore.builtin.evaluation import AskedPicture

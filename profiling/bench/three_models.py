@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from profiling.bench.random_models import DEFAULT_SIZE, DecoderSize, random_llava, random_qwen2_5_vl, random_smolvlm
+from profiling.bench.session_cost import SessionCost, measure_session_cost
 from profiling.compare import compare
-from profiling.random_models import DEFAULT_SIZE, DecoderSize, random_llava, random_qwen2_5_vl, random_smolvlm
+from profiling.output.table import columns
 from profiling.report import Report
-from profiling.session_cost import SessionCost, measure_session_cost
-from profiling.table import columns
 from skipcore import AdaptiveSummary, Dense, SkipVision, Vlm
 from skipcore.model.preset import PRESET
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from profiling.sweep.asking import MAX_NEW_TOKENS, Encoder, Prompt, batches, greedy, log_probs, prompts_of
+from profiling.race.asking import MAX_NEW_TOKENS, Encoder, Prompt, batches, greedy, log_probs, prompts_of
 from skipcore import Dense, Method, Vlm
 from skipcore.answering.agreement import Agreement
 from skipcore.answering.decoding import NextToken

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from profiling.sweep.results import OWN, Cost, DataResult, RaceResult, Row
+from profiling.race.results import OWN, Cost, DataResult, RaceResult, Row
 
 NOT_AVAILABLE = "not available"
 

@@ -1,0 +1,1 @@
+"""Memory, energy and samples of GPUs."""

@@ -1,0 +1,1 @@
+"""A report as table, CSV, HTML page, trace and record."""

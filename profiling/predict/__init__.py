@@ -1,0 +1,1 @@
+"""Closed forms: FLOPs, bytes, roofs, and where a method breaks even."""
