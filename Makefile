@@ -46,7 +46,7 @@ race: $(DEV_READY)  ## all methods at equal FLOPs on the built-in model, which t
 
 space: $(APP_READY)  ## the folder to upload as a Space, checked
 	rm -rf runs/space
-	$(BIN)/python -m app.space runs/space
+	$(BIN)/python -m app.server.space runs/space
 
 clean:
 	rm -rf .venv

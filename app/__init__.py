@@ -1,6 +1,9 @@
 """app: what profiling measured, as a page and an API."""
 
 import os
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 # Gradio reads this while it is imported: nothing about visitors or runs leaves the machine.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

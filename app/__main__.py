@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.main import main
-from app.models import BUILT_IN, VARIABLE
+from app.serve import main
+from app.server.models import BUILT_IN, VARIABLE
 from skipcore import command_line
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 from anyio import to_thread
 
-from app.budgets import OFFERED, OWN, budget_of, summary_of
-from app.comparing import Settings, run
-from app.models import models_for
-from app.refusals import Refusal
-from app.shelf import Shelf
+from app.runs.budgets import OFFERED, OWN, budget_of, summary_of
+from app.runs.comparison import Settings, run
+from app.server.models import models_for
+from app.server.refusals import Refusal
+from app.server.shelf import Shelf
 from profiling import Report
 from skipcore import Vlm
 
@@ -92,7 +92,7 @@ async def report_of(vlm: Vlm, picture: Any, question: str, settings: Settings) -
     Cancelling this stops the run before the next layer: Gradio does so when the client cancels its job.
 
     Raises:
-        Refusal: see `app.comparing.run`.
+        Refusal: see `app.runs.comparison.run`.
     """
     stop = threading.Event()
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app import ASSETS
 from app.truth import Known, digest_of_file
 from skipcore.builtin.questions.questions import Question
 from skipcore.builtin.scenes.words import joined
 from skipcore.builtin.scenes.world import World
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+EXAMPLES = ASSETS / "examples"
 MOST_OFFERED = 6
 OUTCOMES = {
     "right": "dense and Skip-Vision both answer {} right",

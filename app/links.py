@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from app.budgets import OFFERED, OWN, SKIP_VISION
-from app.comparing import MAX_NEW_TOKENS, MAX_REPEATS, Settings
+from app.runs.budgets import OFFERED, OWN, SKIP_VISION
+from app.runs.comparison import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from skipcore import InputError
 from skipcore.builtin.scenes.numbered import NUMBERS
 from skipcore.methods.retain import RETAIN_RULES

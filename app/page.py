@@ -11,13 +11,8 @@ import gradio as gr
 from PIL import Image
 
 from app.api import compare_endpoint, methods, models_endpoint
-from app.asking import LINE_FULL, STOPPED, Asking
-from app.comparing import DEVICE
+from app.charts.quality import RECORD
 from app.examples import known_of, load_examples, offered
-from app.following import Following
-from app.notice import status
-from app.only_changes import OnlyChanges
-from app.overlay import View
 from app.panels import QUIET, Changes
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
@@ -30,16 +25,21 @@ from app.panels.layers import LayersPanel
 from app.panels.link import LinkPanel
 from app.panels.linked import link
 from app.panels.models import ModelsPanel
+from app.panels.notice import status
 from app.panels.quality import QualityPanel
-from app.panels.sweep import SweepPanel
 from app.panels.tokens import TokensPanel
-from app.quality import RECORD
-from app.racing import Racing
-from app.recorded import RECORDED, recorded_for
-from app.shelf import Shelf
-from app.visitors import Line, left
+from app.panels.trade_off_panel import SweepPanel
+from app.runs.ask import LINE_FULL, STOPPED, Asking
+from app.runs.comparison import DEVICE
+from app.runs.follow import Following
+from app.runs.recorded import RECORDED, recorded_for
+from app.runs.side_by_side import Racing
+from app.server.only_changes import OnlyChanges
+from app.server.shelf import Shelf
+from app.server.visitors import Line, left
+from app.server.zero_gpu import is_lent
+from app.tokens.overlay import View
 from app.world import world_of
-from app.zero_gpu import is_lent
 from skipcore import Dense, Vlm
 
 TITLE = "Skip-Vision, side by side"

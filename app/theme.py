@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 
-CSS = Path(__file__).resolve().parent.parent / "assets" / "theme.css"
+from app import ASSETS
+
+CSS = ASSETS / "theme.css"
 
 
 def theme() -> gr.themes.Base:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from app.uploads import uploaded_file
+from app.server.uploads import uploaded_file
 from skipcore import InputError
 from skipcore.builtin.questions.questions import Question
 

@@ -7,9 +7,9 @@ from html import escape
 
 import gradio as gr
 
-from app import wording
-from app.differences import marked
+from app.charts import wording
 from app.panels import Changes
+from app.panels.differences import marked
 from profiling import Arm, Report
 from profiling.events import NewText
 from profiling.output.table import agreement_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app.axes import AGREEMENT, COSTS
+from app.charts.axes import AGREEMENT, COSTS
 
 SCORE_NAME = "right answers (or answers as dense)"
 

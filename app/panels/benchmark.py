@@ -13,14 +13,14 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from app import wording
-from app.comparing import Settings, run
-from app.downloads import DOWNLOADS
+from app.charts import wording
+from app.charts.tables import html_table
 from app.panels import Changes
+from app.panels.downloads import DOWNLOADS
 from app.panels.run_controls import RunControls
-from app.progress import Eta
-from app.refusals import Refusal, refusing
-from app.tables import html_table
+from app.runs.comparison import Settings, run
+from app.runs.eta import Eta
+from app.server.refusals import Refusal, refusing
 from profiling import Report
 from profiling.events import Progress
 from skipcore import Vlm

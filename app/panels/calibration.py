@@ -6,9 +6,9 @@ from html import escape
 
 import gradio as gr
 
-from app import figures
+from app import charts as figures
+from app.charts.tables import html_table
 from app.panels.layers import plot
-from app.tables import html_table
 from skipcore import Calibration, Vlm
 
 INTRO = (

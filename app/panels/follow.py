@@ -7,10 +7,10 @@ from html import escape
 
 import gradio as gr
 
-from app import wording
-from app.differences import marked
+from app.charts import wording
 from app.panels import Changes
-from app.talk import Reply, Talk, Turn
+from app.panels.differences import marked
+from app.runs.talk import Reply, Talk, Turn
 from profiling import Report
 from skipcore import Method, Vlm
 

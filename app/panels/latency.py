@@ -6,12 +6,13 @@ from html import escape
 
 import gradio as gr
 
-from app import figures, tables, wording
-from app.keys import arm_keys, keys
-from app.latency_tables import gpu_table, roofline_table, steps_table
+from app import charts as figures
+from app.charts import tables, wording
+from app.charts.latency_tables import gpu_table, roofline_table, steps_table
+from app.charts.roofline import roofline_sentence
 from app.panels import Changes
 from app.panels.layers import plot
-from app.roofline import roofline_sentence
+from app.tokens.keys import arm_keys, keys
 from profiling import Arm, Report
 from profiling.predict.break_even import break_even
 

@@ -7,14 +7,15 @@ from html import escape
 import gradio as gr
 import plotly.graph_objects as go
 
-from app import figures, tables, wording
-from app.keys import ROLE_NAMES, arm_keys, keys, ramp
-from app.medians import medians_of
-from app.overlay import common_scale
+from app import charts as figures
+from app.charts import tables, wording
+from app.charts.medians import medians_of
 from app.panels import Changes
 from app.panels.update_maps import IN_SIGHT, update_map_cells, update_maps
-from app.picking import PICK
-from app.selection import first_choice
+from app.tokens.keys import ROLE_NAMES, arm_keys, keys, ramp
+from app.tokens.overlay import common_scale
+from app.tokens.picking import PICK
+from app.tokens.selection import first_choice
 from profiling import Arm, Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."

@@ -9,9 +9,9 @@ import gradio as gr
 from app.panels import QUIET, Changes
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
-from app.selection import cell_of, slot_in_map, token_on_picture
-from app.token_card import no_token
-from app.token_grids import token_grids
+from app.tokens.selection import cell_of, slot_in_map, token_on_picture
+from app.tokens.token_card import no_token
+from app.tokens.token_grids import token_grids
 from profiling import Report
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import gradio as gr
 
-from app.models import VARIABLE, models_for, running_model
+from app.charts.tables import html_table
 from app.panels import QUIET, Changes
 from app.panels.run_controls import RunControls
-from app.refusals import Refusal, refusing
-from app.shelf import Shelf, address_of
-from app.tables import html_table
-from app.visitors import ends_when_they_leave
+from app.server.models import VARIABLE, models_for, running_model
+from app.server.refusals import Refusal, refusing
+from app.server.shelf import Shelf, address_of
+from app.server.visitors import ends_when_they_leave
 from skipcore import Vlm
 
 MEMORY = (

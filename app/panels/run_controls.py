@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.comparing import DEVICE
-from app.notice import status
 from app.panels import QUIET, Changes
+from app.panels.notice import status
+from app.runs.comparison import DEVICE
 
 
 class RunControls:

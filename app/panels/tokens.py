@@ -8,18 +8,18 @@ from html import escape
 import gradio as gr
 import numpy as np
 
-from app.data_uri import data_uri
-from app.hover import HOVER, hover
-from app.keys import keys, ramp, swatch
-from app.marks import marks, phrase, sentence
-from app.overlay import Scale, View, common_scale, looks_of, plain_pictures, token_marks
+from app.charts.tables import html_table
 from app.panels import Changes
-from app.picking import PICK, picture_cells
-from app.selection import first_choice, group_of, layer_number
-from app.tables import html_table
-from app.token_card import token_card
-from app.token_grids import TokenGrid, token_grids
-from app.token_states import State, token_states
+from app.server.data_uri import data_uri
+from app.tokens.hover import HOVER, hover
+from app.tokens.keys import keys, ramp, swatch
+from app.tokens.marks import marks, phrase, sentence
+from app.tokens.overlay import Scale, View, common_scale, looks_of, plain_pictures, token_marks
+from app.tokens.picking import PICK, picture_cells
+from app.tokens.selection import first_choice, group_of, layer_number
+from app.tokens.token_card import token_card
+from app.tokens.token_grids import TokenGrid, token_grids
+from app.tokens.token_states import State, token_states
 from profiling import Report
 from skipcore import Trace
 

@@ -6,11 +6,11 @@ from html import escape
 
 import numpy as np
 
-from app.data_uri import data_uri
-from app.overlay import Scale, common_scale
-from app.picking import grid_cells
-from app.selection import layer_number
-from app.update_map import map_picture, role_picture, row_height
+from app.server.data_uri import data_uri
+from app.tokens.overlay import Scale, common_scale
+from app.tokens.picking import grid_cells
+from app.tokens.selection import layer_number
+from app.tokens.update_map import map_picture, role_picture, row_height
 from profiling import Arm, Report
 from skipcore import Trace
 

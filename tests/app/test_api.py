@@ -18,11 +18,11 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from shared_models import noise_picture
 
-from app import main
-from app.budgets import OFFERED, SKIP_VISION
+from app import serve as main
 from app.examples import load_examples
-from app.main import start
 from app.page import build_page
+from app.runs.budgets import OFFERED, SKIP_VISION
+from app.serve import start
 from profiling import compare
 from skipcore import METHODS, Dense, InputError, SkipVision, Vlm
 

@@ -8,13 +8,13 @@ import platform
 import psutil
 import pytest
 
-from app.asking import READS, SEES
+from app.measure.served import Seen, served
+from app.measure.soak import growth
+from app.measure.stopwatch import Clocks, Times
+from app.measure.streaming_cost import streaming_cost
 from app.page import build_page
-from app.served import Seen, served
-from app.soak import growth
-from app.spare_memory import hand_back_spare_memory
-from app.stopwatch import Clocks, Times
-from app.streaming_cost import streaming_cost
+from app.runs.ask import READS, SEES
+from app.server.spare_memory import hand_back_spare_memory
 from profiling.events import NewText
 from skipcore import Vlm
 

@@ -9,15 +9,16 @@ import hand_made
 import numpy as np
 import pytest
 
-from app import figures, palette
-from app.cells import clear
-from app.figures.quality import MARKERS
-from app.figures.race import SYMBOLS
-from app.figures.steps import DASHES
-from app.overlay import RAMP, _states
+from app import charts as figures
+from app.charts import palette
+from app.charts.quality_chart import MARKERS
+from app.charts.race_chart import SYMBOLS
+from app.charts.steps_chart import DASHES
 from app.theme import CSS, theme
-from app.token_states import State, TokenStates
-from app.update_map import _HEIGHTS
+from app.tokens.cells import clear
+from app.tokens.overlay import RAMP, _states
+from app.tokens.token_states import State, TokenStates
+from app.tokens.update_map import _HEIGHTS
 from skipcore import METHODS
 
 # Machado, Oliveira, Fernandes: A Physiologically-based Model for Simulation of Color Vision Deficiency, IEEE

@@ -7,7 +7,7 @@ from html import escape
 
 import pytest
 
-from app.differences import marked
+from app.panels.differences import marked
 
 
 @pytest.mark.parametrize(

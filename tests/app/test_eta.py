@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.progress import Eta
+from app.runs.eta import Eta
 
 
 def test_the_rest_takes_as_long_as_the_mean_so_far() -> None:

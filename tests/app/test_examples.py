@@ -12,7 +12,7 @@ from shared_models import ROOT
 
 from app.examples import Example, load_examples, offered, outcomes_sentence
 from app.page import build_page
-from app.recorded import recorded_for
+from app.runs.recorded import recorded_for
 from app.world import world_of
 from skipcore import Dense, Vlm, ask
 from skipcore.builtin.questions.questions import is_right

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from app import fetching
-from app.fetching import RESERVE, Stopped, fetch, size
+from app.server import fetching
+from app.server.fetching import RESERVE, Stopped, fetch, size
 from skipcore import InputError
 
 NAME = "some/model"

@@ -11,14 +11,15 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app import figures, palette, tables, wording
-from app.medians import medians_of
-from app.overlay import View
+from app import charts as figures
+from app.charts import palette, tables, wording
+from app.charts.medians import medians_of
+from app.charts.rows import rows_of
 from app.panels.answers import LiveAnswer, answer_card, headline
 from app.panels.layers import kv_sentence, medians_sentence, update_key
 from app.panels.tokens import counts_table, describe
 from app.panels.update_maps import update_maps
-from app.rows import rows_of
+from app.tokens.overlay import View
 from profiling import Report
 from skipcore import Dense, Vlm
 from skipcore.methods import FastV

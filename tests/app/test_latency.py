@@ -7,11 +7,11 @@ from dataclasses import replace
 import hand_made
 import pytest
 
-from app import figures
-from app.latency_tables import gpu_table, roofline_table, steps_table
+from app import charts as figures
+from app.charts.latency_tables import gpu_table, roofline_table, steps_table
+from app.charts.roofline import points_of, roofline_sentence
+from app.charts.steps import step_spreads
 from app.panels.latency import break_even_sentence, gpu_sentence
-from app.roofline import points_of, roofline_sentence
-from app.steps import step_spreads
 from profiling import Spread
 from profiling.gpu.samples import GpuSample
 

@@ -10,12 +10,12 @@ import gradio as gr
 import pytest
 from tiny_families import tiny_model
 
-from app.budgets import OFFERED
-from app.comparing import Settings
 from app.examples import Example, load_examples
 from app.links import settings_that_apply
 from app.panels.ask import AskPanel
 from app.panels.link import OPENED, WITH_PICTURE, WITHOUT_PICTURE, LinkPanel
+from app.runs.budgets import OFFERED
+from app.runs.comparison import Settings
 from skipcore import Vlm
 from skipcore.builtin.scenes.world import scenes_world
 

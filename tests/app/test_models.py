@@ -10,8 +10,8 @@ import torch
 from tiny_families import BUILDERS
 
 from app.__main__ import run
-from app.models import BUILT_IN, BUILT_IN_FOLDER, KNOWN, VARIABLE, chosen_model, models_for, running_model
 from app.panels.models import HEAD, model_row
+from app.server.models import BUILT_IN, BUILT_IN_FOLDER, KNOWN, VARIABLE, chosen_model, models_for, running_model
 from skipcore import Vlm, load
 from skipcore.families import FAMILIES
 

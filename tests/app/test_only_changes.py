@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from gradio.state_holder import SessionState
 
-from app.only_changes import OnlyChanges
+from app.server.only_changes import OnlyChanges
 
 CHANGES: tuple[dict[int, Any], ...] = (
     {0: "new"},

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import palette
-from app.overlay import LONGEST_SIDE, View, common_scale, plain_pictures, ramp_colours, share_of_scale, token_marks
-from app.token_grids import TokenGrid, token_grids
+from app.charts import palette
+from app.tokens.overlay import (
+    LONGEST_SIDE,
+    View,
+    common_scale,
+    plain_pictures,
+    ramp_colours,
+    share_of_scale,
+    token_marks,
+)
+from app.tokens.token_grids import TokenGrid, token_grids
 from skipcore.model.vlm import ShownTile
 
 CELL = LONGEST_SIDE // 3

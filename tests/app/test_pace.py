@@ -9,9 +9,9 @@ from collections.abc import Generator
 import pytest
 from held_runs import LONGEST
 
-from app import pace
-from app.device import device_held
-from app.pace import added_up, ahead, at_most_every
+from app.server import pace
+from app.server.device import device_held
+from app.server.pace import added_up, ahead, at_most_every
 from skipcore import InputError
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app import figures, palette
-from app.figures.quality import MARKERS
+from app import charts as figures
+from app.charts import palette
+from app.charts.quality import COMMAND, Quality, read_quality, weights_sha256
+from app.charts.quality_chart import MARKERS
+from app.charts.tables import quality_table
 from app.page import build_page
 from app.panels.quality import QualityPanel, origin_sentence, split_keys, why_not_shown
-from app.quality import COMMAND, Quality, read_quality, weights_sha256
-from app.tables import quality_table
 from skipcore import InputError, Vlm
 
 RECORD = Path(__file__).parent / "quality.json"

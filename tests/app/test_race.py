@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app.figures import race_chart
+from app.charts import race_chart
+from app.charts.quality import weights_sha256
+from app.charts.race import COMMAND, Race, read_race
+from app.charts.tables import race_table, standings_table
 from app.panels.quality import QualityPanel
-from app.quality import weights_sha256
-from app.race import COMMAND, Race, read_race
-from app.tables import race_table, standings_table
 from skipcore import InputError, Vlm
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.panels.lanes import lanes
-from app.racing import slowdown
+from app.runs.side_by_side import slowdown
 from skipcore.answering.side_by_side import Step
 
 STEPS = [

@@ -10,7 +10,7 @@ import pytest
 
 from app.examples import load_examples, offered
 from app.page import build_page
-from app.recorded import RECORDED, Recorded, record, recorded_for
+from app.runs.recorded import RECORDED, Recorded, record, recorded_for
 from app.world import world_of
 from profiling.output.record import read_record, write_record
 from skipcore import InputError, Vlm

@@ -13,10 +13,10 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app.figures.sparkline import sparkline
-from app.marks import phrase
-from app.picking import picture_cells
-from app.selection import (
+from app.charts.sparkline import sparkline
+from app.tokens.marks import phrase
+from app.tokens.picking import picture_cells
+from app.tokens.selection import (
     Cell,
     Place,
     cell_of,
@@ -29,9 +29,9 @@ from app.selection import (
     token_on_picture,
     update_of,
 )
-from app.token_card import close_up, company, fate, no_token, said, token_card, where_exactly
-from app.token_grids import TokenGrid
-from app.token_states import State, token_states
+from app.tokens.token_card import close_up, company, fate, no_token, said, token_card, where_exactly
+from app.tokens.token_grids import TokenGrid
+from app.tokens.token_states import State, token_states
 from skipcore import Dense, Role, Trace, Vlm
 from skipcore.model.vlm import ShownTile
 

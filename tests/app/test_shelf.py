@@ -19,14 +19,14 @@ import torch
 from hostile_pictures import PNG
 from tiny_families import BUILDERS
 
-from app import shelf as shelf_module
-from app.device import device_held
-from app.main import page_beside, serving, start
-from app.models import KNOWN
-from app.over_http import Message, Visitor
+from app.measure.over_http import Message, Visitor
 from app.page import build_page
-from app.shelf import Shelf, Shelved, address_of
-from app.visitors import ANOTHER_RUN, Line
+from app.serve import page_beside, serving, start
+from app.server import shelf as shelf_module
+from app.server.device import device_held
+from app.server.models import KNOWN
+from app.server.shelf import Shelf, Shelved, address_of
+from app.server.visitors import ANOTHER_RUN, Line
 from skipcore import Vlm
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates

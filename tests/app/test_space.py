@@ -23,8 +23,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from shared_models import ROOT
 
-from app import space as folder_of
-from app.space import run, space_faults, write_space
+from app.server import space as folder_of
+from app.server.space import run, space_faults, write_space
 from profiling import compare
 from skipcore import Dense, InputError, Vlm
 
@@ -40,7 +40,7 @@ FRONT = {
     "sdk": "gradio",
     "sdk_version": "6.0.0",
     "python_version": "3.12",
-    "app_file": "app/main.py",
+    "app_file": "app/serve.py",
     "short_description": "x" * 60,
     "license": "apache-2.0",
 }
@@ -68,7 +68,7 @@ sys.meta_path.insert(0, OnlyRequired())
     ],
 )
 def test_every_fault_of_the_front_matter_is_named(changes: dict[str, Any], fault: str) -> None:
-    faults = space_faults(FRONT | changes, "6.0.0", {"app/main.py", "requirements.txt"})
+    faults = space_faults(FRONT | changes, "6.0.0", {"app/serve.py", "requirements.txt"})
     assert [fault in each for each in faults] == [True] * bool(fault)
 
 
@@ -76,7 +76,7 @@ def test_this_project_is_a_space(tmp_path: Path, capsys: pytest.CaptureFixture[s
     folder = tmp_path / "space"
     assert run([str(folder)]) == 0 and "hf upload" in capsys.readouterr().out
     names = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
-    assert {"README.md", "requirements.txt", "app/main.py", "assets/models/scenes/model.safetensors"} <= names
+    assert {"README.md", "requirements.txt", "app/serve.py", "assets/models/scenes/model.safetensors"} <= names
     assert not any(name.startswith(("tests", ".")) or "__pycache__" in name for name in names)
     assert run([str(folder)]) == 2 and "not an empty folder" in capsys.readouterr().err
     assert f"sdk_version: {folder_of.tested_gradio()}\n" in (folder / "README.md").read_text()
@@ -128,7 +128,7 @@ def space(**environment: str) -> Iterator[tuple[str, Path]]:
         port = free.getsockname()[1]
     log = (base / "log").open("w+")
     process = subprocess.Popen(
-        [*LIKE_ANYBODY, sys.executable, "app/main.py"],
+        [*LIKE_ANYBODY, sys.executable, "app/serve.py"],
         cwd=tree,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -7,13 +7,14 @@ import threading
 import hand_made
 import pytest
 
-from app import figures, sweeping
-from app.axes import AGREEMENT, COSTS, score_axis
-from app.budgets import OFFERED
-from app.comparing import Settings
-from app.race import RaceRow
-from app.sweeping import SHARES, Part, as_data, parts_of, rows_of, settings_of
-from app.tables import race_table
+from app import charts as figures
+from app.charts.axes import AGREEMENT, COSTS, score_axis
+from app.charts.race import RaceRow
+from app.charts.tables import race_table
+from app.runs import trade_off as sweeping
+from app.runs.budgets import OFFERED
+from app.runs.comparison import Settings
+from app.runs.trade_off import SHARES, Part, as_data, parts_of, rows_of, settings_of
 from skipcore import InputError, Vlm
 
 CHOSEN = Settings(100, 156, "saliency", False, 96, 3, "FastV", 0.5, True)

@@ -8,11 +8,11 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from app.device import device_held
-from app.following import Following
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel, reply_sentence, transcript
-from app.talk import Floor, Reply, Talk, Turn
+from app.runs.follow import Following
+from app.runs.talk import Floor, Reply, Talk, Turn
+from app.server.device import device_held
 from profiling import Report, compare
 from skipcore import Chat, Dense, InputError, Vlm
 

@@ -8,12 +8,12 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app import palette
-from app.marks import marks, phrase, sentence
-from app.overlay import LONGEST_SIDE, View, plain_pictures, token_marks
+from app.charts import palette
 from app.panels.tokens import describe, legend
-from app.token_grids import TokenGrid
-from app.token_states import State, token_states
+from app.tokens.marks import marks, phrase, sentence
+from app.tokens.overlay import LONGEST_SIDE, View, plain_pictures, token_marks
+from app.tokens.token_grids import TokenGrid
+from app.tokens.token_states import State, token_states
 from skipcore import Trace, Vlm
 
 LAYERS = 3

@@ -13,10 +13,10 @@ import hand_made
 import pytest
 from PIL import Image
 
-from app import uploads as uploads_module
 from app.examples import MOST_OFFERED, known_of, load_examples, offered
 from app.panels.answers import AnswersPanel, verdict
 from app.panels.scene import ScenePanel
+from app.server import uploads as uploads_module
 from app.truth import Known, digest_of_file, truth_of
 from app.world import KIND_NAMES, UNKNOWN, world_lists, world_of, world_sentence
 from skipcore import InputError, Vlm

@@ -12,13 +12,13 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app import palette
-from app.overlay import View, common_scale, looks_of, token_marks
+from app.charts import palette
 from app.panels.layers import layers_named, skips_sentence
 from app.panels.tokens import layered_marks
 from app.panels.update_maps import in_words, update_map_cells, update_maps
-from app.token_grids import TokenGrid
-from app.update_map import map_picture, role_picture, row_height
+from app.tokens.overlay import View, common_scale, looks_of, token_marks
+from app.tokens.token_grids import TokenGrid
+from app.tokens.update_map import map_picture, role_picture, row_height
 from skipcore import Role, Trace, Vlm
 
 GRIDS = [TokenGrid(Image.new("RGB", (64, 64)), np.arange(64).reshape(8, 8))]

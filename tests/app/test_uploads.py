@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from app.main import start
-from app.over_http import Visitor
+from app.measure.over_http import Visitor
 from app.page import build_page
-from app.uploads import LONGEST_SIDE, SHORTEST_SIDE, shrunk, size_note, uploaded_picture
+from app.serve import start
+from app.server.uploads import LONGEST_SIDE, SHORTEST_SIDE, shrunk, size_note, uploaded_picture
 from skipcore import Vlm
 from skipcore.model.inputs import MAX_PIXELS, MAX_SIDE, MIN_SIDE
 

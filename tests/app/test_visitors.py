@@ -18,14 +18,14 @@ from gradio_client import Client, handle_file
 from held_runs import LONGEST, held
 from hostile_pictures import PNG, encoded
 
-from app.comparing import DEVICE, Settings
 from app.examples import load_examples
-from app.main import start
-from app.over_http import Refused, Visitor
-from app.pace import ahead
+from app.measure.over_http import Refused, Visitor
 from app.page import build_page
-from app.refusals import OUT_OF_MEMORY, UNEXPECTED, is_out_of_memory
-from app.visitors import Line, _running, place_in_line
+from app.runs.comparison import DEVICE, Settings
+from app.serve import start
+from app.server.pace import ahead
+from app.server.refusals import OUT_OF_MEMORY, UNEXPECTED, is_out_of_memory
+from app.server.visitors import Line, _running, place_in_line
 from app.world import world_of
 from profiling import Report, compare, stream
 from skipcore import Dense, Vlm, ask

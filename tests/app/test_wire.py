@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from app.examples import load_examples
-from app.overlay import View
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
+from app.tokens.overlay import View
 from profiling import Report, compare
 from skipcore import Vlm
 

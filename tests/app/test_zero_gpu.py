@@ -16,12 +16,12 @@ from fake_spaces import spaces
 from hostile_pictures import PNG
 from shared_models import noise_picture
 
-from app import zero_gpu
-from app.budgets import OFFERED, _thresholds
-from app.comparing import Settings
-from app.main import start
-from app.over_http import Visitor
+from app.measure.over_http import Visitor
 from app.page import build_page
+from app.runs.budgets import OFFERED, _thresholds
+from app.runs.comparison import Settings
+from app.serve import start
+from app.server import zero_gpu
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import InputError, Vlm

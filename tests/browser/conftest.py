@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image, ImageDraw
 
-from app.main import start
+from app.charts.quality import weights_sha256
 from app.page import build_page
-from app.quality import weights_sha256
+from app.serve import start
 from skipcore import Vlm
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from visitor import SECONDS, ask_and_wait, expect, question, screenshot, set_number, sync_api, upload
 
 from app.examples import Example, load_examples
-from app.visitors import _running
+from app.server.visitors import _running
 from skipcore import Dense, Vlm, ask
 
 EXAMPLES = load_examples()[:3]

@@ -1,0 +1,47 @@
+"""What skipping each sub-layer alone does to the next token, as a map."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.charts import palette
+from app.charts.style import style
+from skipcore import Calibration
+
+SMALLEST = 1e-6
+"""Divergences below this, in nats, are noise and get the first colour."""
+
+
+def divergence_map(calibration: Calibration) -> go.Figure:
+    """KL(dense ‖ skipping) by layer and sub-layer, on a logarithm; a dot marks what was chosen to skip."""
+    rows = (
+        ("attention", calibration.attention_kl, calibration.choice.attention_layers),
+        ("FFN", calibration.ffn_kl, calibration.choice.layers),
+    )
+    values = np.array([divergences for _, divergences, _ in rows])
+    layers = np.arange(1, values.shape[1] + 1)
+    shown = np.log10(np.maximum(values, SMALLEST))
+    figure = go.Figure(
+        go.Heatmap(
+            z=shown,
+            x=layers,
+            y=[name for name, _, _ in rows],
+            customdata=values,
+            colorscale=list(palette.RAMP),
+            colorbar={"title": {"text": "KL, nats"}, "tickprefix": "10<sup>", "ticksuffix": "</sup>", "dtick": 1},
+            hovertemplate="layer %{x}, %{y}: KL %{customdata:.2g} nats<extra></extra>",
+            xgap=2,
+            ygap=2,
+        )
+    )
+    skipping = [(layer + 1, name) for name, _, chosen in rows for layer in chosen]
+    figure.add_scatter(
+        x=[layer for layer, _ in skipping],
+        y=[name for _, name in skipping],
+        mode="markers",
+        marker={"color": "#FFFFFF", "size": 11, "line": {"color": "#22252B", "width": 2}},
+        hoverinfo="skip",
+    )
+    figure.update_xaxes(title_text="layer", dtick=max(1, len(layers) // 16))
+    return style(figure, height=190)

@@ -1,0 +1,1 @@
+"""Commands that measure a page while it is served."""

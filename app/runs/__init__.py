@@ -1,0 +1,1 @@
+"""What visitors start: events of a run in, changes of the page out."""

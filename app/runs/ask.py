@@ -1,0 +1,154 @@
+"""What happens between Ask and the last figure: events of a run in, changes of the page out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.panels import Changes
+from app.panels.answers import AnswersPanel, LiveAnswer
+from app.panels.ask import AskPanel
+from app.panels.follow import FollowPanel
+from app.panels.lanes import LanesPanel
+from app.panels.latency import LatencyPanel
+from app.panels.layers import LayersPanel
+from app.panels.tokens import TokensPanel
+from app.runs.comparison import Settings, run
+from app.server.refusals import Refusal, refusing
+from app.server.zero_gpu import is_lent
+from app.truth import Known, truth_of
+from profiling import Report
+from profiling.events import Encoding, NewText, Progress, Started, Traced
+from skipcore import Dense, Vlm
+from skipcore.builtin.questions.questions import Question
+
+SEES, READS = "Encoding the picture…", "Each reads the prompt once, recorded…"
+STOPPED = "Stopped. Ask again whenever you like."
+LINE_FULL = "The line for the device is full: ask again in a minute."
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The panels at work together on one visitor's questions.
+
+    Attributes:
+        report: the visitor's last report.
+        stop: the event that ends the visitor's run.
+        known: what is known about pictures that every visitor can choose.
+    """
+
+    vlm: Vlm
+    ask_panel: AskPanel
+    answers: AnswersPanel
+    tokens: TokensPanel
+    layers: LayersPanel
+    latency: LatencyPanel
+    lanes: LanesPanel
+    follow: FollowPanel
+    report: gr.State
+    stop: gr.State
+    known: tuple[Known, ...] = ()
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Components whose values `ask` takes, in its order."""
+        return [*self.ask_panel.inputs, *self.tokens.controls, self.ask_panel.scene.known]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Every component that `ask` may change."""
+        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency, self.lanes, self.follow)
+        return [self.report, self.stop, *(component for panel in panels for component in panel.outputs)]
+
+    def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
+        """Run one comparison and show it as it goes. On bad input what was there before stays.
+
+        Args:
+            picture: the uploaded file as the browser sends it.
+            values: the settings, the controls of the token overlay, and what is known about the visitor's scene.
+        """
+        *values_chosen, scene = values
+        values_of_settings, controls = _split(values_chosen, len(self.tokens.controls))
+        truth = truth_of(picture, question, (scene, *self.known))
+        stop = threading.Event()
+        yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
+        try:
+            with refusing():  # also what is wrong with values that the page itself never sends
+                settings = self.ask_panel.settings(*values_of_settings)
+                with closing(run(self.vlm, picture, question, settings, stop)) as events:
+                    yield from self._follow(events, question, settings, controls, truth)
+            if stop.is_set():
+                yield self.ask_panel.idle(STOPPED)
+        except Refusal as refusal:
+            yield self.ask_panel.idle(str(refusal), failed=True)
+        finally:
+            stop.set()  # also when the visitor left: whatever still runs ends before its next token
+
+    def _follow(
+        self,
+        events: Iterator[Any],
+        question: str,
+        settings: Settings,
+        controls: Sequence[Any],
+        truth: Question | None,
+    ) -> Iterator[Changes]:
+        live: list[LiveAnswer] = []
+        names: tuple[str, ...] = ()
+        vision_ms = 0.0
+        for event in events:
+            match event:
+                case Encoding():
+                    yield self.ask_panel.running(SEES)
+                case Started():
+                    names = event.arms
+                    live = [LiveAnswer(name) for name in names]
+                    yield self.ask_panel.running(READS)
+                case Traced(number, trace):
+                    live[number] = live[number].with_trace(trace)
+                case Progress(number, timed_run, runs, vision_ms):
+                    # from here on no setting can be refused any more, so the last answers may go
+                    progress = self.ask_panel.running(f"{names[number]}: timed run {timed_run} of {runs}…")
+                    yield self.answers.show_question(question) | self.answers.show_live(live, truth) | progress
+                case NewText(number):
+                    live[number] = live[number].with_text(event, vision_ms)
+                    yield self.answers.show_live(live, truth, number)
+                case Report():
+                    yield self._finish(event, controls, truth) | self._follow_up(event, settings)
+
+    def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
+        return (
+            self.answers.show(report, truth)
+            | self.show_panels(report, *controls)
+            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
+        )
+
+    def _follow_up(self, report: Report, settings: Settings) -> Changes:
+        """A new conversation, where there can be one. DyMU asks the model for its thresholds."""
+        if is_lent(self.vlm):
+            return {}
+        return self.follow.start(self.vlm, report, (Dense(), settings.compared(self.vlm)))
+
+    def show_panels(self, report: Report, *controls: Any) -> Changes:
+        """All that a report shows beside its answers."""
+        return (
+            {self.report: report}
+            | self.tokens.show(report, *controls)
+            | self.layers.show(report, controls[-1])
+            | self.latency.show(report)
+            | self.lanes.start()
+        )
+
+    def end(self, stop: threading.Event | None) -> Changes:
+        """What the Stop button does: end the run that `stop` belongs to."""
+        if stop is not None:
+            stop.set()
+        return self.ask_panel.idle(STOPPED)
+
+
+def _split(values: list[Any], last: int) -> tuple[list[Any], list[Any]]:
+    return values[: len(values) - last], values[len(values) - last :]

@@ -1,0 +1,1 @@
+"""What stands between a visitor and the models: device, line, uploads, refusals."""

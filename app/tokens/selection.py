@@ -1,0 +1,132 @@
+"""The visual token that a visitor has selected: found by where they clicked, and told apart in place and company."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from app.tokens.marks import Mark, marks
+from app.tokens.token_grids import TokenGrid
+from app.tokens.token_states import TokenStates, token_states
+from profiling import Report
+from skipcore import Trace
+
+AT_A_GLANCE = 8
+"""As many merged tokens are."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell that was clicked, all counted from 0.
+
+    Attributes:
+        grid: which of several grids: a token grid of a picture, or the heat map of an arm.
+    """
+
+    grid: int
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a token lies, all counted from 0. Row and column are those of its tile.
+
+    Attributes:
+        tiles: how many the picture has.
+        pictures: how many the question is about.
+    """
+
+    picture: int
+    pictures: int
+    tile: int
+    tiles: int
+    row: int
+    column: int
+
+
+def cell_of(data: Any) -> Cell | None:
+    """Read what the browser sends; None where it is no cell at all, whatever was sent."""
+    if not isinstance(data, dict):
+        return None
+    numbers = [data.get(field.name) for field in fields(Cell)]
+    counts = [number for number in numbers if type(number) is int and number >= 0]
+    return Cell(*counts) if len(counts) == len(numbers) else None
+
+
+def token_on_picture(grids: Sequence[TokenGrid], cell: Cell | None) -> int | None:
+    """The token in a cell of a token grid; None outside of all."""
+    if cell is None or cell.grid >= len(grids):
+        return None
+    tokens = grids[cell.grid].tokens
+    rows, columns = tokens.shape
+    return int(tokens[cell.row, cell.column]) if cell.row < rows and cell.column < columns else None
+
+
+def slot_in_map(report: Report, cell: Cell | None) -> tuple[int, int, int] | None:
+    """The arm, layer and slot of a cell of the heat maps, all from 0; None outside of all."""
+    if cell is None or cell.grid >= len(report.arms):
+        return None
+    layers, slots = report.arms[cell.grid].trace.ran_ffn.shape
+    return (cell.grid, cell.row, cell.column) if cell.row < layers and cell.column < slots else None
+
+
+def first_choice(trace: Trace) -> int:
+    """The token that is selected before anyone selects one: one that others were merged into, as many as can be
+    taken in at a glance; else the first that a layer does not treat in full; else the first."""
+    taker, others = np.unique(trace.taker[trace.merged].numpy(), return_counts=True)
+    if len(taker):
+        return int(taker[np.where(others <= AT_A_GLANCE, others, 0).argmax()])
+    treated = token_states(trace).state.any(axis=0)
+    return int(treated.argmax())
+
+
+def place_of(trace: Trace, token: int) -> Place:
+    """Where a visual token lies."""
+    first = tile = 0
+    for picture, tiles in enumerate(trace.tiles):
+        for number in range(tiles):
+            rows, columns = trace.image_grid[tile]
+            if token < first + rows * columns:
+                row, column = divmod(token - first, columns)
+                return Place(picture, len(trace.tiles), number, tiles, row, column)
+            first += rows * columns
+            tile += 1
+    raise IndexError(f"there are {first} visual tokens, so none is number {token}")
+
+
+def group_of(trace: Trace, token: int) -> np.ndarray:
+    """The tokens that became one with a token, itself among them, in order: alone where none was merged."""
+    if trace.token_slot[token] < 0:
+        return np.array([token])
+    taker = trace.taker
+    return ((taker == taker[token]) & (trace.token_slot >= 0)).nonzero().flatten().numpy()
+
+
+def marks_of(trace: Trace, token: int) -> list[Mark]:
+    """The mark of one token in each layer."""
+    states = token_states(trace)
+    one = TokenStates(
+        states.state[:, [token]],
+        states.in_cache[:, [token]],
+        states.merged[[token]],
+        states.gone_from[[token]],
+        states.halted_from[[token]],
+    )
+    return [marks(one, layer)[0] for layer in range(len(one.state))]
+
+
+def update_of(trace: Trace, token: int) -> np.ndarray | None:
+    """[layers] FFN update of a token, NaN where none ran; None where nothing was recorded."""
+    if trace.ffn_update is None:
+        return None
+    slot = int(trace.token_slot[token])
+    return np.full(len(trace.ffn_update), np.nan) if slot < 0 else trace.ffn_update[:, slot].float().numpy()
+
+
+def layer_number(trace: Trace, layer: int) -> int:
+    """A layer of the slider, counted from 1, as an index of the trace."""
+    return max(1, min(int(layer), len(trace.ran_ffn))) - 1

@@ -1,0 +1,161 @@
+"""What is known about one visual token, as a card of text, marks and a sparkline. Report in, HTML out."""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import groupby
+
+import numpy as np
+from PIL import Image
+
+from app.charts.sparkline import sparkline
+from app.server.data_uri import data_uri
+from app.tokens.keys import ROLE_NAMES, swatch
+from app.tokens.marks import Mark, phrase
+from app.tokens.overlay import plain_pictures
+from app.tokens.selection import Place, group_of, marks_of, place_of, update_of
+from app.tokens.token_grids import TokenGrid, token_grids
+from profiling import Report
+from skipcore import Role, Trace
+
+AROUND = 2
+"""So many cells on each side of the token are shown with it."""
+SMALL_CELL = 20
+
+
+def token_card(report: Report, arm: int, token: int, layer: int) -> str:
+    """The card of a token.
+
+    Args:
+        arm: the number of the arm whose run is told.
+        token: number of the visual token, over all pictures.
+        layer: which layer is pointed out, from 0.
+    """
+    trace = report.arms[arm].trace
+    place, found = place_of(trace, token), marks_of(trace, token)
+    picture = data_uri(close_up(token_grids(report.pictures, report.tiles), token))
+    where = escape(where_exactly(place, token, len(trace.token_slot)))
+    strip = "".join(_strip_cell(number, mark, number == layer) for number, mark in enumerate(found))
+    return (
+        '<article class="token"><div class="head">'
+        f'<img src="{picture}" alt="The picture around the token at {position(place)}">'
+        f"<div><h3>{position(place).capitalize()}</h3><p class='hint'>{where}</p></div></div>"
+        f'<p class="finding">{escape(fate(found))}</p><ol class="strip">{strip}</ol>'
+        f'<p class="finding">{escape(company(trace, token))}</p>{_updates(report, arm, token, layer)}</article>'
+    )
+
+
+def no_token(trace: Trace, slot: int) -> str:
+    """The card of a place where no visual token stands."""
+    role = ROLE_NAMES[Role(int(trace.slot_role[slot]))]
+    holds = "a summary token, which has no place of its own on the picture" if role == "summary" else "text"
+    place = f"Place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
+    ran = int(trace.ran_ffn[:, slot].sum())
+    values = (
+        "" if trace.ffn_update is None else f" FFN update by layer: {said(trace.ffn_update[:, slot].float().numpy())}."
+    )
+    told = f"{place} holds {holds}. The FFN runs for it in {ran} of {len(trace.ran_ffn)} layers.{values}"
+    return f'<article class="token"><p class="finding">{escape(told)}</p></article>'
+
+
+def position(place: Place) -> str:
+    """ "row 3, column 12", counted from 1, in its tile."""
+    return f"row {place.row + 1}, column {place.column + 1}"
+
+
+def where_exactly(place: Place, token: int, tokens: int) -> str:
+    """Which tile and picture, where there are several, and the number of the token."""
+    return ", ".join([f"Token {token + 1:,} of {tokens:,}", *tile_and_picture(place)]) + "."
+
+
+def tile_and_picture(place: Place) -> list[str]:
+    """ "tile 3 of 5" and "picture 2 of 2", each where there are several."""
+    tile = [f"tile {place.tile + 1} of {place.tiles}"] * (place.tiles > 1)
+    return tile + [f"picture {place.picture + 1} of {place.pictures}"] * (place.pictures > 1)
+
+
+def fate(found: list[Mark]) -> str:
+    """The token's role in each layer in words: "Layers 1 to 3: running in full; layer 4: dropped at layer 4."."""
+    runs, first = [], 1
+    for words, same in groupby(map(phrase, found)):
+        last = first + len(list(same)) - 1
+        layers = f"layer {first}" if first == last else f"layers {first} to {last}"
+        runs.append(f"{layers}: {words}")
+        first = last + 1
+    told = "; ".join(runs)
+    return f"{told[0].upper()}{told[1:]}."
+
+
+def company(trace: Trace, token: int) -> str:
+    """Where the token was merged, and with how many others."""
+    slot = int(trace.token_slot[token])
+    if slot < 0:
+        return "It never gets a place in the decoder's sequence."
+    group, taker = group_of(trace, token), int(trace.taker[token])
+    shared = f"place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
+    if len(group) == 1:
+        return f"Merged with no other; it has {shared}."
+    others = len(group) - (2 if taker != token else 1)
+    if taker == token:
+        return f"{taken_in(others)}; it has {shared}."
+    with_others = f", with {others:,} other{'s' * (others > 1)}" if others else ""
+    return f"Merged into {taker_of(trace, token)}{with_others}; it shares {shared}."
+
+
+def taken_in(others: int) -> str:
+    """How many were merged into a token, at least one."""
+    return f"{others:,} other{'s were' if others > 1 else ' was'} merged into it"
+
+
+def taker_of(trace: Trace, token: int) -> str:
+    """What a merged token was merged into: "the token at row 3, column 12", and its tile where that is another."""
+    goal, own = place_of(trace, int(trace.taker[token])), place_of(trace, token)
+    elsewhere = "" if (goal.picture, goal.tile) == (own.picture, own.tile) else f" of tile {goal.tile + 1}"
+    return f"the token at {position(goal)}{elsewhere}"
+
+
+def close_up(grids: list[TokenGrid], token: int) -> Image.Image:
+    """The token's cell in the middle of the cells around it, framed; what lies outside of the picture is grey."""
+    grid = next(grid for grid in grids if (grid.tokens == token).any())
+    [(row, column)] = np.argwhere(grid.tokens == token)
+    [plain] = plain_pictures([grid])
+    cell = plain.width // grid.tokens.shape[1]
+    side = 2 * AROUND + 1
+    left, top = (int(start - AROUND) * cell for start in (column, row))
+    seen = Image.new("RGB", (side * cell, side * cell), "#9A9DA2")
+    seen.paste(plain, (-left, -top))
+    small = seen.resize((side * SMALL_CELL, side * SMALL_CELL), Image.Resampling.LANCZOS)
+    frame = np.asarray(small).copy()
+    for inset, grey in ((-2, 255), (-1, 16), (0, 255)):
+        _frame(frame, AROUND * SMALL_CELL + inset, (AROUND + 1) * SMALL_CELL - inset, grey)
+    return Image.fromarray(frame)
+
+
+def _frame(pixels: np.ndarray, start: int, stop: int, grey: int) -> None:
+    for edge in (start, stop - 1):
+        pixels[edge, start:stop] = pixels[start:stop, edge] = grey
+
+
+def _strip_cell(number: int, mark: Mark, is_here: bool) -> str:
+    here = ' class="here" aria-current="true"' if is_here else ""
+    words = escape(f"Layer {number + 1}: {phrase(mark)}")
+    return f'<li{here} title="{words}"><span class="key {swatch(mark)}"></span>{number + 1}</li>'
+
+
+def _updates(report: Report, arm: int, token: int, layer: int) -> str:
+    lines = [(number, update_of(report.arms[number].trace, token)) for number in sorted({0, arm})]
+    known = [(number, values) for number, values in lines if values is not None]
+    if not known:
+        return '<p class="hint">Its FFN update was not recorded.</p>'
+    label = escape(f"FFN update of the token in {len(known[0][1])} layers; its values follow")
+    drawn = sparkline([(f"arm-{number}", values) for number, values in known], layer, label)
+    rows = "".join(
+        f'<dt><span class="key line arm-{number}"></span>{escape(report.arms[number].name)}</dt><dd>{said(values)}</dd>'
+        for number, values in known
+    )
+    return f'<p class="finding">FFN update by layer</p>{drawn}<dl class="values">{rows}</dl>'
+
+
+def said(values: np.ndarray) -> str:
+    """Values as text: "0.12 · 0.08 · no FFN"."""
+    return " · ".join("no FFN" if np.isnan(value) else f"{value:.3g}" for value in values.tolist())
