@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def address(scenes: Vlm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running server with the built-in model, and a record of accuracy made up for it."""
     record = tmp_path_factory.mktemp("results") / "quality.json"
-    content = json.loads((Path(__file__).parents[1] / "app" / "quality.json").read_text())
+    content = json.loads((Path(__file__).parents[1] / "data" / "quality.json").read_text())
     record.write_text(json.dumps(content | {"model_sha256": weights_sha256(scenes)}))
     page = build_page(scenes, record)
     yield start(page, host="127.0.0.1")

@@ -25,7 +25,7 @@ from skipcore.builtin.scenes.numbered import EXAMPLES, NUMBERS, SIZES, KeptPictu
 from skipcore.builtin.scenes.things import THINGS
 from skipcore.builtin.scenes.world import World, scenes_world
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HOW_MANY = Question("count", "how many dogs are there?", "three", "")
 YES = Question("existence", "is there a dog?", "yes", "")
 SHAPES = World(

@@ -31,7 +31,7 @@ from skipcore import Dense, InputError, Vlm
 IS_ROOT = os.geteuid() == 0
 # Nothing is read-only to root, unless it gives the power up.
 LIKE_ANYBODY = ["setpriv", "--bounding-set=-dac_override"] if IS_ROOT else []
-FAKE_SPACES = Path(__file__).parent / "fake_spaces"
+FAKE_SPACES = Path(__file__).parents[2] / "helpers" / "fake_spaces"
 FRONT = {
     "title": "A title",
     "emoji": "🔎",

@@ -10,7 +10,7 @@ from PIL import Image
 
 from skipcore import AdaptiveSummary, Dense, Method, SkipVision, Vlm
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCENES = ROOT / "assets" / "models" / "scenes"
 WIDTH = 48
 

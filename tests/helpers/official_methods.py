@@ -17,7 +17,7 @@ from skipcore import Method, Vlm
 from skipcore.families import family_of
 from skipcore.trace import Trace
 
-DATA = Path(__file__).parent.parent / "data" / "official_methods"
+DATA = Path(__file__).parents[1] / "data" / "official_methods"
 WIDTH, BEFORE, IMAGE = 64, 35, 101
 
 

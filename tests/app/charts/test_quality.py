@@ -21,7 +21,7 @@ from app.page import build_page
 from app.panels.quality import QualityPanel, origin_sentence, split_keys, why_not_shown
 from skipcore import InputError, Vlm
 
-RECORD = Path(__file__).parent / "quality.json"
+RECORD = Path(__file__).parents[2] / "data" / "quality.json"
 SHA256 = "0" * 64
 
 
@@ -120,7 +120,7 @@ def test_figures_of_another_model_are_not_shown(quality: Quality, tiny: Vlm) -> 
 
 def test_figures_of_this_model_are_shown(scenes: Vlm, tmp_path: Path) -> None:
     sha256 = weights_sha256(scenes)
-    weights = Path(__file__).resolve().parents[2] / "assets" / "models" / "scenes" / "model.safetensors"
+    weights = Path(__file__).resolve().parents[3] / "assets" / "models" / "scenes" / "model.safetensors"
     assert sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     (tmp_path / "q.json").write_text(json.dumps(content() | {"model_sha256": sha256}))
     page = panel_of(scenes, tmp_path / "q.json")

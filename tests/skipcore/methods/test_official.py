@@ -19,7 +19,7 @@ IMAGE_TOKEN = 64
 
 @pytest.fixture(scope="module")
 def official() -> dict[str, torch.Tensor]:
-    with np.load(Path(__file__).parent.parent / "data" / "official_skip_vision.npz") as data:
+    with np.load(Path(__file__).parents[2] / "data" / "official_skip_vision.npz") as data:
         return {name: torch.from_numpy(data[name]) for name in data.files}
 
 

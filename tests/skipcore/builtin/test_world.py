@@ -18,7 +18,7 @@ from skipcore.builtin.scenes.sample import Contents, sample_scene
 from skipcore.builtin.scenes.splits import SPLITS, seed_of
 from skipcore.builtin.scenes.world import WORLD_FILE, World, read_world, scenes_world, write_world
 
-SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "models" / "scenes"
+SHIPPED = Path(__file__).resolve().parents[3] / "assets" / "models" / "scenes"
 SHAPES = World(
     things={},
     shapes=("circle", "rectangle", "triangle", "star"),

@@ -72,7 +72,7 @@ def test_another_process_makes_the_same_scenes_pictures_and_questions() -> None:
     """With another hash seed, in which the order of sets differs."""
     result = subprocess.run(
         [sys.executable, "-c", ELSEWHERE],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "12345"},
         capture_output=True,
         text=True,
