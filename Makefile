@@ -33,7 +33,7 @@ format: $(DEV_READY)  ## mend lint and format
 bench: $(APP_READY)  ## ratios of one run each, JSON in the last line: three models, long prompts, the preset in every family
 	$(BIN)/python -m profiling bench
 	$(BIN)/python -m profiling bench-long
-	PYTHONPATH=. $(BIN)/python tests/bench_families.py
+	PYTHONPATH=.:tests/helpers $(BIN)/python tests/bench_families.py
 
 train: $(DEV_READY)  ## train the built-in model anew
 	$(BIN)/python -m skipcore.builtin train

@@ -12,7 +12,7 @@ from app.examples import load_examples
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
 
-SCREENSHOTS = Path(__file__).resolve().parent / "screenshots"
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "browser" / "screenshots"
 SECONDS = 30_000
 
 

@@ -48,7 +48,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     paths = os.pathsep.join(sys.path)  # the same packages as here
     environment = {**os.environ, "PYTHONPATH": paths, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=here.parents[2], env=environment, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=here.parents[3], env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
     first, second = (torch.load(tmp_path / f"{process} of 2.pt") for process in (0, 1))
     for name, weights in first["weights"].items():
