@@ -19,11 +19,11 @@ def theme() -> gr.themes.Base:
         font=(gr.themes.GoogleFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
     )
-    return look.set(**{name: colour for pair in _COLOURS.items() for name, colour in _by_theme(*pair)}, **_PLAIN)
+    return look.set(**{name: color for pair in _COLORS.items() for name, color in _by_theme(*pair)}, **_PLAIN)
 
 
-def _by_theme(name: str, colours: tuple[str, str]) -> list[tuple[str, str]]:
-    return [(name, colours[0]), (f"{name}_dark", colours[1])]
+def _by_theme(name: str, colors: tuple[str, str]) -> list[tuple[str, str]]:
+    return [(name, colors[0]), (f"{name}_dark", colors[1])]
 
 
 _PAPER = ("#FBFAF7", "#131517")
@@ -32,7 +32,7 @@ _INK = ("#17191C", "#ECEBE6")
 _SOFT = ("#5A5F66", "#A4A8AE")
 _LINE = ("#E3E1DA", "#2E3236")
 
-_COLOURS = {
+_COLORS = {
     "body_background_fill": _PAPER,
     "body_text_color": _INK,
     "body_text_color_subdued": _SOFT,

@@ -11,7 +11,7 @@ from skipcore.builtin.scenes.world import World, read_world
 KIND_NAMES = {
     "existence": "is it there?",
     "count": "how many?",
-    "colour": "what colour?",
+    "color": "what color?",
     "place": "where? and what is there?",
     "relation": "left of, above, between, nearest",
     "comparison": "more or fewer?",
@@ -46,7 +46,7 @@ def world_sentence(world: World | None) -> str:
         parts.append(f"{sum(map(len, world.things.values()))} everyday things drawn as emoji ({counts})")
     if "shapes" in world.parts:
         shapes = joined([plural(kind) for kind in world.shapes]) if len(world.shapes) <= FEW else "shapes"
-        parts.append(f"{shapes} in {len(world.colours)} colours")
+        parts.append(f"{shapes} in {len(world.colors)} colors")
     if world.signs is not None:
         parts.append("signs with a word or a number")
     known = ", and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
@@ -59,7 +59,7 @@ def world_sentence(world: World | None) -> str:
 def world_lists(world: World) -> str:
     """All that a model knows, as HTML."""
     lists = [(_group_plural(group).capitalize(), list(names)) for group, names in world.things.items()]
-    lists += [("Shapes", [plural(kind) for kind in world.shapes]), ("Colours", list(world.colours))]
+    lists += [("Shapes", [plural(kind) for kind in world.shapes]), ("Colors", list(world.colors))]
     if world.signs is not None:
         first, last = world.signs.numbers
         lists.append(("Signs", [f"numbers from {first} to {last}", *world.signs.words]))

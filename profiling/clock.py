@@ -102,7 +102,7 @@ def may_encode_again(clocks: Sequence[VisionClock], arms_ms: float, runs: int, r
 def fair_order(num_arms: int, repeats: int) -> Iterator[tuple[int, int]]:
     """(round, arm) of every timed run, the order reversed every other round: A B, B A, A B, …
 
-    Whatever drifts while the runs go on (clocks, temperature, neighbours) then meets all arms alike.
+    Whatever drifts while the runs go on (clocks, temperature, neighbors) then meets all arms alike.
     """
     for number in range(repeats):
         arms = range(num_arms) if number % 2 == 0 else reversed(range(num_arms))

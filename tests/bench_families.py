@@ -1,7 +1,7 @@
 """What the preset of untrained models saves in every family: tiny models of the real classes with real processors.
 
-Run as `PYTHONPATH=.:tests/helpers python tests/bench_families.py`. FLOPs, KV bytes and kernels are counted, so one run is enough; the
-last line is the record as JSON.
+Run as `PYTHONPATH=.:tests/helpers python tests/bench_families.py`. FLOPs, KV bytes and kernels are counted, so one run
+is enough; the last line is the record as JSON.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from app.charts.style import style
 from skipcore import Calibration
 
 SMALLEST = 1e-6
-"""Divergences below this, in nats, are noise and get the first colour."""
+"""Divergences below this, in nats, are noise and get the first color."""
 
 
 def divergence_map(calibration: Calibration) -> go.Figure:

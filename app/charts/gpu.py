@@ -11,14 +11,14 @@ from app.charts.style import style, title
 from profiling import Report
 
 QUANTITIES = (
-    ("utilisation", "utilisation", 100, " %"),
+    ("utilization", "utilization", 100, " %"),
     ("memory_bytes", "memory in use", 1e-9, " GB"),
     ("power_w", "power", 1, " W"),
 )
 
 
 def gpu_over_time(report: Report) -> go.Figure:
-    """Utilisation, memory and power over the milliseconds of a run of its own of each arm."""
+    """Utilization, memory and power over the milliseconds of a run of its own of each arm."""
     figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.1)
     for column, (name, label, factor, unit) in enumerate(QUANTITIES, start=1):
         title(figure, label, x=(column - 1) * 1.1 / 3, y=1.02)
@@ -28,7 +28,7 @@ def gpu_over_time(report: Report) -> go.Figure:
                 x=[sample.ms for sample in samples],
                 y=[factor * getattr(sample, name) for sample in samples],
                 mode="lines",
-                line={"color": palette.arm_colour(number), "width": 2, "dash": DASHES[number % len(DASHES)]},
+                line={"color": palette.arm_color(number), "width": 2, "dash": DASHES[number % len(DASHES)]},
                 name=arm.name,
                 hovertemplate=f"{arm.name}: %{{y:.3g}}{unit} at %{{x:.0f}} ms<extra></extra>",
                 row=1,

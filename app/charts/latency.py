@@ -17,7 +17,7 @@ def timeline(report: Report) -> go.Figure:
     figure = go.Figure()
     names = [wrapped(arm.name) for arm in report.arms]
     totals = [arm.vision_ms + arm.prefill_ms + _decode_ms(arm) for arm in report.arms]
-    colours = [palette.arm_colour(number) for number in range(len(names))]
+    colors = [palette.arm_color(number) for number in range(len(names))]
     phases = [
         ("vision", "/", [arm.vision_ms for arm in report.arms]),
         ("prefill", "", [arm.prefill_ms for arm in report.arms]),
@@ -30,11 +30,11 @@ def timeline(report: Report) -> go.Figure:
             orientation="h",
             name=name,
             marker={
-                "color": colours,
-                "line": {"color": colours, "width": 1},
+                "color": colors,
+                "line": {"color": colors, "width": 1},
                 "pattern": {"shape": hatch, "size": 6, "solidity": 0.3},
             },
-            hovertemplate=f"{name} %{{x:.1f}} ms<extra></extra>",
+            hovertemplate=f"{name}%{{x:.1f}} ms<extra></extra>",
             width=0.52,
         )
     before = 0.0
@@ -63,20 +63,20 @@ def phases(report: Report) -> go.Figure:
             spread = arm.spread.get(phase)
             if spread is not None:
                 shared = phase == "vision_ms"
-                colour = palette.TEXT if shared else palette.arm_colour(number)
-                _add_spread(figure, "both" if shared else arm.name, spread, colour, column)
+                color = palette.TEXT if shared else palette.arm_color(number)
+                _add_spread(figure, "both" if shared else arm.name, spread, color, column)
         figure.update_yaxes(rangemode="tozero", ticksuffix=" ms", nticks=5, row=1, col=column)
         figure.update_xaxes(showticklabels=False, showgrid=False, row=1, col=column)
     figure.update_layout(bargap=0.45)
     return style(figure, height=270)
 
 
-def _add_spread(figure: go.Figure, name: str, spread: Spread, colour: str, column: int) -> None:
+def _add_spread(figure: go.Figure, name: str, spread: Spread, color: str, column: int) -> None:
     figure.add_bar(
         x=[name],
         y=[spread.p50],
         name=name,
-        marker={"color": colour},
+        marker={"color": color},
         error_y={
             "type": "data",
             "symmetric": False,

@@ -26,13 +26,13 @@ def _step(step: Step | None) -> str:
 
 
 def gpu_table(report: Report) -> str:
-    """Mean and most of utilisation, memory and power by arm; nothing where no GPU was watched."""
+    """Mean and most of utilization, memory and power by arm; nothing where no GPU was watched."""
     watched = [(arm.name, arm.gpu_samples) for arm in report.arms if arm.gpu_samples]
     if not watched:
         return ""
     rows = []
     for name, samples in watched:
-        shares, watts = [each.utilisation for each in samples], [each.power_w for each in samples]
+        shares, watts = [each.utilization for each in samples], [each.power_w for each in samples]
         rows.append(
             [
                 name,
@@ -42,7 +42,7 @@ def gpu_table(report: Report) -> str:
                 str(len(samples)),
             ]
         )
-    return html_table(["", "utilisation: mean (most)", "memory, most", "power: mean (most)", "samples"], rows)
+    return html_table(["", "utilization: mean (most)", "memory, most", "power: mean (most)", "samples"], rows)
 
 
 def roofline_table(report: Report) -> str:
@@ -65,5 +65,5 @@ def roofline_table(report: Report) -> str:
     if report.roof is not None:
         roof = report.roof
         peak = [f"{roof.ridge:.3g} FLOP/B", f"{wording.operations(roof.flops_per_s)}/s"]
-        rows.append(["where the roofs meet", *peak, "100 %", f"{wording.size(roof.bytes_per_s)}/s", "–", "–"])
+        rows.append(["where the roofs meet", *peak, "100%", f"{wording.size(roof.bytes_per_s)}/s", "–", "–"])
     return html_table(["", "intensity", "reached", "of the roof", "weights", "KV", "activations"], rows)

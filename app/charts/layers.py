@@ -23,7 +23,7 @@ def rows_by_layer(report: Report) -> go.Figure:
             part = _steps if number == 0 else _bars
             hover = f"{arm.name}, layer %{{x}}: %{{y:,}} rows {does}<extra></extra>"
             layers = np.arange(1, len(counts) + 1)
-            drawn = part(x=layers, y=counts, colour=palette.arm_colour(number), name=arm.name, hovertemplate=hover)
+            drawn = part(x=layers, y=counts, color=palette.arm_color(number), name=arm.name, hovertemplate=hover)
             figure.add_trace(drawn, row=1 + place // 2, col=1 + place % 2)
     for place, does in enumerate(rows_of(report.arms[0].trace)):
         title(figure, does, x=0.56 * (place % 2), y=1.01 if place < 2 else 0.41)
@@ -34,12 +34,12 @@ def rows_by_layer(report: Report) -> go.Figure:
     return style(figure, height=330)
 
 
-def _bars(colour: str, **values: Any) -> go.Bar:
-    return go.Bar(marker={"color": colour}, **values)
+def _bars(color: str, **values: Any) -> go.Bar:
+    return go.Bar(marker={"color": color}, **values)
 
 
-def _steps(colour: str, **values: Any) -> go.Scatter:
-    line = {"color": colour, "shape": "hvh", "width": 2}
+def _steps(color: str, **values: Any) -> go.Scatter:
+    line = {"color": color, "shape": "hvh", "width": 2}
     return go.Scatter(mode="lines+markers", line=line, marker={"size": 5}, **values)
 
 
@@ -52,7 +52,7 @@ def kv_by_layer(report: Report) -> go.Figure:
             x=layers,
             y=np.array(arm.layer_kv_bytes) / 1e3,
             name=f"{arm.name}, measured",
-            marker={"color": palette.arm_colour(number)},
+            marker={"color": palette.arm_color(number)},
             offsetgroup=str(number),
             customdata=arm.layer_kv_bytes,
             hovertemplate=f"{arm.name}, layer %{{x}}: %{{customdata:,}} bytes measured<extra></extra>",

@@ -1,6 +1,6 @@
-"""The colours of the whole product (Okabe–Ito), in one place.
+"""The colors of the whole product (Okabe–Ito), in one place.
 
-The colour-blind tell the two arms apart by them; all else has a dash, marker, hatch, height or label besides.
+The color-blind tell the two arms apart by them; all else has a dash, marker, hatch, height or label besides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NIGHT = "#17191C"
 FADED = "#9A9DA2"
 """Lies over what was merged into others."""
 SKIP_VISION = "#009E73"
-# Dense: black on light. theme.css turns exactly this colour to near-white inside figures of a dark page.
+# Dense: black on light. theme.css turns exactly this color to near-white inside figures of a dark page.
 INK = "#101014"
 NO_FFN = "#8C9096"
 OTHER_ARMS = ("#CC79A7", "#D55E00", "#0072B2")
@@ -43,20 +43,20 @@ STATES: dict[State, str] = {
     State.GONE: DROPPED,
 }
 
-# Viridis: even in lightness, safe for the colour-blind. For magnitudes, on the picture and in the heat map.
+# Viridis: even in lightness, safe for the color-blind. For magnitudes, on the picture and in the heat map.
 RAMP = ("#440154", "#482878", "#3E4A89", "#31688E", "#26828E", "#1F9E89", "#35B779", "#6DCD59", "#B4DE2C", "#FDE725")
 
 
-def arm_colour(number: int) -> str:
-    """The colour of a report's arm: dense first, then the method, then whatever else was compared."""
+def arm_color(number: int) -> str:
+    """The color of a report's arm: dense first, then the method, then whatever else was compared."""
     return (INK, SKIP_VISION, *OTHER_ARMS)[number % (2 + len(OTHER_ARMS))]
 
 
-def split_colour(number: int) -> str:
-    """The colour of a record's split: the scenes' three first, then easy-VQA."""
+def split_color(number: int) -> str:
+    """The color of a record's split: the scenes' three first, then easy-VQA."""
     return SPLITS[number % len(SPLITS)]
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """ "#0072B2" as (0, 114, 178)."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

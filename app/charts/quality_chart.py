@@ -10,7 +10,7 @@ from app.charts.style import style
 from app.charts.wording import split_name
 
 MARKERS = ("circle", "square", "diamond", "triangle-up")
-"""One for each split, so that no curve and no blind guess is known by its colour alone."""
+"""One for each split, so that no curve and no blind guess is known by its color alone."""
 
 
 def accuracy_by_flops(quality: Quality) -> go.Figure:
@@ -38,27 +38,27 @@ def accuracy_by_flops(quality: Quality) -> go.Figure:
 
 def _add_split(figure: go.Figure, split: SplitScores, number: int) -> None:
     arms, name = split.curve, split_name(split.name)
-    colour, symbol = palette.split_colour(number), MARKERS[number % len(MARKERS)]
+    color, symbol = palette.split_color(number), MARKERS[number % len(MARKERS)]
     figure.add_scatter(
         x=[0, 50 + 10 * number, 108],
         y=[100 * split.blind.accuracy] * 3,
         mode="lines+markers",
-        line={"color": colour, "dash": "dash", "width": 1.5},
-        marker={"symbol": f"{symbol}-open", "size": [0, 9, 0], "color": colour},  # one, beside those of other splits
+        line={"color": color, "dash": "dash", "width": 1.5},
+        marker={"symbol": f"{symbol}-open", "size": [0, 9, 0], "color": color},  # one, beside those of other splits
         name=f"{name}: blind guess",
-        hovertemplate=f"{name}: a blind guess is right in %{{y:.1f}} %<extra></extra>",
+        hovertemplate=f"{name}: a blind guess is right in %{{y:.1f}}%<extra></extra>",
     )
     figure.add_scatter(
         x=[100 * (arm.flops_ratio or 0) for arm in arms],
         y=[100 * arm.score.accuracy for arm in arms],
         mode="lines+markers",
-        line={"color": colour, "width": 2},
-        marker={"symbol": symbol, "size": 10, "color": colour},
+        line={"color": color, "width": 2},
+        marker={"symbol": symbol, "size": 10, "color": color},
         name=name,
         customdata=[[arm.name, round(arm.score.accuracy * split.questions), split.questions] for arm in arms],
         hovertemplate=(
-            f"{name}, %{{customdata[0]}}<br>%{{y:.1f}} % right: %{{customdata[1]:,}} of %{{customdata[2]:,}} questions"
-            "<br>%{x:.1f} % of the dense FLOPs<extra></extra>"
+            f"{name}, %{{customdata[0]}}<br>%{{y:.1f}}% right: %{{customdata[1]:,}} of %{{customdata[2]:,}} questions"
+            "<br>%{x:.1f}% of the dense FLOPs<extra></extra>"
         ),
     )
 

@@ -22,11 +22,11 @@ class RaceRow:
         budget: share of the dense prefill FLOPs that was wanted; None for dense.
         flops: share reached.
         is_at_budget: whether that is as good as the budget.
-        score, low, high: share of right answers (or of answers equal to the dense model's), and its 95 % interval,
+        score, low, high: share of right answers (or of answers equal to the dense model's), and its 95% interval,
             None for a single question.
         kl, top1: agreement with the dense model: KL in nats, and the share of next tokens found likeliest by both.
         prefill_time, kv_bytes: over the dense ones. These four are None where they were not measured.
-        ahead, ahead_interval: score beyond Skip-Vision's at the same budget, question by question, and its 95 %
+        ahead, ahead_interval: score beyond Skip-Vision's at the same budget, question by question, and its 95%
             interval; None where they are not compared.
     """
 

@@ -12,7 +12,7 @@ from skipcore import METHODS
 
 SYMBOLS = ("square", "triangle-up", "triangle-down", "diamond", "cross", "x", "triangle-left", "triangle-right", "star",
            "pentagon", "hexagon", "bowtie", "hourglass")  # fmt: skip
-"""With colours that come round, so that no method is known by its colour alone."""
+"""With colors that come round, so that no method is known by its color alone."""
 
 
 def race_chart(data: RaceData, cost: str = "flops", score: str = "score") -> go.Figure:
@@ -29,11 +29,11 @@ def race_chart(data: RaceData, cost: str = "flops", score: str = "score") -> go.
         for number, name in enumerate(peers)
     }
     looks = {"Dense": (palette.INK, "star"), "SkipVision": (palette.SKIP_VISION, "circle"), **looks}
-    for method, (colour, symbol) in looks.items():
+    for method, (color, symbol) in looks.items():
         rows = [row for row in data.rows if row.method == method and None not in (across.of(row), up.of(row))]
         if rows:
             rows.sort(key=lambda row: across.of(row) or 0)
-            _add_method(figure, method, rows, (across, up), colour, symbol)
+            _add_method(figure, method, rows, (across, up), color, symbol)
     if data.blind is not None and score == "score":
         figure.add_hline(100 * data.blind, line={"color": palette.TEXT, "dash": "dash", "width": 1.5})
     figure.update_xaxes(title_text=across.title, rangemode="tozero", ticksuffix=across.suffix, nticks=6)
@@ -60,7 +60,7 @@ def _range_of_shares(figure: go.Figure, data: RaceData | None) -> list[float]:
 
 
 def _add_method(
-    figure: go.Figure, method: str, rows: list[RaceRow], axes: tuple[Axis, Axis], colour: str, symbol: str
+    figure: go.Figure, method: str, rows: list[RaceRow], axes: tuple[Axis, Axis], color: str, symbol: str
 ) -> None:
     own, (across, up) = method == "SkipVision", axes
     spread = [
@@ -77,8 +77,8 @@ def _add_method(
             "visible": own and up in (ACCURACY, SAME) and len(spread) == len(rows),
         },
         mode="lines+markers",
-        line={"color": colour, "width": 2.5 if own else 1},
-        marker={"symbol": symbol, "size": 11 if own or method == "Dense" else 8, "color": colour},
+        line={"color": color, "width": 2.5 if own else 1},
+        marker={"symbol": symbol, "size": 11 if own or method == "Dense" else 8, "color": color},
         name=method_name(method),
         customdata=[[row.label, across.text(row), up.text(row)] for row in rows],
         hovertemplate=(

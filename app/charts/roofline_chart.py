@@ -31,7 +31,7 @@ def roofline(report: Report) -> go.Figure:
         )
     for point in points:
         number = [arm.name for arm in report.arms].index(point.arm)
-        colour = palette.arm_colour(number)
+        color = palette.arm_color(number)
         figure.add_scatter(
             x=[point.intensity],
             y=[point.flops_per_s],
@@ -39,8 +39,8 @@ def roofline(report: Report) -> go.Figure:
             marker={
                 "symbol": SYMBOLS[point.phase] + ("-open" if number else ""),
                 "size": 13,
-                "color": colour,
-                "line": {"width": 2.5, "color": colour},
+                "color": color,
+                "line": {"width": 2.5, "color": color},
             },
             name=f"{point.arm}: {point.phase}",
             hovertemplate=f"{point.arm}, {point.phase}: %{{y:.3s}}FLOP/s at %{{x:.3g}} FLOP/B<extra></extra>",

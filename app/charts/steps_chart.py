@@ -10,7 +10,7 @@ from app.charts.style import style
 from profiling import Report
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-"""One for each arm, so that no line is known by its colour alone."""
+"""One for each arm, so that no line is known by its color alone."""
 
 
 def inter_token(report: Report) -> go.Figure:
@@ -19,13 +19,13 @@ def inter_token(report: Report) -> go.Figure:
     figure, longest = go.Figure(), max(arm.new_tokens for arm in report.arms)
     for number, arm in enumerate(report.arms):
         steps = step_spreads(arm)
-        tokens, colour = [step.token for step in steps], palette.arm_colour(number)
+        tokens, color = [step.token for step in steps], palette.arm_color(number)
         if arm.run_token_ms[1:]:
             figure.add_scatter(
                 x=[*tokens, *reversed(tokens)],
                 y=[*(step.max for step in steps), *(step.min for step in reversed(steps))],
                 fill="toself",
-                fillcolor=f"rgba{(*palette.rgb(colour if number else palette.TEXT), 0.16)}",
+                fillcolor=f"rgba{(*palette.rgb(color if number else palette.TEXT), 0.16)}",
                 line={"width": 0},
                 mode="lines",
                 name=f"{arm.name}: range",
@@ -35,8 +35,8 @@ def inter_token(report: Report) -> go.Figure:
             x=tokens,
             y=[step.p50 for step in steps],
             mode="lines+markers" if len(steps) < 12 else "lines",
-            line={"color": colour, "width": 2, "dash": DASHES[number % len(DASHES)]},
-            marker={"color": colour, "size": 6},
+            line={"color": color, "width": 2, "dash": DASHES[number % len(DASHES)]},
+            marker={"color": color, "size": 6},
             name=arm.name,
             hovertemplate=f"{arm.name}, token %{{x}}: %{{y:.2f}} ms<extra></extra>",
         )

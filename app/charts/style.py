@@ -1,4 +1,4 @@
-"""How every chart looks: transparent, few lines, text in the colour of the page (theme.css sees to that)."""
+"""How every chart looks: transparent, few lines, text in the color of the page (theme.css sees to that)."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def race_table(data: RaceData) -> str:
         ]
         for row in sorted(data.rows, key=lambda row: (-(row.budget or 1), -row.score))
     ]
-    table = html_table(["method", "budget", *(axis.short for axis in axes), "95 % interval"], rows)
+    table = html_table(["method", "budget", *(axis.short for axis in axes), "95% interval"], rows)
     if all(row.is_at_budget for row in data.rows):
         return table
     return f'{table}<p class="hint">† more than 2 points of the FLOPs away from the budget.</p>'

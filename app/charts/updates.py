@@ -43,13 +43,13 @@ def _add_medians(figure: go.Figure, medians: Medians, column: int) -> None:
     for name, values in medians.items():
         if np.isnan(values).all():  # no FFN ran: there is nothing to draw
             continue
-        colour, dash, symbol = styles[name]
+        color, dash, symbol = styles[name]
         figure.add_scatter(
             x=np.arange(1, len(values) + 1),
             y=values,
             mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 2},
-            marker={"symbol": symbol, "size": 8, "color": colour},
+            line={"color": color, "dash": dash, "width": 2},
+            marker={"symbol": symbol, "size": 8, "color": color},
             name=name,
             hovertemplate=f"{name}, layer %{{x}}: %{{y:.3f}}<extra></extra>",
             row=1,

@@ -38,8 +38,8 @@ def split_name(name: str) -> str:
 
 
 def accuracy(value: float | None) -> str:
-    """0.9637 → "96.4 %", a dash where nothing was asked."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+    """0.9637 → "96.4%", a dash where nothing was asked."""
+    return "–" if value is None else f"{100 * value:.1f}%"
 
 
 def milliseconds(value: float | None) -> str:
@@ -75,16 +75,16 @@ def pace(tokens_per_second: float | None) -> str:
 
 
 def change(saved: float | None) -> str:
-    """A share saved as a change: 0.53 → "−53 %", −0.08 → "+8 %"."""
+    """A share saved as a change: 0.53 → "−53%", −0.08 → "+8%"."""
     if saved is None:
         return NOT_AVAILABLE
     percent = round(saved * 100)
-    return "±0 %" if percent == 0 else f"{'−' if percent > 0 else '+'}{abs(percent)} %"
+    return "±0%" if percent == 0 else f"{'−' if percent > 0 else '+'}{abs(percent)}%"
 
 
 def share(value: float | None) -> str:
-    """0.87 → "87 %"."""
-    return NOT_AVAILABLE if value is None else f"{round(value * 100)} %"
+    """0.87 → "87%"."""
+    return NOT_AVAILABLE if value is None else f"{round(value * 100)}%"
 
 
 def saving_sentence(report: Report) -> str:
@@ -134,4 +134,4 @@ def _faster_or_slower(saved: float) -> str:
     percent = round(abs(saved) * 100)
     if percent == 0:
         return "just as soon"
-    return f"{percent} % {'sooner' if saved > 0 else 'later'}"
+    return f"{percent}% {'sooner' if saved > 0 else 'later'}"

@@ -42,7 +42,7 @@ def streaming_cost(vlm: Vlm, rounds: int, new_tokens: int) -> dict[str, Any]:
         new_tokens: of every answer.
 
     Returns:
-        For each arm the ratio of the times per output token, served / alone: its median over the rounds, the 95 %
+        For each arm the ratio of the times per output token, served / alone: its median over the rounds, the 95%
         interval of that, and how single rounds vary; and the medians in milliseconds.
     """
     buffer = io.BytesIO()

@@ -110,7 +110,7 @@ class LayersPanel:
 
 
 def update_key(report: Report) -> str:
-    """The key to the map of updates: what occurs in it, and the colours."""
+    """The key to the map of updates: what occurs in it, and the colors."""
     traces = [arm.trace for arm in report.arms]
     entries = [
         (f"{name}-token", name)

@@ -12,7 +12,7 @@ from gradio.processing_utils import save_pil_to_cache
 from app.panels import QUIET, Changes
 from app.truth import Known, digest_of_file, digest_of_upload
 from skipcore import InputError
-from skipcore.builtin.scenes.numbered import NUMBERS, capitalised, numbered_scene
+from skipcore.builtin.scenes.numbered import NUMBERS, capitalized, numbered_scene
 from skipcore.builtin.scenes.world import World
 
 MOST_SUGGESTIONS = 6
@@ -64,7 +64,7 @@ class ScenePanel:
         except InputError as error:
             return {self.number: f'<p class="hint">{escape(str(error))}</p>'}
         path = save_pil_to_cache(scene.picture, picture.GRADIO_CACHE, name=f"scene-{number}", format="png")
-        texts = [capitalised(each.text) for each in scene.questions]
+        texts = [capitalized(each.text) for each in scene.questions]
         shown = dict(zip(self.suggestions, texts, strict=False))
         return {
             picture: path,

@@ -32,8 +32,8 @@ class Eta:
         return (self.clock() - self.start) / done * (self.total - done) if done > 0 else None
 
     def sentence(self, what: str) -> str:
-        """ "FastV, run 3 of 10: 25 % done, about 12 s left." """
-        share = f"{what}: {round(100 * (self.begun - 1) / self.total)} % done"
+        """ "FastV, run 3 of 10: 25% done, about 12 s left." """
+        share = f"{what}: {round(100 * (self.begun - 1) / self.total)}% done"
         left = self.seconds_left
         return f"{share}." if left is None else f"{share}, about {_duration(left)} left."
 

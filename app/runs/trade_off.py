@@ -29,7 +29,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """ "FastV at 25 %"."""
+        """ "FastV at 25%"."""
         return f"{OFFERED[self.method].name} at {self.share:.0%}"
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def data_uri(picture: Image.Image) -> str:
-    """A picture as an address: photos as WebP, drawings of few colours (mode P) as PNG, which is smaller and exact."""
+    """A picture as an address: photos as WebP, drawings of few colors (mode P) as PNG, which is smaller and exact."""
     buffer = BytesIO()
     if picture.mode == "P":
         picture.save(buffer, "PNG")

@@ -19,7 +19,7 @@ ROOT = ASSETS.parent
 NEEDED = ("README.md", "LICENSE", "requirements.txt", "app", "assets", "profiling", "skipcore")
 MOST_BYTES = 100 * 10**6
 """A Space may be larger, but this one has no reason to be."""
-COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 LONGEST_DESCRIPTION = 60
 PYTHON = "3.12"
 
@@ -77,8 +77,8 @@ def space_faults(front: Mapping[str, Any], gradio: str, files: set[str]) -> list
         f'python_version must be "{PYTHON}", in quotes': front.get("python_version") == PYTHON,
         "app_file must be one of its files": front.get("app_file") in files,
         "requirements.txt is missing": "requirements.txt" in files,
-        f"colorFrom and colorTo must be of {', '.join(COLOURS)}": {front.get("colorFrom"), front.get("colorTo")}
-        <= set(COLOURS),
+        f"colorFrom and colorTo must be of {', '.join(COLORS)}": {front.get("colorFrom"), front.get("colorTo")}
+        <= set(COLORS),
         f"short_description has {len(description)} characters, and must have 1 to {LONGEST_DESCRIPTION}": 0
         < len(description)
         <= LONGEST_DESCRIPTION,

@@ -32,10 +32,10 @@ def arm_keys(report: Report) -> list[tuple[str, str]]:
 
 
 def ramp(scale: tuple[float, float]) -> str:
-    """The colours of the FFN update between the ends of their scale."""
+    """The colors of the FFN update between the ends of their scale."""
     low, high = scale
-    colours = ", ".join(palette.RAMP)
+    colors = ", ".join(palette.RAMP)
     return (
-        f'<p class="ramp"><span>{low:.2f}</span><i style="background: linear-gradient(90deg, {colours})"></i>'
+        f'<p class="ramp"><span>{low:.2f}</span><i style="background: linear-gradient(90deg, {colors})"></i>'
         f"<span>{high:.2f} and more</span></p>"
     )

@@ -49,12 +49,12 @@ def token_marks(
         trace: of one arm.
         view: what to tell.
         layer: which layer is told about, from 0.
-        scale: the FFN updates that get the first and the last colour of the ramp.
+        scale: the FFN updates that get the first and the last color of the ramp.
     """
     shown, states = [], token_states(trace)
     for grid in grids:
         tokens = grid.tokens
-        # updates are flat colours and differ from layer to layer: half the size is enough, and less to send
+        # updates are flat colors and differ from layer to layer: half the size is enough, and less to send
         sheet = cells.clear(tokens.shape, _cell(grid, LONGEST_SIDE // 2 if view is View.UPDATE else LONGEST_SIDE))
         if view is View.STATE:
             shown.append(_states(sheet, tokens, states, layer).picture())
@@ -90,7 +90,7 @@ def _size(grid: TokenGrid) -> tuple[int, int]:
 
 
 def common_scale(traces: Sequence[Trace]) -> Scale:
-    """One colour scale for all arms and layers: 2nd to 98th percentile, so that no outlier dims the rest."""
+    """One color scale for all arms and layers: 2nd to 98th percentile, so that no outlier dims the rest."""
     values = [trace.ffn_update.float().numpy().ravel() for trace in traces if trace.ffn_update is not None]
     positive = np.concatenate([array[array > 0] for array in values]) if values else np.empty(0)  # NaN is not > 0
     if not len(positive):
@@ -117,19 +117,19 @@ def _states(sheet: Sheet, tokens: np.ndarray, states: TokenStates, layer: int) -
         elif mark.state is State.GONE:
             sheet = cells.cross_out(sheet, chosen, palette.DROPPED)
         else:
-            colour = palette.STATES[mark.state]
+            color = palette.STATES[mark.state]
             if mark.state is not State.WHOLE:
-                sheet = cells.tint(sheet, chosen, colour, 0.22)
+                sheet = cells.tint(sheet, chosen, color, 0.22)
             for falls in _HATCHES[mark.state]:
-                sheet = cells.hatch(sheet, chosen, colour, falls=falls)
-            sheet = cells.outline(sheet, chosen, colour, broken=mark.leaves_cache)
+                sheet = cells.hatch(sheet, chosen, color, falls=falls)
+            sheet = cells.outline(sheet, chosen, color, broken=mark.leaves_cache)
             if mark.halted:
-                sheet = cells.stop(sheet, chosen, colour)
+                sheet = cells.stop(sheet, chosen, color)
     return sheet
 
 
 def _updates(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int, scale: Scale) -> Sheet:
-    """Cells coloured by ‖FFN output‖ / ‖residual‖; hatched grey where no FFN ran; crossed out where the token is
+    """Cells colored by ‖FFN output‖ / ‖residual‖; hatched gray where no FFN ran; crossed out where the token is
     gone."""
     update = trace.token_update(layer)
     values = np.full(tokens.shape, np.nan) if update is None else update.numpy()[tokens].astype(float)
@@ -152,14 +152,14 @@ def _merges(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates,
     lines, dots = (Image.new("L", sheet.inks.shape[::-1]) for _ in range(2))
     line, dot = ImageDraw.Draw(lines), ImageDraw.Draw(dots)
 
-    def centre(token: int) -> tuple[float, float]:
+    def center(token: int) -> tuple[float, float]:
         row, column = place[token]
         return (column + 0.5) * cell, (row + 0.5) * cell
 
     for token, goal in zip(tokens[merged], taker[merged], strict=True):
         if int(goal) in place:  # merged within this grid
-            line.line([centre(int(token)), centre(int(goal))], fill=255, width=max(1, cell // 14))
-            x, y = centre(int(token))
+            line.line([center(int(token)), center(int(goal))], fill=255, width=max(1, cell // 14))
+            x, y = center(int(token))
             radius = max(1, cell // 10)
             dot.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
     sheet = cells.paint(sheet, np.asarray(lines) > 0, palette.SKIPPED, 0.6)
@@ -169,12 +169,12 @@ def _merges(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates,
     return cells.cross_out(sheet, gone, palette.DROPPED)
 
 
-def ramp_colours(shares: np.ndarray) -> np.ndarray:
+def ramp_colors(shares: np.ndarray) -> np.ndarray:
     """Shares of the scale, any shape, as RGB floats [..., 3]."""
-    stops = np.array([palette.rgb(colour) for colour in palette.RAMP], dtype=float)
+    stops = np.array([palette.rgb(color) for color in palette.RAMP], dtype=float)
     position = shares.clip(0, 1) * (len(stops) - 1)
     return np.stack([np.interp(position, np.arange(len(stops)), stops[:, band]) for band in range(3)], axis=-1)
 
 
-RAMP = tuple("#{:02X}{:02X}{:02X}".format(*colour) for colour in ramp_colours(np.linspace(0, 1, 64)).astype(int))
-"""As many colours as an eye tells apart."""
+RAMP = tuple("#{:02X}{:02X}{:02X}".format(*color) for color in ramp_colors(np.linspace(0, 1, 64)).astype(int))
+"""As many colors as an eye tells apart."""

@@ -115,7 +115,7 @@ def taker_of(trace: Trace, token: int) -> str:
 
 
 def close_up(grids: list[TokenGrid], token: int) -> Image.Image:
-    """The token's cell in the middle of the cells around it, framed; what lies outside of the picture is grey."""
+    """The token's cell in the middle of the cells around it, framed; what lies outside of the picture is gray."""
     grid = next(grid for grid in grids if (grid.tokens == token).any())
     [(row, column)] = np.argwhere(grid.tokens == token)
     [plain] = plain_pictures([grid])
@@ -126,14 +126,14 @@ def close_up(grids: list[TokenGrid], token: int) -> Image.Image:
     seen.paste(plain, (-left, -top))
     small = seen.resize((side * SMALL_CELL, side * SMALL_CELL), Image.Resampling.LANCZOS)
     frame = np.asarray(small).copy()
-    for inset, grey in ((-2, 255), (-1, 16), (0, 255)):
-        _frame(frame, AROUND * SMALL_CELL + inset, (AROUND + 1) * SMALL_CELL - inset, grey)
+    for inset, gray in ((-2, 255), (-1, 16), (0, 255)):
+        _frame(frame, AROUND * SMALL_CELL + inset, (AROUND + 1) * SMALL_CELL - inset, gray)
     return Image.fromarray(frame)
 
 
-def _frame(pixels: np.ndarray, start: int, stop: int, grey: int) -> None:
+def _frame(pixels: np.ndarray, start: int, stop: int, gray: int) -> None:
     for edge in (start, stop - 1):
-        pixels[edge, start:stop] = pixels[start:stop, edge] = grey
+        pixels[edge, start:stop] = pixels[start:stop, edge] = gray
 
 
 def _strip_cell(number: int, mark: Mark, is_here: bool) -> str:

@@ -13,7 +13,7 @@ from skipcore import Role, Trace
 WIDTH = 1180
 STRIP = 12
 _HEIGHTS = {Role.TEXT: 0.34, Role.RETAINED: 1.0, Role.SUMMARY: 0.67, Role.SKIPPED: 0.5}
-"""Roles differ in height, too, for those who do not tell the colours apart."""
+"""Roles differ in height, too, for those who do not tell the colors apart."""
 
 
 def row_height(layers: int) -> int:
@@ -22,11 +22,11 @@ def row_height(layers: int) -> int:
 
 
 def map_picture(trace: Trace, scale: Scale) -> Image.Image:
-    """Every place in every layer in the colour of its FFN update; hatched where no FFN ran, clear where what was
+    """Every place in every layer in the color of its FFN update; hatched where no FFN ran, clear where what was
     there is gone. Each place is as wide as the next.
 
     Args:
-        scale: the FFN updates that get the first and the last colour.
+        scale: the FFN updates that get the first and the last color.
 
     Raises:
         ValueError: nothing was recorded.
@@ -43,7 +43,7 @@ def map_picture(trace: Trace, scale: Scale) -> Image.Image:
 
 
 def role_picture(trace: Trace) -> Image.Image:
-    """A strip with the role of every place: as colour, and as height."""
+    """A strip with the role of every place: as color, and as height."""
     roles = trace.slot_role.numpy()
     wide = roles.repeat(_width(len(roles)))
     sheet = cells.Sheet(1, np.zeros((STRIP, len(wide)), np.uint8))

@@ -20,7 +20,7 @@ class PairedRatio:
 
     Attributes:
         median: over the rounds.
-        low, high: 95 % interval of that median, by bootstrap over the rounds.
+        low, high: 95% interval of that median, by bootstrap over the rounds.
         p10, p90: of single rounds, which tells how noisy the machine was.
         rounds: how many.
     """

@@ -115,7 +115,7 @@ def ratios_of(results: list[BenchResult]) -> str:
 def _with_interval(name: str) -> Callable[[dict[str, Any]], str]:
     def show(record: dict[str, Any]) -> str:
         low, high = record[f"{name}_interval"]
-        return f"{record[name]:.4f} (95 %: {low:.4f} to {high:.4f})"
+        return f"{record[name]:.4f} (95%: {low:.4f} to {high:.4f})"
 
     return show
 

@@ -1,4 +1,4 @@
-"""Utilisation, memory and power of the GPU over one run of its own, which is in no time: a thread asks NVML."""
+"""Utilization, memory and power of the GPU over one run of its own, which is in no time: a thread asks NVML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from profiling.gpu.meter import boards_of, not_on_gpus
 from skipcore.model.hardware import synchronize
 
 INTERVAL_S = 0.02
-"""NVML renews utilisation and power a few times a second only; asking faster shows their steps, not more."""
+"""NVML renews utilization and power a few times a second only; asking faster shows their steps, not more."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class GpuSample:
 
     Attributes:
         ms: since the run began.
-        utilisation: share of NVML's last sample period in which a kernel ran, 0 to 1; the mean over the boards.
+        utilization: share of NVML's last sample period in which a kernel ran, 0 to 1; the mean over the boards.
         memory_bytes: in use on the boards, by all processes.
         power_w: of the whole boards.
     """
 
     ms: float
-    utilisation: float
+    utilization: float
     memory_bytes: int
     power_w: float
 
@@ -69,7 +69,7 @@ def watch(devices: Sequence[torch.device], run: Callable[[], None]) -> tuple[tup
         done.set()
         thread.join()
     if failed:
-        return None, "NVML does not tell utilisation, memory and power of this GPU"
+        return None, "NVML does not tell utilization, memory and power of this GPU"
     return tuple(samples), None
 
 

@@ -14,7 +14,7 @@ from profiling.output.table import summary_lines, table_rows
 from profiling.report import Arm, Report
 
 Captioned = tuple[str, Image.Image]
-COLOURS = ("var(--ink)", "#009E73", "#CC79A7", "#D55E00", "#0072B2")
+COLORS = ("var(--ink)", "#009E73", "#CC79A7", "#D55E00", "#0072B2")
 DASHES = ("none", "7 4", "2 3", "9 3 2 3", "12 5")
 PHASES = (("vision", 0.3), ("prefill", 1.0), ("decode", 0.55))
 WIDTH = 720
@@ -74,7 +74,7 @@ def phases_svg(report: Report) -> str:
             width = (WIDTH - 2) * ms / most
             parts.append(
                 f'<rect x="{left:.1f}" y="{top + 24}" width="{width:.1f}" height="24" opacity="{opacity}" '
-                f'fill="{COLOURS[number % len(COLOURS)]}"><title>{name} {ms:.2f} ms</title></rect>'
+                f'fill="{COLORS[number % len(COLORS)]}"><title>{name} {ms:.2f} ms</title></rect>'
             )
             left += width
     words = "; ".join(
@@ -96,8 +96,8 @@ def steps_svg(report: Report) -> str:
     parts.append(f'<text class="soft" x="{WIDTH}" y="197" text-anchor="end">token {longest + 1}</text>')
     for number, (arm, line) in enumerate(zip(report.arms, lines, strict=True)):
         points = " ".join(f"{WIDTH * x / (longest - 1):.1f},{180 - 160 * y / most:.1f}" for x, y in enumerate(line))
-        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
-        stroke = f'stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
+        color, dash = COLORS[number % len(COLORS)], DASHES[number % len(DASHES)]
+        stroke = f'stroke="{color}" stroke-width="2" stroke-dasharray="{dash}"'
         parts.append(f'<polyline points="{points}" fill="none" {stroke}/>')
         top = 222 + 22 * number
         parts.append(f'<line x1="0" y1="{top - 5}" x2="32" y2="{top - 5}" {stroke}/>')

@@ -1,4 +1,4 @@
-"""How sure shares of right answers are, and differences between them: 95 % intervals."""
+"""How sure shares of right answers are, and differences between them: 95% intervals."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Marks = Sequence[Sequence[bool]]
 def wilson(right: int, asked: int) -> tuple[float, float]:
     """Wilson's score interval of a share; `asked` ≥ 1."""
     share = right / asked
-    centre = (share + Z**2 / (2 * asked)) / (1 + Z**2 / asked)
+    center = (share + Z**2 / (2 * asked)) / (1 + Z**2 / asked)
     half = Z * sqrt(share * (1 - share) / asked + Z**2 / (4 * asked**2)) / (1 + Z**2 / asked)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def paired_difference(one: Marks, other: Marks) -> tuple[float, float | None]:

@@ -8,10 +8,10 @@ from profiling.race.results import OWN, DataResult, RaceResult, Row
 from skipcore import METHODS
 from skipcore.builtin.training.training_plot import drawing
 
-# Colours of Okabe and Ito, which colour-blind people tell apart; with a marker each, so that no method is known by its
-# colour alone.
-OWN_COLOUR = "#009E73"
-COLOURS = ("#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
+# Colors of Okabe and Ito, which color-blind people tell apart; with a marker each, so that no method is known by its
+# color alone.
+OWN_COLOR = "#009E73"
+COLORS = ("#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "*", "d", "h", "x", "1")
 
 
@@ -59,12 +59,12 @@ def _draw(axes, data: DataResult) -> None:
 
 def _draw_method(axes, method: str, rows: list[Row]) -> None:
     own = method == OWN
-    colour, marker = style_of(method)
+    color, marker = style_of(method)
     errors = [[100 * (row.score - row.low) for row in rows], [100 * (row.high - row.score) for row in rows]]
     axes.errorbar(
         *_points(rows),
         yerr=errors if own else None,
-        color=colour,
+        color=color,
         marker=marker,
         markersize=8 if own else 6,
         linewidth=2.2 if own else 0.9,
@@ -75,11 +75,11 @@ def _draw_method(axes, method: str, rows: list[Row]) -> None:
 
 
 def style_of(method: str) -> tuple[str, str]:
-    """Colour and marker, the same in every race."""
+    """Color and marker, the same in every race."""
     if method == OWN:
-        return OWN_COLOUR, MARKERS[0]
+        return OWN_COLOR, MARKERS[0]
     number = [name for name in METHODS if name not in (OWN, "Dense")].index(method)
-    return COLOURS[number % len(COLOURS)], MARKERS[1 + number % (len(MARKERS) - 1)]
+    return COLORS[number % len(COLORS)], MARKERS[1 + number % (len(MARKERS) - 1)]
 
 
 def _points(rows: list[Row]) -> tuple[list[float], list[float]]:

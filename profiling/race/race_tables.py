@@ -49,7 +49,7 @@ def _ahead_and_behind(ahead: Sequence[Row], behind: Sequence[Row]) -> list[str]:
         sure = [row for row in rows if row.ahead_interval is not None and abs(row.ahead or 0) > row.ahead_interval]
         maybe = [row for row in rows if row not in sure]
         if sure:
-            parts.append(f"{word}, beyond the 95 % interval: {', '.join(map(_difference, sure))}.")
+            parts.append(f"{word}, beyond the 95% interval: {', '.join(map(_difference, sure))}.")
         if maybe:
             parts.append(f"{word}, but within the interval: {', '.join(map(_difference, maybe))}.")
     return parts if ahead else ["No other method is ahead of it.", *parts]
@@ -71,7 +71,7 @@ def markdown(race: RaceResult) -> str:
         f"{device['threads']} CPU threads), {', '.join(f'{name} {each}' for name, each in race.versions.items())}; "
         f"{race.date}.",
         "",
-        "Every question is asked alone and answered greedily; ± is Wilson's 95 % interval. Differences are paired by "
+        "Every question is asked alone and answered greedily; ± is Wilson's 95% interval. Differences are paired by "
         "question, with questions to one picture counted as one draw; each comparison is by itself. † marks what lies "
         "more than 2 points of the FLOPs away from the budget: layers are too coarse, or the budget is out of reach. "
         + _own_sentence(race.skipping_source),
@@ -139,7 +139,7 @@ def _cells(row: Row, has_truth: bool) -> list[str]:
     cells = [
         label,
         percent(row.flops, 1) + ("" if row.is_at_budget else " †"),
-        f"{100 * row.score:.1f} ± {half:.1f} %",
+        f"{100 * row.score:.1f} ± {half:.1f}%",
         f"{row.kl:.4f}",
         percent(row.top1, 1),
     ]
@@ -162,8 +162,8 @@ def _cost_cells(cost: Cost | None) -> list[str]:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """0.125 → "12.5 %" with one digit; "12 %" without."""
-    return f"{100 * share:.{digits}f} %"
+    """0.125 → "12.5%" with one digit; "12%" without."""
+    return f"{100 * share:.{digits}f}%"
 
 
 def summary_line(race: RaceResult) -> dict[str, Any]:

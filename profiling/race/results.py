@@ -55,12 +55,12 @@ class Row:
         flops: share of the dense prefill FLOPs, on the timed prompts, or else on those the settings were found on.
         is_at_budget: whether that is as good as equal to the budget.
         score: share of right answers; of answers equal to the dense model's where there is no truth.
-        low, high: its 95 % interval (Wilson).
+        low, high: its 95% interval (Wilson).
         kl: mean KL(dense ‖ method) along dense answers, in nats.
         top1: share of their positions with the same likeliest token.
         same: share of answers equal to the dense model's.
         ahead: score minus Skip-Vision's at the same budget; None for Skip-Vision itself and without one.
-        ahead_interval: half-width of the 95 % interval of `ahead`, paired by question; None of one picture alone.
+        ahead_interval: half-width of the 95% interval of `ahead`, paired by question; None of one picture alone.
         on_front: no other row has a higher score for at most the FLOPs.
         cost: None where it was not measured.
     """

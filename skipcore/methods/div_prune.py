@@ -23,7 +23,7 @@ POOL = 1024
 @dataclass(frozen=True)
 class DivPrune(DropBefore):
     """Greedy max–min diversity of the projected visual tokens under the distance 1 − cosine: first the token farthest
-    from its nearest neighbour, then always the one farthest from all chosen ones. The others are dropped before the
+    from its nearest neighbor, then always the one farthest from all chosen ones. The others are dropped before the
     decoder.
 
     Tokens are chosen in the authors' order, and no n × n matrix is kept.

@@ -18,7 +18,7 @@ from skipcore.plan.image_plan import ImagePlan, VisualTokens
 @dataclass(frozen=True)
 class Downsampled(DropBefore):
     """The picture is scaled down to the wanted share of its pixels and up again, so that it shows no more than the
-    small one would; neighbouring visual tokens are averaged to as few as the small one would make.
+    small one would; neighboring visual tokens are averaged to as few as the small one would make.
 
     The vision tower still runs at full size: what is saved is the decoder's. Outside `answer`, `Chat` and `compare`
     (in `generate()` in a session, say) the picture has become pixels before the method sees it: then tokens are

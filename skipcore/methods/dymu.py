@@ -125,7 +125,7 @@ class DyMU(Method):
         _, inverse = image.tower.groups.cpu().unique(dim=0, return_inverse=True)
         first = torch.full((int(inverse.max()) + 1,), n).scatter_reduce(0, inverse, torch.arange(n), "amin")
         leader = first[inverse]
-        # Where a family blends neighbours (LLaVA-OneVision's large rectangles) tokens of one group may differ yet.
+        # Where a family blends neighbors (LLaVA-OneVision's large rectangles) tokens of one group may differ yet.
         features = image.features.float()
         leading = features[leader.to(features.device)]
         differs = (features - leading).norm(dim=-1) > 1e-3 * leading.norm(dim=-1)

@@ -184,8 +184,8 @@ class SPIDER(Dropping):
             if count < n:
                 anchors = self._anchors(count)
                 others = n - anchors
-                centres = min(self.clusters, others) * (ITERATIONS + 1)
-                flops += 2 * others * (centres + anchors) * decoder.tower_width
+                centers = min(self.clusters, others) * (ITERATIONS + 1)
+                flops += 2 * others * (centers + anchors) * decoder.tower_width
         is_visual = (trace.slot_role == Role.RETAINED) | (trace.slot_role == Role.SKIPPED)
         for layer in self.decision_layers(decoder.layers):
             visual = int((trace.entered[max(layer - 1, 0)] & is_visual).sum())
@@ -195,14 +195,14 @@ class SPIDER(Dropping):
 
 def k_means(points: Tensor, clusters: int) -> Tensor:
     """[n, d] → [n] the cluster of each point after some iterations of Lloyd's from evenly spaced points."""
-    centres = points[((torch.arange(clusters) + 0.5) * len(points) / clusters).long().to(points.device)]
+    centers = points[((torch.arange(clusters) + 0.5) * len(points) / clusters).long().to(points.device)]
     nearest = torch.zeros(len(points), dtype=torch.long, device=points.device)
     for iteration in range(ITERATIONS + 1):
-        nearest = (centres.square().sum(dim=1) - 2 * (points @ centres.T)).argmin(dim=1)
+        nearest = (centers.square().sum(dim=1) - 2 * (points @ centers.T)).argmin(dim=1)
         if iteration < ITERATIONS:
             means = averages(torch.arange(len(points)), nearest.cpu(), clusters).to(points.device).of(points)
             has_points = nearest.bincount(minlength=clusters)[:, None] > 0
-            centres = torch.where(has_points, means, centres)
+            centers = torch.where(has_points, means, centers)
     return nearest
 
 

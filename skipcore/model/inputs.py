@@ -36,7 +36,7 @@ def open_picture(source: ImageLike) -> Image.Image:
     white.
 
     It holds pixels alone: no EXIF, color profile or comment of the source comes along, and later changes of a PIL
-    image or array do not show in it. Grey of more than 8 bits counts as 0–1, 0–255 or 0–65535, by its brightest value.
+    image or array do not show in it. Gray of more than 8 bits counts as 0–1, 0–255 or 0–65535, by its brightest value.
 
     Raises:
         InputError: there is no picture, it cannot be read, or its size is out of bounds.
@@ -192,10 +192,10 @@ def _transparent(picture: Image.Image) -> int | tuple[int, ...] | bytes | None:
 def _on_white(picture: Image.Image, transparent: int | tuple[int, ...] | bytes | None) -> Image.Image:
     if picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture).astype(np.float32)
-        grey = _from_grey(values)
+        gray = _from_gray(values)
         if isinstance(transparent, int):
-            grey.paste(255, mask=Image.fromarray(values == transparent))
-        return grey.convert("RGB")
+            gray.paste(255, mask=Image.fromarray(values == transparent))
+        return gray.convert("RGB")
     if picture.mode in ("RGBa", "La"):  # premultiplied
         picture = picture.convert({"RGBa": "RGBA", "La": "LA"}[picture.mode])
     if transparent is not None:
@@ -208,8 +208,8 @@ def _on_white(picture: Image.Image, transparent: int | tuple[int, ...] | bytes |
     return picture.convert("RGB")
 
 
-def _from_grey(values: np.ndarray) -> Image.Image:
-    """Grey of unknown depth: 0–1, 0–255 or 0–65535, by its brightest value."""
+def _from_gray(values: np.ndarray) -> Image.Image:
+    """Gray of unknown depth: 0–1, 0–255 or 0–65535, by its brightest value."""
     brightest = float(np.nan_to_num(values, posinf=0.0).max())
     depth = 1.0 if brightest <= 1 else 255.0 if brightest <= 255 else 65535.0
     return Image.fromarray((np.nan_to_num(values / depth).clip(0, 1) * 255).round().astype(np.uint8))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from skipcore.plan.averages import Averages, averages
-from skipcore.plan.summary import AdaptiveSummary, summarise
+from skipcore.plan.summary import AdaptiveSummary, summarize
 from skipcore.plan.token_plan import Role, TokenPlan
 
 
@@ -64,7 +64,7 @@ class Layout:
         slots = self.means.of(inputs_embeds.flatten(0, 1))
         for pooled_rows, summary_rows in self.summaries:
             groups = slots.index_select(0, pooled_rows.flatten()).unflatten(0, pooled_rows.shape)
-            slots = slots.index_copy(0, summary_rows, summarise(groups, summary).to(slots.dtype))
+            slots = slots.index_copy(0, summary_rows, summarize(groups, summary).to(slots.dtype))
         return slots.unflatten(0, (len(inputs_embeds), self.length))
 
     def positions(self, position_ids: Tensor | None, renumber: bool) -> Tensor:

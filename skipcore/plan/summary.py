@@ -32,7 +32,7 @@ class AdaptiveSummary(nn.Module):
         return (weights * group).sum(dim=-2).to(group.dtype)
 
 
-def summarise(group: Tensor, summary: AdaptiveSummary | None) -> Tensor:
+def summarize(group: Tensor, summary: AdaptiveSummary | None) -> Tensor:
     """Pool [..., n, d] to [..., d] by `summary`, or by the mean where there is none."""
     if summary is None:
         return group.mean(dim=-2, dtype=at_least_float32(group.dtype)).to(group.dtype)

@@ -154,9 +154,9 @@ def plan_sample(
             kept_slots, token_slot[between], skipped_slots = slots.append(number, *groups)
         else:
             kept_slots, token_slot[between] = slots.append(number, *groups[:2])
-            summaries += slots.summarise(number, picture, image, kept_slots[image.summary_start :])
+            summaries += slots.summarize(number, picture, image, kept_slots[image.summary_start :])
             (skipped_slots,) = slots.append(number, groups[2])
-            summaries += slots.summarise(number, picture, image, skipped_slots)
+            summaries += slots.summarize(number, picture, image, skipped_slots)
         count = len(skipped_slots) - image.last_skipped_runs_ffn
         skipped.append((image, skipped_slots[: max(count, 0)]))
         exempt.append(skipped_slots[max(count, 0) :])
@@ -226,7 +226,7 @@ class _Slots:
         self.length += len(tokens)
         return slots.split([len(own) for own, _ in groups])
 
-    def summarise(
+    def summarize(
         self, number: int, picture: PlacedPicture, image: ImagePlan, pooled: Tensor
     ) -> tuple[SummaryGroup, ...]:
         """Append a summary token of some slots, where the plan wants one."""

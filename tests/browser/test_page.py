@@ -26,9 +26,9 @@ CHARTS = ["medians", "rows", "kv", "timeline", "phases"]
 
 
 def brightness(page: sync_api.Page, selector: str, property_name: str) -> float:
-    """Mean of the RGB values of a colour that the browser computed, 0 to 255."""
-    colour = page.locator(selector).first.evaluate("(element, name) => getComputedStyle(element)[name]", property_name)
-    return sum(float(value) for value in re.findall(r"[\d.]+", colour)[:3]) / 3
+    """Mean of the RGB values of a color that the browser computed, 0 to 255."""
+    color = page.locator(selector).first.evaluate("(element, name) => getComputedStyle(element)[name]", property_name)
+    return sum(float(value) for value in re.findall(r"[\d.]+", color)[:3]) / 3
 
 
 def test_one_question_two_answers_and_every_panel(visit, picture: Path) -> None:

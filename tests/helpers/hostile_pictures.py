@@ -44,7 +44,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """A PNG that claims this size, grey, with chunks of our own instead of its pixels."""
+    """A PNG that claims this size, gray, with chunks of our own instead of its pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width & 0xFFFFFFFF, height & 0xFFFFFFFF, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
 
@@ -175,11 +175,11 @@ _makers: dict[str, Callable[[], File]] = {
     "infinite": lambda: File(floats(float("inf")), name="x.tiff"),
     "minus infinite": lambda: File(floats(float("-inf")), name="x.tiff"),
     "palette": lambda: File(encoded(PICTURE.convert("P"))),
-    "palette of one colour": lambda: File(encoded(Image.new("P", (24, 24)))),
-    "palette with a transparent colour": lambda: File(encoded(PICTURE.convert("P"), "PNG", transparency=3)),
+    "palette of one color": lambda: File(encoded(Image.new("P", (24, 24)))),
+    "palette with a transparent color": lambda: File(encoded(PICTURE.convert("P"), "PNG", transparency=3)),
     "one bit": lambda: File(encoded(PICTURE.convert("1"))),
     "transparent": lambda: File(encoded(Image.new("RGBA", (24, 24), (0, 0, 0, 0)))),
-    "grey and transparent": lambda: File(encoded(Image.new("LA", (24, 24), (9, 0)))),
+    "gray and transparent": lambda: File(encoded(Image.new("LA", (24, 24), (9, 0)))),
 }
 PICTURES = tuple(_makers)
 

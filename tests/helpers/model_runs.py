@@ -42,3 +42,12 @@ def checkpointing(vlm: Vlm, reentrant: bool) -> Iterator[None]:
         yield
     finally:
         getattr(vlm.model, f"{name}_checkpointing_disable")()
+
+
+def batch(vlm: Vlm, pictures: list[list], questions: list[str]) -> dict:
+    """A padded batch, with the positions that `generate()` would give it where the model does not find them itself."""
+    texts = [vlm._prompt([(question, "")], len(own)) for question, own in zip(questions, pictures, strict=True)]
+    inputs = dict(vlm.processor(images=pictures, text=texts, padding=True, return_tensors="pt"))
+    if not hasattr(vlm.model.base_model, "get_rope_index"):
+        inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    return inputs

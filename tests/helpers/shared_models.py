@@ -16,7 +16,7 @@ WIDTH = 48
 
 
 def noise_picture(seed: int, width: int = 60, height: int = 40) -> Image.Image:
-    """Blocks of random colours: no two visual tokens alike."""
+    """Blocks of random colors: no two visual tokens alike."""
     pixels = np.random.RandomState(seed).randint(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 

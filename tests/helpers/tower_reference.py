@@ -135,13 +135,13 @@ def _pruned(method: SPIDER, seen: Seen, ranked: list[int]) -> list[int]:
     anchors = ranked[: round(method.anchors * budget)]
     others = sorted(set(ranked) - set(anchors))
     deep, middle = seen["deep"] / seen["deep"].norm(dim=1, keepdim=True), seen["middle"]
-    centres = [deep[others[int((k + 0.5) * len(others) / method.clusters)]] for k in range(method.clusters)]
+    centers = [deep[others[int((k + 0.5) * len(others) / method.clusters)]] for k in range(method.clusters)]
     for _ in range(6):
-        clusters: list[list[int]] = [[] for _ in centres]
+        clusters: list[list[int]] = [[] for _ in centers]
         for i in others:
-            distances = [float((deep[i] - centre).norm()) for centre in centres]
+            distances = [float((deep[i] - center).norm()) for center in centers]
             clusters[distances.index(min(distances))].append(i)
-        centres = [deep[own].mean(dim=0) if own else centre for own, centre in zip(clusters, centres, strict=True)]
+        centers = [deep[own].mean(dim=0) if own else center for own, center in zip(clusters, centers, strict=True)]
     kept, before = list(anchors), 0
     for own in clusters:
         until, share = before + len(own), (budget - len(anchors)) / len(others)

@@ -35,7 +35,7 @@ def write_claim_plot(record: Path, output: Path) -> None:
         raise InputError(f"{record} is no record of `claim`: give the JSON that it wrote.") from error
     with drawing(output, (9, 3.6)) as figure:
         cost, right = figure.subplots(1, 2)
-        _bars(cost, costs, [colour for _, colour in COSTS.values()])
+        _bars(cost, costs, [color for _, color in COSTS.values()])
         cost.set(ylabel="dense = 100")
         _bars(right, asked, [DENSE, SKIP, "#E69F00"])
         right.axhline(blind, color="#777777", linestyle=":", linewidth=1, label="blind guess")
@@ -44,11 +44,11 @@ def write_claim_plot(record: Path, output: Path) -> None:
             axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
-def _bars(axes: Any, groups: dict[str, dict[str, float]], colours: list[str]) -> None:
+def _bars(axes: Any, groups: dict[str, dict[str, float]], colors: list[str]) -> None:
     """A group of bars for each training, each bar with its value above."""
     width = 0.8 / len(groups)
-    for number, ((label, values), colour) in enumerate(zip(groups.items(), colours, strict=True)):
+    for number, ((label, values), color) in enumerate(zip(groups.items(), colors, strict=True)):
         places = [place + (number - (len(groups) - 1) / 2) * width for place in range(len(values))]
-        bars = axes.bar(places, list(values.values()), width=0.92 * width, color=colour, label=label)
+        bars = axes.bar(places, list(values.values()), width=0.92 * width, color=color, label=label)
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     axes.set_xticks(range(len(values)), list(values))

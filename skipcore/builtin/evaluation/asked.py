@@ -13,7 +13,7 @@ from PIL import Image
 
 from skipcore.builtin.questions.questions import Question, ask_several
 from skipcore.builtin.scenes.draw import draw
-from skipcore.builtin.scenes.easy_scenes import COLOURS, KINDS
+from skipcore.builtin.scenes.easy_scenes import COLORS, KINDS
 from skipcore.builtin.scenes.easy_vqa import Picture, load_split
 from skipcore.builtin.scenes.sample import sample_scene
 from skipcore.builtin.scenes.scene import Scene
@@ -119,9 +119,9 @@ def easy_vqa_pictures(in_order: bool = True) -> list[AskedPicture]:
 
 
 def easy_question(text: str, answer: str) -> Question:
-    """A question of easy-VQA; its form has every colour and shape blotted out."""
-    names = {**dict.fromkeys(COLOURS, "COLOUR"), **dict.fromkeys(KINDS, "KIND")}
-    kind = "yes or no" if answer in ("yes", "no") else "colour" if answer in COLOURS else "shape"
+    """A question of easy-VQA; its form has every color and shape blotted out."""
+    names = {**dict.fromkeys(COLORS, "COLOR"), **dict.fromkeys(KINDS, "KIND")}
+    kind = "yes or no" if answer in ("yes", "no") else "color" if answer in COLORS else "shape"
     form = " ".join(names.get(word, word) for word in text.rstrip("?").split())
     return Question(kind, text, answer, f"{EASY_VQA}:{form}")
 

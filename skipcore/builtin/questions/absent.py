@@ -17,7 +17,7 @@ def absent(seen: Seen, rng: Generator) -> Question | None:
     """Where is the dog? There is no dog."""
     draw = rng.random()
     if draw < 0.25:
-        return _colour(seen, rng)
+        return _color(seen, rng)
     if draw < 0.4:
         return _sign(seen, rng)
     item = pick(seen.items, rng)
@@ -42,16 +42,16 @@ def _deny(like: str, template: str, name: str, *nouns: str) -> Question:
     return compose("absent", template, f"there is no {word(name).forms['noun']}", *nouns, like=like)
 
 
-def _colour(seen: Seen, rng: Generator) -> Question | None:
+def _color(seen: Seen, rng: Generator) -> Question | None:
     names = [name for name in (*SHAPE_KINDS, "shape", "sign") if seen.is_absent(name)]
     if not names:
         return None
     name = pick(names, rng)
-    return _deny("colour", pick(phrasings.COLOUR, rng), name, name)
+    return _deny("color", pick(phrasings.COLOR, rng), name, name)
 
 
 def _sign(seen: Seen, rng: Generator) -> Question | None:
-    """Of no sign at all, or of a colour that none has."""
+    """Of no sign at all, or of a color that none has."""
     name: str | None = "sign"
     signs = [item for item in seen.items if isinstance(item, Sign)]
     if signs:

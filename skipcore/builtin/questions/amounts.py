@@ -81,11 +81,11 @@ def _how_many(name: str, number: int, rng: Generator) -> Question:
 
 
 def _class_of(item: Item, level: int) -> str | None:
-    """Which names are compared with one another: of things, of groups, of shapes' kinds, of shapes' colours."""
+    """Which names are compared with one another: of things, of groups, of shapes' kinds, of shapes' colors."""
     if isinstance(item, Thing):
         return ("thing", "group")[level]
     if isinstance(item, Shape):
-        return ("", "kind", "colour", "group")[level] or None
+        return ("", "kind", "color", "group")[level] or None
     return "group" if level == 1 else None
 
 

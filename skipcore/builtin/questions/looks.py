@@ -1,4 +1,4 @@
-"""Questions about single items: their colour, what they are, and what signs say."""
+"""Questions about single items: their color, what they are, and what signs say."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from skipcore.builtin.scenes.seen import Seen, alone_at, cell, other_text
 from skipcore.builtin.scenes.words import article, calls, group_noun, long_name
 
 
-def colour(seen: Seen, rng: Generator) -> Question | None:
-    """What colour is the circle? Only of shapes and signs: things have more than one."""
-    coloured = [item for item in seen.items if isinstance(item, Shape | Sign)]
-    if not coloured:
+def color(seen: Seen, rng: Generator) -> Question | None:
+    """What color is the circle? Only of shapes and signs: things have more than one."""
+    colored = [item for item in seen.items if isinstance(item, Shape | Sign)]
+    if not colored:
         return None
-    item = pick(coloured, rng)
-    names = [name for name in calls(item) if not name.startswith(item.colour) and seen.is_only(name)]
+    item = pick(colored, rng)
+    names = [name for name in calls(item) if not name.startswith(item.color) and seen.is_only(name)]
     if names and chance(rng, 0.75):
-        return compose("colour", pick(phrasings.COLOUR, rng), item.colour, pick(names, rng))
+        return compose("color", pick(phrasings.COLOR, rng), item.color, pick(names, rng))
     place = cell(item.spot)
-    alike = tuple(each for each in coloured if type(each) is type(item))
+    alike = tuple(each for each in colored if type(each) is type(item))
     if place is None or alone_at(alike, place) is not item:
         return None
-    template = pick(phrasings.COLOUR_THERE, rng).replace("<place>", phrasings.PLACES[place])
-    return compose("colour", template, item.colour, "shape" if isinstance(item, Shape) else "sign")
+    template = pick(phrasings.COLOR_THERE, rng).replace("<place>", phrasings.PLACES[place])
+    return compose("color", template, item.color, "shape" if isinstance(item, Shape) else "sign")
 
 
 def sign(seen: Seen, rng: Generator) -> Question | None:
@@ -34,7 +34,7 @@ def sign(seen: Seen, rng: Generator) -> Question | None:
     if not signs:
         return None
     item = pick(signs, rng)
-    names = [name for name in ("sign", f"{item.colour} sign") if seen.is_only(name)]
+    names = [name for name in ("sign", f"{item.color} sign") if seen.is_only(name)]
     if not names:
         return None
     name, text = names[0] if chance(rng, 0.8) else names[-1], item.text.lower()
@@ -67,9 +67,9 @@ def identity(seen: Seen, rng: Generator) -> Question | None:
     answer = article(item.kind)
     if seen.is_only("shape") and chance(rng, 0.4):
         return compose("identity", pick(phrasings.WHICH_OF_GROUP, rng), answer, "shape")
-    if not seen.is_only(f"{item.colour} shape"):
+    if not seen.is_only(f"{item.color} shape"):
         return None
     if chance(rng, 0.5):
-        marks = {"<colour>": item.colour}
-        return compose("identity", pick(phrasings.WHAT_SHAPE_OF_COLOUR, rng), answer, marks=marks)
-    return compose("identity", pick(phrasings.WHAT_SHAPE, rng), answer, f"{item.colour} shape")
+        marks = {"<color>": item.color}
+        return compose("identity", pick(phrasings.WHAT_SHAPE_OF_COLOR, rng), answer, marks=marks)
+    return compose("identity", pick(phrasings.WHAT_SHAPE, rng), answer, f"{item.color} shape")

@@ -58,7 +58,7 @@ WHICH_MORE = (
     "what do you see more of, {plural} or {other_plural}?",
     "which are more, the {plural} or the {other_plural}?",
 )
-COLOUR = (
+COLOR = (
     "what colour is the {noun}?",
     "what color is the {noun}?",
     "what's the colour of the {noun}?",
@@ -68,7 +68,7 @@ COLOUR = (
     "what colour does the {noun} have?",
     "what color does the {noun} have?",
 )
-COLOUR_THERE = (
+COLOR_THERE = (
     "what colour is the {noun} <place>?",
     "what color is the {noun} <place>?",
     "what is the color of the {noun} <place>?",
@@ -206,11 +206,11 @@ WHAT_SHAPE = (
     "which shape is the {noun}?",
     "what kind of shape is the {noun}?",
 )
-WHAT_SHAPE_OF_COLOUR = (
-    "what shape is <colour>?",
-    "which shape is <colour>?",
-    "what <colour> shape is there?",
-    "what <colour> shape do you see?",
+WHAT_SHAPE_OF_COLOR = (
+    "what shape is <color>?",
+    "which shape is <color>?",
+    "what <color> shape is there?",
+    "what <color> shape do you see?",
 )
 DESCRIBE = (
     "describe the picture.",

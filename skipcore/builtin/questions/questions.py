@@ -12,7 +12,7 @@ from numpy.random import Generator
 from skipcore.builtin.questions.absent import absent
 from skipcore.builtin.questions.amounts import comparison, count, existence
 from skipcore.builtin.questions.describe import description
-from skipcore.builtin.questions.looks import colour, identity, sign
+from skipcore.builtin.questions.looks import color, identity, sign
 from skipcore.builtin.questions.question import Question
 from skipcore.builtin.questions.relations import place, relation
 from skipcore.builtin.questions.typing_noise import as_typed
@@ -30,7 +30,7 @@ __all__ = [
 _MAKERS: dict[str, Callable[[Seen, Generator], Question | None]] = {
     "existence": existence,
     "count": count,
-    "colour": colour,
+    "color": color,
     "place": place,
     "relation": relation,
     "comparison": comparison,
@@ -43,7 +43,7 @@ KINDS = tuple(_MAKERS)
 DEFAULT_SHARES: dict[str, float] = {
     "existence": 0.12,
     "count": 0.11,
-    "colour": 0.09,
+    "color": 0.09,
     "place": 0.14,
     "relation": 0.17,
     "comparison": 0.05,

@@ -13,7 +13,7 @@ from skipcore.builtin.scenes.seen import Seen, alone_at, cell, may_be_at
 from skipcore.builtin.scenes.words import article, short_name
 
 CLEAR_DISTANCE = 0.08
-"""Centres nearer than this along an axis are called neither left nor right, above nor below, of each other."""
+"""Centers nearer than this along an axis are called neither left nor right, above nor below, of each other."""
 SAME_LINE = 0.02
 """What is off by less than this along an axis is on the same line to anybody."""
 NEARER = 1.3

@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from skipcore.builtin.questions.phrasings import AFTER, BEFORE
 from skipcore.builtin.questions.question import chance, pick
-from skipcore.builtin.scenes.vocabulary import COLOURS, COUNT_WORDS, SIGN_WORDS
+from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import GROUPS, SINGULAR, plural
 
 POLITE, SLIP, NO_MARK, UPPER, CAPITAL = 0.03, 0.04, 0.10, 0.03, 0.10
@@ -16,7 +16,7 @@ SHORTEST = 5
 """Words with fewer letters are spared."""
 MEANINGFUL = frozenset(
     part
-    for noun in (*SINGULAR, *GROUPS, *(plural(group) for group in GROUPS), *COLOURS, *SIGN_WORDS, *COUNT_WORDS)
+    for noun in (*SINGULAR, *GROUPS, *(plural(group) for group in GROUPS), *COLORS, *SIGN_WORDS, *COUNT_WORDS)
     for part in noun.split()
 ) | {"shape", "shapes", "things", "middle", "right", "bottom", "above", "below", "higher", "lower"}
 """Words no slip may touch: with another letter they could mean something else."""

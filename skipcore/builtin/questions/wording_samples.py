@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from skipcore.builtin.questions import phrasings
 from skipcore.builtin.questions.relations import WHATS, WHETHERS
-from skipcore.builtin.scenes.vocabulary import COLOURS, COUNT_WORDS, SHAPE_KINDS, SIGN_WORDS
+from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import GROUPS, THING_NAMES, article, joined, plural, word
 
 
 def _nouns() -> list[str]:
-    shapes = [f"{colour} {kind}" for colour in COLOURS for kind in (*SHAPE_KINDS, "shape", "sign")]
+    shapes = [f"{color} {kind}" for color in COLORS for kind in (*SHAPE_KINDS, "shape", "sign")]
     return [*THING_NAMES, *GROUPS, *SHAPE_KINDS, "shape", "sign", "thing", *shapes]
 
 
 def _templates() -> list[str]:
     plain = [
         *phrasings.EXISTENCE, *phrasings.EXISTENCE_OF_SEVERAL, *phrasings.COUNT, *phrasings.MORE, *phrasings.AS_MANY,
-        *phrasings.WHICH_MORE, *phrasings.COLOUR, *phrasings.WHERE, *phrasings.BETWEEN, *phrasings.NEAREST,
+        *phrasings.WHICH_MORE, *phrasings.COLOR, *phrasings.WHERE, *phrasings.BETWEEN, *phrasings.NEAREST,
         *phrasings.READ_SIGN, *phrasings.READ_NUMBER, *phrasings.READ_WORD, *phrasings.WHAT_IS_THIS,
         *phrasings.WHICH_OF_GROUP, *phrasings.WHAT_SHAPE, *phrasings.DESCRIBE_SEVERAL,
         *(template for templates in phrasings.OUTERMOST.values() for template in templates),
         *(template for table in (WHATS, WHETHERS) for templates in table.values() for template in templates),
     ]  # fmt: skip
-    for templates in (phrasings.COLOUR_THERE, phrasings.WHAT_THERE, phrasings.WHETHER_THERE):
+    for templates in (phrasings.COLOR_THERE, phrasings.WHAT_THERE, phrasings.WHETHER_THERE):
         plain += phrasings.with_words(templates, "<place>", phrasings.PLACES)
     plain += phrasings.with_words(phrasings.WHETHER_SAYS, "<text>", (*SIGN_WORDS, "7", "42", "86"))
-    plain += phrasings.with_words(phrasings.WHAT_SHAPE_OF_COLOUR, "<colour>", tuple(COLOURS))
+    plain += phrasings.with_words(phrasings.WHAT_SHAPE_OF_COLOR, "<color>", tuple(COLORS))
     return plain
 
 
@@ -50,12 +50,12 @@ def every_phrase() -> list[str]:
 
 def every_answer() -> list[str]:
     """Every answer of one or two words, and descriptions with every noun and number."""
-    signs = [f"{colour} sign" for colour in COLOURS]
-    shapes = [f"{colour} {kind}" for colour in COLOURS for kind in SHAPE_KINDS]
+    signs = [f"{color} sign" for color in COLORS]
+    shapes = [f"{color} {kind}" for color in COLORS for kind in SHAPE_KINDS]
     names = [*THING_NAMES, *SHAPE_KINDS, *shapes, *signs]
     says = (*SIGN_WORDS, *(str(number) for number in range(100)))
-    long_signs = [f"{tuple(COLOURS)[number % len(COLOURS)]} sign that says {text}" for number, text in enumerate(says)]
-    answers = ["yes", "no", "equally many", *COUNT_WORDS, *COLOURS, *phrasings.PLACES, *says]
+    long_signs = [f"{tuple(COLORS)[number % len(COLORS)]} sign that says {text}" for number, text in enumerate(says)]
+    answers = ["yes", "no", "equally many", *COUNT_WORDS, *COLORS, *phrasings.PLACES, *says]
     answers += [article(name) for name in (*names, *long_signs)]
     answers += [plural(name) for name in _nouns()]
     answers += [f"there is no {name}" for name in _nouns()]

@@ -1,4 +1,4 @@
-"""The fonts that scenes are labelled with."""
+"""The fonts that scenes are labeled with."""
 
 from __future__ import annotations
 

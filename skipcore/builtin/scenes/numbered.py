@@ -146,7 +146,7 @@ EXAMPLES: tuple[ExamplePicture | EasyPicture | KeptPicture, ...] = (
     ExamplePicture("lion-and-laptop.png", 14, "place"),
     ExamplePicture("four-things.png", 49, "count"),
     ExamplePicture("lion-and-drum.png", 53, "relation"),
-    ExamplePicture("dog-and-star.png", 17, "colour"),
+    ExamplePicture("dog-and-star.png", 17, "color"),
     ExamplePicture("two-clocks.png", 4, "count", "changed"),
     ExamplePicture("two-yellow-circles.png", 33, "count", "hard"),
     EasyPicture("gray-triangle.png", 4),
@@ -155,7 +155,7 @@ EXAMPLES: tuple[ExamplePicture | EasyPicture | KeptPicture, ...] = (
 )
 
 
-def capitalised(text: str) -> str:
+def capitalized(text: str) -> str:
     """A question with a capital, as most people write one."""
     return text[:1].upper() + text[1:]
 
@@ -173,7 +173,7 @@ def write(folder: Path) -> None:
         listed.append(
             {
                 "image": example.name,
-                "question": capitalised(question.text),
+                "question": capitalized(question.text),
                 "kind": question.kind,
                 "answer": question.answer,
                 "needs": list(example.needs),

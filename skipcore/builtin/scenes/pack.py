@@ -36,7 +36,7 @@ FAINT = 8
 """Alpha up to which a pixel counts as empty when a sprite is cropped."""
 
 
-def _rasterise(svg: str) -> Image.Image:
+def _rasterize(svg: str) -> Image.Image:
     # Imported here: only this script needs it, never the library.
     try:
         renderer: Any = importlib.import_module("resvg_py")
@@ -73,7 +73,7 @@ def _iconify(folder: Path) -> Callable[[str], Image.Image | None]:
         width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
         box = f"{icon.get('left', 0)} {icon.get('top', 0)} {width} {height}"
         names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-        return _rasterise(f'<svg {names} viewBox="{box}">{icon["body"]}</svg>')
+        return _rasterize(f'<svg {names} viewBox="{box}">{icon["body"]}</svg>')
 
     return read
 
@@ -88,7 +88,7 @@ def _files(folder: Path, suffix: str) -> Callable[[str], Image.Image | None]:
             if not path.exists():
                 continue
             if suffix == ".svg":
-                return _rasterise(path.read_text(encoding="utf-8"))
+                return _rasterize(path.read_text(encoding="utf-8"))
             with Image.open(path) as image:
                 return image.convert("RGBA")
         return None
@@ -97,7 +97,7 @@ def _files(folder: Path, suffix: str) -> Callable[[str], Image.Image | None]:
 
 
 def fit(art: Image.Image) -> Image.Image | None:
-    """Crop `art` to what is visible and centre it in a cell; None where nothing is visible."""
+    """Crop `art` to what is visible and center it in a cell; None where nothing is visible."""
     box = art.getchannel("A").point([0] * (FAINT + 1) + [255] * (255 - FAINT)).getbbox()
     if box is None:
         return None

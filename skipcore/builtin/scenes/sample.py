@@ -14,7 +14,7 @@ from skipcore.builtin.scenes.atlas import STYLES
 from skipcore.builtin.scenes.fonts import FONTS
 from skipcore.builtin.scenes.scene import Background, BackgroundKind, Item, Rgb, Scene, Shape, Sign, Spot, Thing
 from skipcore.builtin.scenes.splits import CELLS, Split, cell_of, is_place_held_out, is_style_held_out
-from skipcore.builtin.scenes.vocabulary import COLOURS, SHAPE_KINDS, SIGN_WORDS
+from skipcore.builtin.scenes.vocabulary import COLORS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import THING_NAMES
 
 ItemKind = Literal["thing", "shape", "sign"]
@@ -27,7 +27,7 @@ SIZES = {1: (0.24, 0.72), 2: (0.20, 0.48), 3: (0.18, 0.42), 4: (0.16, 0.34), 5: 
 SIZES_OF_MANY = (0.14, 0.25)
 GROUNDS: dict[BackgroundKind, float] = {"plain": 0.3, "gradient": 0.25, "texture": 0.2, "clutter": 0.25}
 """How often the ground is of each kind."""
-COLOURS_TRIED = 500
+COLORS_TRIED = 500
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Contents:
         thing, shape, sign: how often an item is of each kind; they add up to 1.
         repeated: the share of scenes in which one thing or shape stands several times.
         things: names of those shown; none of them needs `thing` = 0.
-        shapes, colours: kinds of shapes, and colours of shapes and signs.
+        shapes, colors: kinds of shapes, and colors of shapes and signs.
         grounds: the kinds of ground.
         pale_ground: whether the ground is very pale always.
     """
@@ -55,7 +55,7 @@ class Contents:
     repeated: float = 0.5
     things: tuple[str, ...] = THING_NAMES
     shapes: tuple[str, ...] = SHAPE_KINDS
-    colours: tuple[str, ...] = tuple(COLOURS)
+    colors: tuple[str, ...] = tuple(COLORS)
     grounds: tuple[BackgroundKind, ...] = tuple(GROUNDS)
     pale_ground: bool = False
 
@@ -107,7 +107,7 @@ def _sample_items(rng: Generator, split: Split, contents: Contents, background: 
         if place is None:
             continue
         spot = Spot(*place, size=round(size, 4), angle=_angle(rng, prototype))
-        items.append(_item(rng, prototype, spot, background, split, own_style, contents.colours))
+        items.append(_item(rng, prototype, spot, background, split, own_style, contents.colors))
     return items
 
 
@@ -199,12 +199,12 @@ def _item(
     background: Background,
     split: Split,
     own_style: int | None,
-    colours: tuple[str, ...],
+    colors: tuple[str, ...],
 ) -> Item:
     if prototype == "sign":
-        return _sign(rng, spot, background, colours)
+        return _sign(rng, spot, background, colors)
     if prototype.startswith("shape:"):
-        return _shape(rng, prototype.removeprefix("shape:"), spot, background, colours)
+        return _shape(rng, prototype.removeprefix("shape:"), spot, background, colors)
     styles = [style for style in STYLES if is_style_held_out(prototype, style) == (split == "style")]
     style = styles[int(rng.integers(len(styles)))]
     if own_style is not None and STYLES[own_style] in styles:
@@ -212,28 +212,28 @@ def _item(
     return Thing(prototype, style, spot, mirrored=bool(rng.random() < 0.5))
 
 
-def _shape(rng: Generator, kind: str, spot: Spot, background: Background, colours: tuple[str, ...]) -> Shape:
-    colour, rgb = _colour(rng, background, colours)
+def _shape(rng: Generator, kind: str, spot: Spot, background: Background, colors: tuple[str, ...]) -> Shape:
+    color, rgb = _color(rng, background, colors)
     aspect = 1.0
     if kind == "rectangle":
         aspect = float(rng.uniform(0.4, 1.0)) ** (1 if rng.random() < 0.5 else -1)
-    return Shape(kind, colour, rgb, spot, round(aspect, 3))
+    return Shape(kind, color, rgb, spot, round(aspect, 3))
 
 
-def _sign(rng: Generator, spot: Spot, background: Background, colours: tuple[str, ...]) -> Sign:
-    colour, rgb = _colour(rng, background, colours)
+def _sign(rng: Generator, spot: Spot, background: Background, colors: tuple[str, ...]) -> Sign:
+    color, rgb = _color(rng, background, colors)
     text = str(rng.integers(100)) if rng.random() < 0.45 else SIGN_WORDS[int(rng.integers(len(SIGN_WORDS)))]
     ink = (255, 255, 255) if sum(rgb) < 400 else (20, 20, 24)
-    return Sign(text, FONTS[int(rng.integers(len(FONTS)))], colour, rgb, ink, spot)
+    return Sign(text, FONTS[int(rng.integers(len(FONTS)))], color, rgb, ink, spot)
 
 
-def _colour(rng: Generator, background: Background, names: tuple[str, ...]) -> tuple[str, Rgb]:
-    """One of these colours, a little off its pure tone, that stands out from the ground if any of them does."""
-    for _ in range(COLOURS_TRIED):
+def _color(rng: Generator, background: Background, names: tuple[str, ...]) -> tuple[str, Rgb]:
+    """One of these colors, a little off its pure tone, that stands out from the ground if any of them does."""
+    for _ in range(COLORS_TRIED):
         name = names[int(rng.integers(len(names)))]
-        if min(math.dist(COLOURS[name], background.rgb), math.dist(COLOURS[name], background.other)) > LEAST_CONTRAST:
+        if min(math.dist(COLORS[name], background.rgb), math.dist(COLORS[name], background.other)) > LEAST_CONTRAST:
             break
-    red, green, blue = (COLOURS[name] + rng.uniform(-10, 10, size=3)).clip(0, 255).astype(int).tolist()
+    red, green, blue = (COLORS[name] + rng.uniform(-10, 10, size=3)).clip(0, 255).astype(int).tolist()
     return name, (red, green, blue)
 
 

@@ -18,7 +18,7 @@ class Spot:
     """Where something stands.
 
     Attributes:
-        x, y: its centre, as shares of the picture's width and height.
+        x, y: its center, as shares of the picture's width and height.
         size: the longer side of its upright bounding box, as a share of the picture's shorter side.
         angle: degrees it is turned by, counter-clockwise.
     """
@@ -41,10 +41,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Shape:
-    """A geometric shape of one named colour; `aspect` is its height over its width."""
+    """A geometric shape of one named color; `aspect` is its height over its width."""
 
     kind: str
-    colour: str
+    color: str
     rgb: Rgb
     spot: Spot
     aspect: float = 1.0
@@ -52,11 +52,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Sign:
-    """A board of one named colour with a word or a number on it."""
+    """A board of one named color with a word or a number on it."""
 
     text: str
     font: str
-    colour: str
+    color: str
     rgb: Rgb
     ink: Rgb
     spot: Spot
@@ -104,17 +104,17 @@ class Scene:
 
     @property
     def left_to_right(self) -> list[Item]:
-        """The items ordered by the x of their centres."""
+        """The items ordered by the x of their centers."""
         return sorted(self.items, key=lambda item: item.spot.x)
 
 
 def noun(item: Item) -> str:
-    """The word for an item without its colour: "dog", "circle", "sign"."""
+    """The word for an item without its color: "dog", "circle", "sign"."""
     if isinstance(item, Thing):
         return item.name
     return item.kind if isinstance(item, Shape) else "sign"
 
 
 def full_name(item: Item) -> str:
-    """How an item is named where colour matters: "dog", "red circle", "blue sign"."""
-    return item.name if isinstance(item, Thing) else f"{item.colour} {noun(item)}"
+    """How an item is named where color matters: "dog", "red circle", "blue sign"."""
+    return item.name if isinstance(item, Thing) else f"{item.color} {noun(item)}"

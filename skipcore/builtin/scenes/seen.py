@@ -7,10 +7,10 @@ from numpy.random import Generator
 from skipcore.builtin.questions.question import chance, pick
 from skipcore.builtin.scenes.scene import Item, Scene, Shape, Sign, Spot, Thing
 from skipcore.builtin.scenes.vocabulary import SHAPE_KINDS, SIGN_WORDS
-from skipcore.builtin.scenes.words import COLOUR_NAMES, GROUPS, SIBLINGS, THING_NAMES, UNCLEAR, calls
+from skipcore.builtin.scenes.words import COLOR_NAMES, GROUPS, SIBLINGS, THING_NAMES, UNCLEAR, calls
 
 BORDER_MARGIN = 0.03
-"""Centres nearer than this to a border of the 3 x 3 grid are in no cell clearly."""
+"""Centers nearer than this to a border of the 3 x 3 grid are in no cell clearly."""
 TRIES = 12
 _COLUMN_ONLY = {3: 0, 5: 2}
 _ROW_ONLY = {1: 0, 7: 2}
@@ -67,7 +67,7 @@ class Seen:
 def absent_like(seen: Seen, item: Item, level: int, rng: Generator) -> str | None:
     """A name of the same make as the item's name number `level` (see `words.calls`) that fits nothing in the scene.
 
-    Hard to tell apart on purpose: things of the same group, the item's colour on another kind of shape, and colours
+    Hard to tell apart on purpose: things of the same group, the item's color on another kind of shape, and colors
     and kinds that the scene does show, but not together.
     """
     for _ in range(TRIES):
@@ -87,23 +87,23 @@ def _decoy(seen: Seen, item: Item, level: int, rng: Generator) -> str | None:
         if level == 1:
             return None
         if level == 0:
-            return f"{_other_colour(seen, rng)} sign"
+            return f"{_other_color(seen, rng)} sign"
         return f"sign that says {other_text(item, rng)}"
     if level == 0:
         draw = rng.random()
-        colour = item.colour if draw < 0.5 else _other_colour(seen, rng)
-        return f"{colour} {item.kind if draw > 0.6 else pick(SHAPE_KINDS, rng)}"
+        color = item.color if draw < 0.5 else _other_color(seen, rng)
+        return f"{color} {item.kind if draw > 0.6 else pick(SHAPE_KINDS, rng)}"
     if level == 1:
         return pick(SHAPE_KINDS, rng)
-    return f"{_other_colour(seen, rng)} shape" if level == 2 else None
+    return f"{_other_color(seen, rng)} shape" if level == 2 else None
 
 
-def _other_colour(seen: Seen, rng: Generator) -> str:
-    """A colour, often one that another item of the scene has."""
+def _other_color(seen: Seen, rng: Generator) -> str:
+    """A color, often one that another item of the scene has."""
     other = pick(seen.items, rng)
     if isinstance(other, Shape | Sign) and chance(rng, 0.5):
-        return other.colour
-    return pick(COLOUR_NAMES, rng)
+        return other.color
+    return pick(COLOR_NAMES, rng)
 
 
 def other_text(sign: Sign, rng: Generator) -> str:

@@ -1,10 +1,10 @@
-"""The words of the scenes' world, beside the things: colours, shapes, what signs say, and numbers."""
+"""The words of the scenes' world, beside the things: colors, shapes, what signs say, and numbers."""
 
 from __future__ import annotations
 
 from skipcore.builtin.scenes.scene import Rgb
 
-COLOURS: dict[str, Rgb] = {
+COLORS: dict[str, Rgb] = {
     "red": (222, 40, 44),
     "green": (40, 165, 70),
     "blue": (36, 92, 228),

@@ -9,7 +9,7 @@ from functools import cache
 
 from skipcore.builtin.scenes.scene import Item, Shape, Thing
 from skipcore.builtin.scenes.things import GROUP_PLURALS, THINGS
-from skipcore.builtin.scenes.vocabulary import COLOURS, COUNT_WORDS, SHAPE_KINDS
+from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS, SHAPE_KINDS
 
 PLURALS: dict[str, str] = {kind.name: kind.plural for kind in THINGS}
 GROUP_OF: dict[str, str] = {kind.name: kind.group for kind in THINGS}
@@ -80,7 +80,7 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
     for name, group in GROUP_OF.items()
 }
 THING_NAMES: tuple[str, ...] = tuple(PLURALS)
-COLOUR_NAMES: tuple[str, ...] = tuple(COLOURS)
+COLOR_NAMES: tuple[str, ...] = tuple(COLORS)
 
 
 def article(noun: str) -> str:
@@ -138,9 +138,9 @@ def _blot(phrase: str) -> str:
         return "{group}"
     if phrase.startswith("sign that says "):
         return "sign that says {}"
-    colour, _, last = phrase.partition(" ")
-    if colour in COLOURS and last:
-        return f"{{colour}} {last if last in ('shape', 'sign') else '{}'}"
+    color, _, last = phrase.partition(" ")
+    if color in COLORS and last:
+        return f"{{color}} {last if last in ('shape', 'sign') else '{}'}"
     return "{}"
 
 
@@ -162,8 +162,8 @@ def calls(item: Item) -> tuple[str, ...]:
     if isinstance(item, Thing):
         return _calls("thing", item.name, "")
     if isinstance(item, Shape):
-        return _calls("shape", item.colour, item.kind)
-    return _calls("sign", item.colour, item.text.lower())
+        return _calls("shape", item.color, item.kind)
+    return _calls("sign", item.color, item.text.lower())
 
 
 def short_name(item: Item) -> str:
@@ -175,7 +175,7 @@ def long_name(item: Item) -> str:
     """As `short_name`, a sign with what it says: "green sign that says stop"."""
     if isinstance(item, Thing | Shape):
         return calls(item)[0]
-    return f"{item.colour} sign that says {item.text.lower()}"
+    return f"{item.color} sign that says {item.text.lower()}"
 
 
 def joined(words: list[str]) -> str:
@@ -189,7 +189,7 @@ SINGULAR: dict[str, str] = {
         *THING_NAMES,
         *SHAPE_KINDS,
         "sign",
-        *(f"{colour} {kind}" for colour in COLOURS for kind in (*SHAPE_KINDS, "sign")),
+        *(f"{color} {kind}" for color in COLORS for kind in (*SHAPE_KINDS, "sign")),
     )
     for form in (noun, plural(noun))
 }

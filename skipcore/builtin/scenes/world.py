@@ -13,7 +13,7 @@ from typing import Any
 from skipcore.builtin.questions.questions import KINDS, Question
 from skipcore.builtin.scenes.sample import EVERYTHING, MOST_ITEMS, Contents
 from skipcore.builtin.scenes.things import GROUP_PLURALS, THINGS
-from skipcore.builtin.scenes.vocabulary import COLOURS, COUNT_WORDS, SHAPE_KINDS, SIGN_WORDS
+from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import GROUP_NOUNS, plural
 from skipcore.errors import InputError
 
@@ -35,7 +35,7 @@ class World:
 
     Attributes:
         things: names of things by their group.
-        shapes, colours: the kinds of shapes and the colours it knows by name.
+        shapes, colors: the kinds of shapes and the colors it knows by name.
         signs: what signs say; None: it knows no signs.
         kinds: of questions, see `questions.KINDS`.
         note: one more sentence about it.
@@ -44,7 +44,7 @@ class World:
 
     things: Mapping[str, tuple[str, ...]]
     shapes: tuple[str, ...]
-    colours: tuple[str, ...]
+    colors: tuple[str, ...]
     signs: Signs | None
     kinds: tuple[str, ...]
     note: str
@@ -53,7 +53,7 @@ class World:
     @property
     def parts(self) -> frozenset[str]:
         """Which of "things", "shapes" and "signs" it has."""
-        has = {"things": any(self.things.values()), "shapes": self.shapes and self.colours, "signs": self.signs}
+        has = {"things": any(self.things.values()), "shapes": self.shapes and self.colors, "signs": self.signs}
         return frozenset(name for name, value in has.items() if value)
 
     @property
@@ -66,12 +66,12 @@ class World:
         names = {name for group in self.things.values() for name in group}
         things = tuple(kind.name for kind in THINGS if kind.name in names)
         shapes = tuple(kind for kind in SHAPE_KINDS if kind in self.shapes)
-        colours = tuple(colour for colour in COLOURS if colour in self.colours)
+        colors = tuple(color for color in COLORS if color in self.colors)
         # signs say any of the scenes' words and numbers
         knows_signs = self.signs == Signs(SIGN_WORDS, (0, LARGEST_NUMBER))
         thing = EVERYTHING.thing if things else 0.0
-        shape = EVERYTHING.shape if shapes and colours else 0.0
-        sign = EVERYTHING.sign if knows_signs and colours else 0.0
+        shape = EVERYTHING.shape if shapes and colors else 0.0
+        sign = EVERYTHING.sign if knows_signs and colors else 0.0
         if not thing and not shape:
             return None
         total = thing + shape + sign if 0.0 in (thing, shape, sign) else 1.0
@@ -82,7 +82,7 @@ class World:
             sign=sign / total,
             things=things,
             shapes=shapes,
-            colours=colours,
+            colors=colors,
             grounds=("plain",) if self.is_shapes_only else EVERYTHING.grounds,
             pale_ground=self.is_shapes_only,
         )
@@ -98,7 +98,7 @@ class World:
         nouns = [kind.name for kind in THINGS if kind.name not in known]
         nouns += [GROUP_NOUNS.get(group, group) for group in GROUP_PLURALS if not self.things.get(group)]
         nouns += [kind for kind in SHAPE_KINDS if kind not in self.shapes]
-        nouns += [colour for colour in COLOURS if colour not in self.colours]
+        nouns += [color for color in COLORS if color not in self.colors]
         nouns += [name for name in ("shape", "sign") if f"{name}s" not in self.parts]
         forms = sorted({form for noun in nouns for form in (noun, plural(noun))}, key=len, reverse=True)
         return re.compile(rf"\b(?:{'|'.join(map(re.escape, forms))})\b") if forms else re.compile(r"(?!)")
@@ -112,7 +112,7 @@ def scenes_world(contents: Contents = EVERYTHING) -> World:
             for group in GROUP_PLURALS
         },
         shapes=SHAPE_KINDS,
-        colours=tuple(COLOURS),
+        colors=tuple(COLORS),
         signs=Signs(SIGN_WORDS, (0, LARGEST_NUMBER)) if contents.sign else None,
         kinds=tuple(kind for kind in KINDS if contents.sign or kind != "sign"),
         note=f"It was trained on drawn scenes of up to {COUNT_WORDS[contents.most_items]} items.",
@@ -150,7 +150,7 @@ def _world(content: dict[str, Any]) -> World:
     return World(
         things={group: _texts(names) for group, names in content["things"].items()},
         shapes=_texts(content["shapes"]),
-        colours=_texts(content["colours"]),
+        colors=_texts(content["colors"]),
         signs=None if signs is None else Signs(_texts(signs["words"]), (int(first), int(last))),
         kinds=_texts(content["kinds"]),
         note=str(content["note"]),

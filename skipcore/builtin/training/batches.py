@@ -48,7 +48,7 @@ class Batch:
 
     Attributes:
         pixels: [B, 3, side, side] uint8, as they travel from the workers; `pixel_values` is made of them on the device.
-        patch_labels: [3, B, P] numbers of noun, colour and text, −1 where unknown.
+        patch_labels: [3, B, P] numbers of noun, color and text, −1 where unknown.
         patch_offset: [B, P, 2].
         picture: [R] which picture each row asks about.
         input_ids, position_ids, labels: [R, T]; padded on the right.
@@ -113,7 +113,7 @@ def make_batch(examples: list[Example], side: int, processor: LlavaProcessor, on
     patches = [example.patches for example in examples]
     return Batch(
         pixels=_pixels([example.pixels for example in examples], side),
-        patch_labels=torch.from_numpy(np.stack([[each.noun, each.colour, each.text] for each in patches], axis=1)),
+        patch_labels=torch.from_numpy(np.stack([[each.noun, each.color, each.text] for each in patches], axis=1)),
         patch_offset=torch.from_numpy(np.stack([each.offset for each in patches])),
         picture=torch.tensor([picture for picture, _ in rows]),
         source=torch.tensor(sources),

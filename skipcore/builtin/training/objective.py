@@ -1,4 +1,4 @@
-"""What training minimises: the loss of the answers, and of what each patch shows and which word it points to."""
+"""What training minimizes: the loss of the answers, and of what each patch shows and which word it points to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skipcore.builtin.training.word_alignment import WordAlignment
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """The loss to minimise [], its parts [], which answers are wholly right [answers], and the shares of item patches
+    """The loss to minimize [], its parts [], which answers are wholly right [answers], and the shares of item patches
     that the heads name rightly, and that point to their word, []."""
 
     total: Tensor

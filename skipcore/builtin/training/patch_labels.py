@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from skipcore.builtin.scenes.scene import Item, Scene, Sign, Thing, noun
 from skipcore.builtin.scenes.things import THINGS
-from skipcore.builtin.scenes.vocabulary import COLOURS, SHAPE_KINDS, SIGN_WORDS
+from skipcore.builtin.scenes.vocabulary import COLORS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.training.untrained import PATCH_SIDE
 
 NOUNS = {name: index for index, name in enumerate(("", *(kind.name for kind in THINGS), *SHAPE_KINDS, "sign"))}
-COLOUR_NUMBERS = {name: index for index, name in enumerate(("", *COLOURS))}
+COLOR_NUMBERS = {name: index for index, name in enumerate(("", *COLORS))}
 TEXTS = {text: index for index, text in enumerate(("", *SIGN_WORDS, *map(str, range(100))))}
 BACKGROUND_WEIGHT = 0.15
 """Most patches show the ground; together they weigh this much against the others."""
@@ -27,13 +27,13 @@ BACKGROUND_WEIGHT = 0.15
 
 @dataclass(frozen=True, eq=False)
 class PatchLabels:
-    """Labels of P patches: numbers of noun, colour and text, each [P]; 0 where there is none.
+    """Labels of P patches: numbers of noun, color and text, each [P]; 0 where there is none.
 
     `offset` [P, 2] is the way from the patch's middle to the middle of the item it shows, in shares of the picture.
     """
 
     noun: np.ndarray
-    colour: np.ndarray
+    color: np.ndarray
     text: np.ndarray
     offset: np.ndarray
 
@@ -59,17 +59,17 @@ def no_labels(side: int) -> PatchLabels:
 
 
 def _numbers(item: Item) -> tuple[int, int, int]:
-    colour = 0 if isinstance(item, Thing) else COLOUR_NUMBERS[item.colour]
+    color = 0 if isinstance(item, Thing) else COLOR_NUMBERS[item.color]
     text = TEXTS[item.text] if isinstance(item, Sign) else 0
-    return NOUNS[noun(item)], colour, text
+    return NOUNS[noun(item)], color, text
 
 
 class PatchHeads(nn.Module):
-    """Reads noun, colour, text and offset off a visual token as the decoder gets it."""
+    """Reads noun, color, text and offset off a visual token as the decoder gets it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.sizes = (len(NOUNS), len(COLOUR_NUMBERS), len(TEXTS), 2)
+        self.sizes = (len(NOUNS), len(COLOR_NUMBERS), len(TEXTS), 2)
         self.norm = nn.LayerNorm(width)
         self.read = nn.Linear(width, sum(self.sizes))
 
@@ -78,16 +78,16 @@ class PatchHeads(nn.Module):
 
         Args:
             features: [B, P, d].
-            labels: [3, B, P] numbers of noun, colour and text; −1 where nothing is known.
+            labels: [3, B, P] numbers of noun, color and text; −1 where nothing is known.
             offset: [B, P, 2].
         """
         known = labels[0] >= 0
-        noun, colour, text, way = self.read(self.norm(features[known])).float().split(self.sizes, dim=-1)
+        noun, color, text, way = self.read(self.norm(features[known])).float().split(self.sizes, dim=-1)
         wanted = labels[:, known]
         is_item, is_sign = wanted[0] > 0, wanted[2] > 0
         weight = torch.where(is_item, 1 / is_item.sum().clamp(min=1), BACKGROUND_WEIGHT / (~is_item).sum().clamp(min=1))
         loss = (functional.cross_entropy(noun, wanted[0], reduction="none") * weight).sum()
-        loss = loss + 0.5 * (functional.cross_entropy(colour, wanted[1], reduction="none") * weight).sum()
+        loss = loss + 0.5 * (functional.cross_entropy(color, wanted[1], reduction="none") * weight).sum()
         reading = functional.cross_entropy(text, wanted[2], reduction="none") * is_sign
         loss = loss + reading.sum() / is_sign.sum().clamp(min=1)
         distance = functional.smooth_l1_loss(way, offset[known], reduction="none", beta=0.05).sum(-1) * is_item

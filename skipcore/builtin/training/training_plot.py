@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".svg", ".png", ".pdf")
-# Colours of Okabe and Ito, which colour-blind people tell apart.
+# Colors of Okabe and Ito, which color-blind people tell apart.
 DENSE, SKIP, PATCHES = "#000000", "#009E73", "#0072B2"
 STYLE: Any = {
     "font.size": 9,
@@ -140,12 +140,12 @@ def _draw_curves(axes: Axes, curves: Curves, kinds: dict[str, tuple[str, str, st
     borders = [start for _, start in curves.stages[1:]]
     for start in borders:
         axes.axvline(start, color="#999999", linewidth=0.8)
-    for name, (label, colour, line) in kinds.items():
+    for name, (label, color, line) in kinds.items():
         if points := curves.points.get(name):
             marker = "o" if len(points) == 1 else None
             gaps = [(start + 0.5, math.nan) for start in borders]
             steps, values = zip(*sorted([*points, *gaps]), strict=True)
-            axes.plot(steps, values, color=colour, linestyle=line, linewidth=1.4, marker=marker, label=label)
+            axes.plot(steps, values, color=color, linestyle=line, linewidth=1.4, marker=marker, label=label)
     axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[1]:

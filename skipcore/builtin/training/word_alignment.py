@@ -15,24 +15,24 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from skipcore.builtin.scenes.words import plural
-from skipcore.builtin.training.patch_labels import BACKGROUND_WEIGHT, COLOUR_NUMBERS, NOUNS, TEXTS
+from skipcore.builtin.training.patch_labels import BACKGROUND_WEIGHT, COLOR_NUMBERS, NOUNS, TEXTS
 
 SHARPNESS = 2.0
 """Logits are this times the product of a token, scaled to a root mean square of 1, with a word's embedding."""
 
 
 class WordAlignment(nn.Module):
-    """Scores visual tokens against the embeddings of the nouns, colours and texts they may show; has no weights."""
+    """Scores visual tokens against the embeddings of the nouns, colors and texts they may show; has no weights."""
 
     nouns: Tensor
     plurals: Tensor
-    colours: Tensor
+    colors: Tensor
     texts: Tensor
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
         plurals = [noun and plural(noun) for noun in NOUNS]
-        tables = {"nouns": NOUNS, "plurals": plurals, "colours": COLOUR_NUMBERS, "texts": TEXTS}
+        tables = {"nouns": NOUNS, "plurals": plurals, "colors": COLOR_NUMBERS, "texts": TEXTS}
         for name, words in tables.items():
             self.register_buffer(name, _tokens_of(words, tokenizer), persistent=False)
 
@@ -41,7 +41,7 @@ class WordAlignment(nn.Module):
 
         Args:
             features: [B, P, d], as the decoder gets them.
-            labels: [3, B, P] numbers of noun, colour and text; −1 where nothing is known.
+            labels: [3, B, P] numbers of noun, color and text; −1 where nothing is known.
             embeddings: [V, d], the decoder's.
         """
         known = labels[0] >= 0
@@ -50,11 +50,11 @@ class WordAlignment(nn.Module):
         tokens = tokens * (tokens.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
         is_item, is_sign = wanted[0] > 0, wanted[2] > 0
         weight = torch.where(is_item, 1 / is_item.sum().clamp(min=1), BACKGROUND_WEIGHT / (~is_item).sum().clamp(min=1))
-        tables = (self.nouns, self.plurals, self.colours, self.texts)
-        noun, several, colour, text = (SHARPNESS * tokens @ (words @ embeddings.float()).T for words in tables)
+        tables = (self.nouns, self.plurals, self.colors, self.texts)
+        noun, several, color, text = (SHARPNESS * tokens @ (words @ embeddings.float()).T for words in tables)
         loss = (functional.cross_entropy(noun, wanted[0], reduction="none") * weight).sum() / 2
         loss = loss + (functional.cross_entropy(several, wanted[0], reduction="none") * weight).sum() / 2
-        loss = loss + 0.5 * (functional.cross_entropy(colour, wanted[1], reduction="none") * weight).sum()
+        loss = loss + 0.5 * (functional.cross_entropy(color, wanted[1], reduction="none") * weight).sum()
         reading = functional.cross_entropy(text, wanted[2], reduction="none") * is_sign
         loss = loss + reading.sum() / is_sign.sum().clamp(min=1)
         is_right = (noun.argmax(-1) == wanted[0]) & is_item

@@ -1,4 +1,4 @@
-"""What is told apart by colour alone stays apart for the colour-blind and in greyscale; all else has a second cue."""
+"""What is told apart by color alone stays apart for the color-blind and in grayscale; all else has a second cue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from skipcore import METHODS
 
 # Machado, Oliveira, Fernandes: A Physiologically-based Model for Simulation of Color Vision Deficiency, IEEE
 # Transactions on Visualization and Computer Graphics 15 (6), 2009: severity 1.0, on linear RGB.
-# Greyscale: the relative luminance of Rec. 709.
+# Grayscale: the relative luminance of Rec. 709.
 VISIONS = {
     "normal": np.eye(3),
     "protanopia": np.array(
@@ -35,7 +35,7 @@ VISIONS = {
     "tritanopia": np.array(
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
     ),
-    "greyscale": np.tile([0.2126, 0.7152, 0.0722], (3, 1)),
+    "grayscale": np.tile([0.2126, 0.7152, 0.0722], (3, 1)),
 }
 APART = 20.0
 """CIE Lab distance, nearly nine just noticeable differences (2.3: Mahy, Van Eycken, Oosterlinck 1994). Those are of
@@ -50,9 +50,9 @@ INK_BY_NIGHT = re.findall(r"fill: rgb\(16, 16, 20\).*fill: (#\w{6})", CSS.read_t
 """What theme.css makes of `palette.INK`."""
 
 
-def lab(colour: str, vision: str) -> np.ndarray:
+def lab(color: str, vision: str) -> np.ndarray:
     """CIE Lab (D65) of "#0072B2" as somebody with this vision sees it."""
-    encoded = np.array(palette.rgb(colour)) / 255
+    encoded = np.array(palette.rgb(color)) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     seen = (VISIONS[vision] @ linear).clip(0, 1)
     shares = TO_XYZ @ seen / (TO_XYZ @ np.ones(3))
@@ -73,17 +73,17 @@ def test_lab_is_right() -> None:
     assert lab("#FFFFFF", "normal") == pytest.approx([100, 0, 0], abs=0.02)
     assert lab("#FF0000", "normal") == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
     for vision, matrix in VISIONS.items():
-        assert matrix.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5), vision  # greys stay as they are
+        assert matrix.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5), vision  # grays stay as they are
     assert distance("#FF0000", "#5A5A00", "normal") > 80 > 30 > distance("#FF0000", "#5A5A00", "protanopia")
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_bars_of_both_arms_differ_by_colour_alone(vision: str) -> None:
+def test_bars_of_both_arms_differ_by_color_alone(vision: str) -> None:
     assert distance(palette.INK, palette.SKIP_VISION, vision) > APART
     assert distance(INK_BY_NIGHT, palette.SKIP_VISION, vision) > APART
 
 
-def test_phases_of_an_answer_have_one_colour_and_differ_in_their_hatches() -> None:
+def test_phases_of_an_answer_have_one_color_and_differ_in_their_hatches() -> None:
     bars = figures.timeline(hand_made.report()).data
     assert len({bar.marker.color for bar in bars}) == 1
     assert len({bar.marker.pattern.shape for bar in bars}) == len(bars) == 3
@@ -92,24 +92,24 @@ def test_phases_of_an_answer_have_one_colour_and_differ_in_their_hatches() -> No
 @pytest.mark.parametrize("paper, ink", [(BY_DAY, palette.INK), (BY_NIGHT, INK_BY_NIGHT)])
 def test_lines_and_bars_stand_out_from_the_paper(paper: str, ink: str) -> None:
     drawn = {ink, palette.SKIP_VISION, palette.MERGED, palette.DROPPED, *palette.ROLES.values()}
-    for colour in drawn | {*palette.SPLITS, *palette.PEERS}:
-        assert least(colour, paper) > APART, colour
+    for color in drawn | {*palette.SPLITS, *palette.PEERS}:
+        assert least(color, paper) > APART, color
 
 
 @pytest.mark.parametrize("vision", VISIONS)
 def test_magnitudes_grow_lighter(vision: str) -> None:
-    lightness = [lab(colour, vision)[0] for colour in RAMP]
+    lightness = [lab(color, vision)[0] for color in RAMP]
     assert (np.diff(lightness) > 0).all() and lightness[-1] - lightness[0] > 3 * APART
 
 
-def too_close(colours: dict[str, str]) -> set[str]:
-    """Pairs that somebody cannot tell apart by their colours."""
-    return {f"{one}, {other}" for one, other in combinations(colours, 2) if least(colours[one], colours[other]) < APART}
+def too_close(colors: dict[str, str]) -> set[str]:
+    """Pairs that somebody cannot tell apart by their colors."""
+    return {f"{one}, {other}" for one, other in combinations(colors, 2) if least(colors[one], colors[other]) < APART}
 
 
 def test_roles_that_look_alike_differ_in_height() -> None:
-    colours = {role.name.lower(): colour for role, colour in palette.ROLES.items()}
-    assert too_close(colours) == {"text, retained", "text, skipped", "text, summary", "skipped, summary"}
+    colors = {role.name.lower(): color for role, color in palette.ROLES.items()}
+    assert too_close(colors) == {"text, retained", "text, skipped", "text, summary", "skipped, summary"}
     assert len({round(12 * height) for height in _HEIGHTS.values()}) == len(palette.ROLES)
 
 
@@ -127,14 +127,14 @@ def test_medians_that_look_alike_differ_in_dash_and_marker() -> None:
 
 
 def test_splits_and_methods_differ_in_their_markers() -> None:
-    assert len(too_close(dict(zip(MARKERS, palette.SPLITS, strict=True)))) == 6  # all of them, in greyscale
+    assert len(too_close(dict(zip(MARKERS, palette.SPLITS, strict=True)))) == 6  # all of them, in grayscale
     assert len(set(MARKERS)) == len(palette.SPLITS)
     assert len(set(SYMBOLS)) == len(SYMBOLS) >= len(METHODS) - 2  # dense and Skip-Vision have their own
     assert len(set(DASHES)) == len(DASHES)
 
 
 def test_every_mark_on_a_token_has_a_shape_of_its_own() -> None:
-    """As on the picture, in one layer: all that can befall a token, told apart without colours."""
+    """As on the picture, in one layer: all that can befall a token, told apart without colors."""
     kinds = list(product((State.WHOLE, State.NO_FFN, State.NO_ATTENTION, State.FROZEN), (True, False), (False, True)))
     count = len(kinds) + 2
     states = TokenStates(
@@ -151,6 +151,6 @@ def test_every_mark_on_a_token_has_a_shape_of_its_own() -> None:
 
 
 def shape(inks: np.ndarray) -> bytes:
-    """Which pixels have the same ink, whatever its colour."""
+    """Which pixels have the same ink, whatever its color."""
     _, first, inverse = np.unique(inks, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.uint8).tobytes()

@@ -51,7 +51,7 @@ def test_the_roofline_has_both_phases_of_both_arms() -> None:
     roof = figure.data[0]
     assert roof.name == "roof" and list(roof.y)[-2:] == [6e10, 6e10] and len(figure.data) == 5
     assert len({part.marker.symbol for part in figure.data[1:]}) == 4
-    assert "28 %" in roofline_table(report) and "4 MB" in roofline_table(report)
+    assert "28%" in roofline_table(report) and "4 MB" in roofline_table(report)
 
 
 def test_without_roofs_there_are_points_and_a_reason() -> None:
@@ -63,7 +63,7 @@ def test_without_roofs_there_are_points_and_a_reason() -> None:
 def test_flops_saved_time_saved_and_the_break_even_point() -> None:
     # dense 60 ms and 1 GFLOP, skipping 30 ms and 0.25 GFLOP, a decode step 4 ms: 42 ms ideal, 30 ms saved
     said = break_even_sentence(hand_made.report())
-    assert "750 MFLOP saved in prefill (75 %) became 30 ms saved (−50 % time)" in said
+    assert "750 MFLOP saved in prefill (75%) became 30 ms saved (−50% time)" in said
     assert "pays from about 2 visual tokens on (there are 6 here)" in said and "17.9 GFLOP/s" in said
     assert "costs 12.0 ms" in said and said.endswith("not a measurement at that length.")
 
@@ -84,10 +84,10 @@ def test_the_gpu_over_time_or_the_reason() -> None:
     samples = tuple(GpuSample(20.0 * n, 0.2 * n, 3_000_000_000, 100.0 + n) for n in range(3))
     watched = hand_made.arm("Dense", hand_made.trace(hand_made.DENSE), gpu_samples=samples)
     report = hand_made.report(watched)
-    utilisation, memory, power = figures.gpu_over_time(report).data
-    assert list(utilisation.y) == pytest.approx([0, 20, 40]) and list(memory.y) == pytest.approx([3, 3, 3])
+    utilization, memory, power = figures.gpu_over_time(report).data
+    assert list(utilization.y) == pytest.approx([0, 20, 40]) and list(memory.y) == pytest.approx([3, 3, 3])
     assert list(power.x) == [0, 20, 40]
-    assert "20 % (40 %)" in gpu_table(report) and "3 GB" in gpu_table(report) and "101 W (102 W)" in gpu_table(report)
+    assert "20% (40%)" in gpu_table(report) and "3 GB" in gpu_table(report) and "101 W (102 W)" in gpu_table(report)
     assert "watched through NVML" in gpu_sentence(report)
     without = replace(hand_made.report(), unavailable={"gpu_samples": "there is no GPU"})
     assert gpu_table(without) == "" and "Not available; there is no GPU." in gpu_sentence(without)

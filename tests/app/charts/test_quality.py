@@ -61,7 +61,7 @@ def test_the_chart_shows_every_accuracy_over_its_flops(quality: Quality) -> None
     assert all(low < value < high for part in figure.data for value in part.y)
 
 
-def test_curves_differ_in_more_than_colour(quality: Quality) -> None:
+def test_curves_differ_in_more_than_color(quality: Quality) -> None:
     curves = [part for part in figures.accuracy_by_flops(quality).data if part.line.dash is None]
     assert len({part.marker.symbol for part in curves}) == 4
     assert {part.marker.color for part in curves} == set(palette.SPLITS)
@@ -73,9 +73,9 @@ def test_the_table_says_the_same(quality: Quality) -> None:
     table = quality_table(quality.splits[0])
     head, first, *rest = re.findall(r"<tr>(.*?)</tr>", table.replace("\N{NO-BREAK SPACE}", " "))
     assert re.findall(r">([^<]+)</th>", head)[1:] == ["dense", "100 + 156", "36 + 100", "8 + 32", "blind guess"]
-    assert re.findall(r"<td>(.*?)</td>", first) == ["96.0 %", "95.0 %", "94.0 %", "90.0 %", "41.0 %"]
-    assert len(rest) == 11 and "is it there?" in rest[0] and "94.8 %" in rest[0]
-    assert re.findall(r"<td>(.*?)</td>", rest[-1]) == ["100.0 %", "27.0 %", "13.0 %", "6.0 %", "–"]
+    assert re.findall(r"<td>(.*?)</td>", first) == ["96.0%", "95.0%", "94.0%", "90.0%", "41.0%"]
+    assert len(rest) == 11 and "is it there?" in rest[0] and "94.8%" in rest[0]
+    assert re.findall(r"<td>(.*?)</td>", rest[-1]) == ["100.0%", "27.0%", "13.0%", "6.0%", "–"]
     assert "5,000 questions about 1,000 pictures" in table
     assert "yes or no" in quality_table(quality.splits[3])
 
@@ -114,7 +114,7 @@ def test_figures_of_another_model_are_not_shown(quality: Quality, tiny: Vlm) -> 
     assert "another model" in told and SHA256[:12] in told and COMMAND in told
     assert "another model" in why_not_shown(quality, None)
     page = panel_of(tiny, RECORD)
-    assert "another model" in words_on(page) and "96.0 %" not in words_on(page)
+    assert "another model" in words_on(page) and "96.0%" not in words_on(page)
     assert not any(isinstance(block, gr.Plot) for block in page.blocks.values())
 
 
@@ -124,7 +124,7 @@ def test_figures_of_this_model_are_shown(scenes: Vlm, tmp_path: Path) -> None:
     assert sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     (tmp_path / "q.json").write_text(json.dumps(content() | {"model_sha256": sha256}))
     page = panel_of(scenes, tmp_path / "q.json")
-    assert "96.0 %" in words_on(page) and str(sha256)[:12] in words_on(page)
+    assert "96.0%" in words_on(page) and str(sha256)[:12] in words_on(page)
     assert sum(isinstance(block, gr.Plot) for block in page.blocks.values()) == 1
 
 

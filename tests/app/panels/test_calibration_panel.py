@@ -34,7 +34,7 @@ CALIBRATION = Calibration(
 def test_the_map_marks_what_skips() -> None:
     heat, dots = divergence_map(CALIBRATION).data
     assert list(zip(dots.x, dots.y, strict=True)) == [(1, "attention"), (3, "attention"), (2, "FFN")]
-    assert heat.z[0][0] == -6 and heat.customdata[1][0] == 0.1  # noise gets the first colour, and its own value as text
+    assert heat.z[0][0] == -6 and heat.customdata[1][0] == 0.1  # noise gets the first color, and its own value as text
 
 
 def test_every_value_is_there_as_text() -> None:

@@ -23,7 +23,7 @@ def read(query: str) -> tuple[Link, tuple[str, ...]]:
     "link",
     [
         Link(),
-        Link("What colour is it?", "purple-circle"),
+        Link("What color is it?", "purple-circle"),
         Link("¿Qué es? 这是什么？ 🔴 & <b>=%20+#?", "two-shapes", None, {"repeats": 20}),
         Link("Two\nlines", None, 0),
         Link("", None, 99_999, {"method": "FastV", "budget": 0.07, "then_skip_vision": True} | SKIPPING),

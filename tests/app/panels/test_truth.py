@@ -21,7 +21,7 @@ from app.truth import Known, digest_of_file, truth_of
 from app.world import KIND_NAMES, UNKNOWN, world_lists, world_of, world_sentence
 from skipcore import InputError, Vlm
 from skipcore.builtin.questions.questions import KINDS, Question
-from skipcore.builtin.scenes.numbered import EXAMPLES, NUMBERS, SIZES, KeptPicture, capitalised, numbered_scene, write
+from skipcore.builtin.scenes.numbered import EXAMPLES, NUMBERS, SIZES, KeptPicture, capitalized, numbered_scene, write
 from skipcore.builtin.scenes.things import THINGS
 from skipcore.builtin.scenes.world import World, scenes_world
 
@@ -31,7 +31,7 @@ YES = Question("existence", "is there a dog?", "yes", "")
 SHAPES = World(
     things={},
     shapes=("circle", "star"),
-    colours=("red", "blue"),
+    colors=("red", "blue"),
     signs=None,
     kinds=("existence", "count", "identity"),
     note="It saw <few> shapes.",
@@ -124,13 +124,13 @@ def test_a_new_scene_brings_its_questions_and_keeps_their_answers(uploads: Path,
     changes, expected = panel.draw(picture, question, 8), numbered_scene(8, world=world)
     assert {each.kind for each in expected.questions} <= set(world.kinds)
     shown = [changes[button] for button in panel.suggestions]
-    texts = [capitalised(each.text) for each in expected.questions]
+    texts = [capitalized(each.text) for each in expected.questions]
     assert len(texts) >= 3 and [each["value"] for each in shown if each["visible"]] == texts
     assert "scene 8." in changes[panel.number] and changes[question] == texts[0]
     assert Image.open(changes[picture]).tobytes() == expected.picture.tobytes()
     known, file = changes[panel.known], {"path": changes[picture]}
     for asked in expected.questions:
-        assert truth_of(file, capitalised(asked.text), [known]) == asked
+        assert truth_of(file, capitalized(asked.text), [known]) == asked
     assert panel.keep_to(file, known)[panel.row]["visible"] is True
     other = panel.draw(picture, question, 9)
     for picture_now in ({"path": other[picture]}, None):
@@ -189,14 +189,14 @@ def test_the_page_names_all_that_the_model_knows() -> None:
     assert all(kind.name in lists for kind in THINGS) and "hexagon" not in lists
     sentence = world_sentence(scenes_world())
     assert f"{len(THINGS)} everyday things" in sentence and "34 animals" in sentence and "Photos" in sentence
-    assert "shapes in 12 colours, and signs" in sentence
+    assert "shapes in 12 colors, and signs" in sentence
 
 
 def test_the_page_names_nothing_that_the_model_does_not_know(scenes: Vlm, tiny: Vlm) -> None:
     lists, sentence = world_lists(SHAPES), world_sentence(SHAPES)
     assert "circles, stars" in lists and "red, blue" in lists and "how many?" in lists
-    assert not any(word in lists for word in ("dog", "Animals", "Signs", "green", "what colour?"))
-    assert "knows a small world: circles and stars in 2 colours. Photos" in sentence
+    assert not any(word in lists for word in ("dog", "Animals", "Signs", "green", "what color?"))
+    assert "knows a small world: circles and stars in 2 colors. Photos" in sentence
     assert sentence.endswith("It saw <few> shapes.") and "sign" not in sentence
     assert world_sentence(None) == UNKNOWN and "not known" in UNKNOWN
     assert world_of(scenes) is not None and world_of(tiny) is None

@@ -14,8 +14,8 @@ def test_the_rest_takes_as_long_as_the_mean_so_far() -> None:
         eta.begin(4)
         said.append(eta.sentence("run"))
     assert said == [
-        "run: 0 % done.",
-        "run: 25 % done, about 6 s left.",
-        "run: 50 % done, about 6 s left.",
-        "run: 75 % done, about 3 min left.",
+        "run: 0% done.",
+        "run: 25% done, about 6 s left.",
+        "run: 50% done, about 6 s left.",
+        "run: 75% done, about 3 min left.",
     ]

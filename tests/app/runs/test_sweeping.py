@@ -57,7 +57,7 @@ def test_rows_are_what_the_report_says() -> None:
     data = as_data([dense, own, dense])
     assert len(data.rows) == 2
     table = race_table(data)
-    assert "80.0 %" in table and "0.0125" in table and "†" not in table and "answers as the dense model" in table
+    assert "80.0%" in table and "0.0125" in table and "†" not in table and "answers as the dense model" in table
 
 
 def row(method: str, **values: float | None) -> RaceRow:

@@ -16,7 +16,7 @@ from app.server.device import device_held
 from profiling import Report, compare
 from skipcore import Chat, Dense, InputError, Vlm
 
-QUESTION, NEXT, LAST = "What is it?", "What colour is it?", "Is there a dog?"
+QUESTION, NEXT, LAST = "What is it?", "What color is it?", "Is there a dog?"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The token overlay: every token in its place, in its colour."""
+"""The token overlay: every token in its place, in its color."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.tokens.overlay import (
     View,
     common_scale,
     plain_pictures,
-    ramp_colours,
+    ramp_colors,
     share_of_scale,
     token_marks,
 )
@@ -35,9 +35,9 @@ def draw(view: View, plan=hand_made.SKIPPING, layer: int = 0, **changes) -> np.n
     return pixels.transpose(0, 2, 1, 3, 4)
 
 
-def holds(cell: np.ndarray, colour: str) -> bool:
-    """Whether any pixel of a cell has this colour."""
-    return bool((cell == palette.rgb(colour)).all(axis=-1).any())
+def holds(cell: np.ndarray, color: str) -> bool:
+    """Whether any pixel of a cell has this color."""
+    return bool((cell == palette.rgb(color)).all(axis=-1).any())
 
 
 def test_the_size_is_whole_cells() -> None:
@@ -45,7 +45,7 @@ def test_the_size_is_whole_cells() -> None:
     assert plain.size == marks.size == (3 * CELL, 2 * CELL)
 
 
-def test_states_are_outlined_in_their_colours() -> None:
+def test_states_are_outlined_in_their_colors() -> None:
     cells = draw(View.STATE)
     for row, column in [(0, 0), (1, 2)]:
         assert holds(cells[row, column], palette.RETAINED) and not holds(cells[row, column], palette.SKIPPED)
@@ -63,7 +63,7 @@ def test_tokens_that_run_in_full_show_the_picture_and_merged_ones_fade() -> None
     assert np.ptp(merged, axis=-1).max() < 60 < np.ptp([200, 30, 30])
 
 
-def test_skipped_tokens_are_hatched_for_the_colour_blind() -> None:
+def test_skipped_tokens_are_hatched_for_the_color_blind() -> None:
     inside = draw(View.STATE)[0, 1][CELL // 4 : -CELL // 4, CELL // 4 : -CELL // 4].astype(int)
     assert inside.sum(axis=-1).std() > 10  # lines, not a flat tint
 
@@ -73,11 +73,11 @@ def test_dense_marks_every_token_as_running_in_full() -> None:
     assert all(holds(cells[row, column], palette.RETAINED) for row in range(2) for column in range(3))
 
 
-def test_updates_colour_what_ran_and_hatch_what_did_not() -> None:
+def test_updates_color_what_ran_and_hatch_what_did_not() -> None:
     cells = draw(View.UPDATE, layer=1)
     ran, skipped = cells[0, 0], cells[0, 1]
-    assert ran.reshape(-1, 3).std(axis=0).max() < 1  # one colour
-    assert np.ptp(skipped.astype(int), axis=-1).max() < 40  # nearly grey, hatched
+    assert ran.reshape(-1, 3).std(axis=0).max() < 1  # one color
+    assert np.ptp(skipped.astype(int), axis=-1).max() < 40  # nearly gray, hatched
     assert skipped.astype(int).sum(axis=-1).std() > 10
 
 
@@ -150,6 +150,6 @@ def test_the_scale_is_logarithmic_and_keeps_what_is_missing_apart() -> None:
 
 
 def test_the_ramp_ends_where_it_says() -> None:
-    colours = ramp_colours(np.array([-1.0, 0.0, 1.0, 7.0]))
-    assert colours[0].tolist() == colours[1].tolist() == list(palette.rgb(palette.RAMP[0]))
-    assert colours[2].tolist() == colours[3].tolist() == list(palette.rgb(palette.RAMP[-1]))
+    colors = ramp_colors(np.array([-1.0, 0.0, 1.0, 7.0]))
+    assert colors[0].tolist() == colors[1].tolist() == list(palette.rgb(palette.RAMP[0]))
+    assert colors[2].tolist() == colors[3].tolist() == list(palette.rgb(palette.RAMP[-1]))

@@ -35,8 +35,8 @@ from app.tokens.token_states import State, token_states
 from skipcore import Dense, Role, Trace, Vlm
 from skipcore.model.vlm import ShownTile
 
-GREY = Image.new("RGB", (60, 40), (150, 150, 150))
-GRIDS = [TokenGrid(GREY, np.arange(6).reshape(2, 3)), TokenGrid(GREY, 6 + np.arange(6).reshape(2, 3))]
+GRAY = Image.new("RGB", (60, 40), (150, 150, 150))
+GRIDS = [TokenGrid(GRAY, np.arange(6).reshape(2, 3)), TokenGrid(GRAY, 6 + np.arange(6).reshape(2, 3))]
 SKIPPING = hand_made.trace(hand_made.SKIPPING)
 
 

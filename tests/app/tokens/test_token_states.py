@@ -18,7 +18,7 @@ from skipcore import Trace, Vlm
 
 LAYERS = 3
 CELL = LONGEST_SIDE // 8
-GREY = Image.new("RGB", (64, 64), (150, 150, 150))
+GRAY = Image.new("RGB", (64, 64), (150, 150, 150))
 RED = Image.new("RGB", (64, 64), (200, 30, 30))
 
 
@@ -69,13 +69,13 @@ def test_states_are_what_the_trace_says_token_by_token(case: tuple[Trace, list[l
 
 
 def test_every_token_has_one_mark_and_every_mark_one_look(case: tuple[Trace, list[list[str]]]) -> None:
-    """Also without any colour: a picture of one grey has as many kinds of cells as there are marks."""
+    """Also without any color: a picture of one gray has as many kinds of cells as there are marks."""
     trace, _ = case
     states = token_states(trace)
     for layer in range(LAYERS):
         found = marks(states, layer)
         assert (sum(mark.tokens.astype(int) for mark in found) == 1).all()
-        drawn = cells(trace, layer, GREY).astype(float).mean(axis=-1)
+        drawn = cells(trace, layer, GRAY).astype(float).mean(axis=-1)
         looks = [drawn[mark.tokens] for mark in found]
         assert all((look == look[0]).all() for look in looks)
         for number, look in enumerate(looks):
@@ -83,17 +83,17 @@ def test_every_token_has_one_mark_and_every_mark_one_look(case: tuple[Trace, lis
             assert all(differs.mean() > 0.03 for differs in others)
 
 
-def test_marks_have_the_colours_of_their_states(case: tuple[Trace, list[list[str]]]) -> None:
+def test_marks_have_the_colors_of_their_states(case: tuple[Trace, list[list[str]]]) -> None:
     trace, _ = case
     states = token_states(trace)
     for layer in range(LAYERS):
         drawn = cells(trace, layer, RED)
         for mark in marks(states, layer):
-            colours = {
+            colors = {
                 state for state in State if (drawn[mark.tokens] == palette.rgb(palette.STATES[state])).all(-1).any()
             }
             same = {state for state in State if palette.STATES[state] == palette.STATES[mark.state]}
-            assert colours == (set() if mark.merged else same)
+            assert colors == (set() if mark.merged else same)
 
 
 def test_dropped_tokens_are_crossed_out_in_every_view(case: tuple[Trace, list[list[str]]]) -> None:
@@ -101,7 +101,7 @@ def test_dropped_tokens_are_crossed_out_in_every_view(case: tuple[Trace, list[li
     gone = token_states(trace).state == State.GONE
     for layer in range(LAYERS):
         for view in View:
-            dark = np.median(cells(trace, layer, GREY, view), axis=(1, 2, 3)) < 60
+            dark = np.median(cells(trace, layer, GRAY, view), axis=(1, 2, 3)) < 60
             assert dark[gone[layer]].all()
             if view is not View.UPDATE:  # small updates are dark violet
                 assert not dark[~gone[layer]].any()
@@ -126,4 +126,4 @@ def test_merged_tokens_point_to_the_ones_that_took_them_in(case: tuple[Trace, li
     if merged.any():
         lines = describe(trace, View.MERGES, 0)
         assert lines.startswith(f"{int(merged.sum())} tokens are merged, each along a line into one of ")
-        assert (cells(trace, 0, GREY, View.MERGES)[merged] == palette.rgb(palette.SKIPPED)).all(-1).any((1, 2)).all()
+        assert (cells(trace, 0, GRAY, View.MERGES)[merged] == palette.rgb(palette.SKIPPED)).all(-1).any((1, 2)).all()

@@ -1,4 +1,4 @@
-"""The heat map of the FFN update: every place in its colour, and what it weighs."""
+"""The heat map of the FFN update: every place in its color, and what it weighs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cells(picture: Image.Image, rows: int, columns: int) -> np.ndarray:
     return pixels.reshape(rows, height, columns, width, 4).transpose(0, 2, 1, 3, 4).reshape(rows, columns, -1, 4)
 
 
-def test_every_place_has_the_colour_of_its_update_a_hatch_or_nothing(trace: Trace) -> None:
+def test_every_place_has_the_color_of_its_update_a_hatch_or_nothing(trace: Trace) -> None:
     layers, slots = trace.ran_ffn.shape
     drawn = cells(map_picture(trace, common_scale([trace])), layers, slots)
     update = trace.ffn_update.float().numpy()
@@ -48,7 +48,7 @@ def test_every_place_has_the_colour_of_its_update_a_hatch_or_nothing(trace: Trac
     assert (opaque == palette.rgb(palette.NO_FFN)).all()
     if len(hatched):
         assert 0.05 < (hatched[..., 3] > 0).mean() < 0.5
-    # viridis grows lighter: order of colours is order of values
+    # viridis grows lighter: order of colors is order of values
     light = drawn[ran][:, 0, :3].astype(float) @ (0.299, 0.587, 0.114)
     assert (np.diff(light[np.argsort(update[ran])]) > -3).all()
 
@@ -58,7 +58,7 @@ def test_what_was_not_recorded_has_no_picture() -> None:
         map_picture(hand_made.trace(hand_made.DENSE, recorded=False), (0.01, 1.0))
 
 
-def test_roles_differ_in_colour_and_in_height(trace: Trace) -> None:
+def test_roles_differ_in_color_and_in_height(trace: Trace) -> None:
     [columns] = cells(role_picture(trace), 1, len(trace.slot_role))
     heights = {}
     for role, column in zip(trace.slot_role.tolist(), columns, strict=True):

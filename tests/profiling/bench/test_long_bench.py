@@ -7,9 +7,9 @@ import json
 import pytest
 
 from profiling import __main__ as command_line
+from profiling.bench import long_prompts as long_bench
 from profiling.bench.long_prompts import LongRun, long_model, long_record, long_table, methods_of, run_long_bench
 from profiling.bench.random_models import DecoderSize
-from profiling.bench.three_models import long_prompts as long_bench
 from skipcore import METHODS
 from skipcore.model.preset import PRESET
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from profiling.gpu import meter as gpu
 from profiling.gpu.meter import GpuMeter
-from profiling.gpu.meter import meter as gpu
 
 CUDA = torch.device("cuda", 0)
 

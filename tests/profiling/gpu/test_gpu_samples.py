@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from profiling import compare
-from profiling.gpu.meter import meter as gpu
-from profiling.gpu.meter import samples as gpu_samples
+from profiling.gpu import meter as gpu
+from profiling.gpu import samples as gpu_samples
 from profiling.gpu.samples import watch
 
 CUDA = torch.device("cuda", 0)
@@ -46,14 +46,14 @@ def threads() -> list[str]:
 def test_samples_over_a_run(asked: threading.Event) -> None:
     samples, reason = watch([CUDA], lambda: assert_true(asked.wait(5)))
     assert reason is None and samples is not None and len(samples) >= 2
-    assert (samples[0].utilisation, samples[0].memory_bytes, samples[0].power_w) == (0.4, 7, 250.0)
+    assert (samples[0].utilization, samples[0].memory_bytes, samples[0].power_w) == (0.4, 7, 250.0)
     assert samples[0].ms < samples[1].ms and not threads()
 
 
 def test_samples_over_several_boards(asked: threading.Event) -> None:
     samples, reason = watch([CUDA, torch.device("cuda", 1)], lambda: assert_true(asked.wait(5)))
     assert reason is None and samples is not None
-    assert (samples[0].utilisation, samples[0].memory_bytes, samples[0].power_w) == (pytest.approx(0.3), 12, 500.0)
+    assert (samples[0].utilization, samples[0].memory_bytes, samples[0].power_w) == (pytest.approx(0.3), 12, 500.0)
 
 
 def assert_true(value: bool) -> None:

@@ -12,7 +12,7 @@ from skipcore.flops import FlopCount
 
 
 def test_predictions_equal_the_counts(vlm: Vlm, picture, method: Method) -> None:
-    arm = compare(vlm, picture, "What colour is it?", [method], max_new_tokens=2).arms[0]
+    arm = compare(vlm, picture, "What color is it?", [method], max_new_tokens=2).arms[0]
     assert arm.flops_prefill == arm.flops_prefill_predicted
     assert arm.kv_bytes == arm.kv_bytes_predicted
     assert arm.layer_kv_bytes == arm.layer_kv_bytes_predicted

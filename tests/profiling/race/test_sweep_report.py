@@ -49,10 +49,10 @@ def race() -> RaceResult:
 
 def test_the_sentence_says_who_is_ahead_and_whether_that_may_be_chance(race: RaceResult) -> None:
     assert race.sentences["made"]["0.25"] == (
-        "At 25 % of the dense prefill FLOPs Skip-Vision (trained for this model) is right in 50.0 % of 40 questions of "
-        "made. Ahead of it, beyond the 95 % interval: FastV (+25.0 ± 0.0 points). Ahead of it, but within the "
-        "interval: DivPrune (+5.0 ± 9.8 points). Behind it, beyond the 95 % interval: RandomTokens (−25.0 ± 0.0 "
-        "points). Level with it: DART. Not at this budget, so not compared: VTW (21 %)."
+        "At 25% of the dense prefill FLOPs Skip-Vision (trained for this model) is right in 50.0% of 40 questions of "
+        "made. Ahead of it, beyond the 95% interval: FastV (+25.0 ± 0.0 points). Ahead of it, but within the "
+        "interval: DivPrune (+5.0 ± 9.8 points). Behind it, beyond the 95% interval: RandomTokens (−25.0 ± 0.0 "
+        "points). Level with it: DART. Not at this budget, so not compared: VTW (21%)."
     )
 
 
@@ -60,7 +60,7 @@ def test_the_sentence_says_who_is_ahead_and_whether_that_may_be_chance(race: Rac
     "right, flops, source, says",
     [
         ("1" * N, 0.25, "trained", "No other method is ahead of it."),
-        ("1100" * 10, 0.3, "trained", "of made, but takes 30 %."),
+        ("1100" * 10, 0.3, "trained", "of made, but takes 30%."),
         ("1100" * 10, 0.25, "untrained", "Skip-Vision (not trained for this model) is right in"),
         ("1100" * 10, 0.25, "calibrated", "Skip-Vision (calibrated for this model)"),
     ],
@@ -77,10 +77,10 @@ def test_the_table_is_sorted_and_marks_what_is_off_budget(race: RaceResult) -> N
     names = [line.split(" | ")[0].removeprefix("| ") for line in table]
     assert names == ["method", "Dense", "VTW", "FastV", "DivPrune", "**Skip-Vision**", "DART", "RandomTokens"]
     low, high = wilson(20, 40)
-    assert f"| **Skip-Vision** | 24.9 % | 50.0 ± {50 * (high - low):.1f} % | 0.5000 | 75.0 % | 50.0 %" in table[5]
-    assert "| 21.0 % † |" in table[2] and "†" not in table[3]
+    assert f"| **Skip-Vision** | 24.9% | 50.0 ± {50 * (high - low):.1f}% | 0.5000 | 75.0% | 50.0%" in table[5]
+    assert "| 21.0% † |" in table[2] and "†" not in table[3]
     assert all("not measured" in line for line in table[1:])
-    assert "a blind guess is right in 10.0 %" in markdown(race)
+    assert "a blind guess is right in 10.0%" in markdown(race)
 
 
 def test_costs_are_means_over_the_prompts_and_none_is_no_zero() -> None:
@@ -104,7 +104,7 @@ def test_without_truth_rows_are_held_against_dense_answers() -> None:
     changed = [line | {"right": None} if line["kind"] == "quality" else line for line in lines()]
     changed[1] = data(has_truth=False)
     found = with_sentences(result_of(changed))
-    assert "answers as the dense model in 50.0 % of 40 questions" in found.sentences["made"]["0.25"]
+    assert "answers as the dense model in 50.0% of 40 questions" in found.sentences["made"]["0.25"]
     text = markdown(found)
     assert "there are no true answers" in text and "| same answer | KL, nats |" in text
 

@@ -13,7 +13,7 @@ from skipcore import Dense, InputError, SkipVision, Vlm, ask
 from skipcore.answering.side_by_side import Step, alternate
 from skipcore.methods import DyMU, FastV
 
-QUESTION = "What colour is it?"
+QUESTION = "What color is it?"
 
 
 def lanes(steps: list[Step]) -> list[list[Step]]:

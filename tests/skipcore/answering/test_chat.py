@@ -24,7 +24,7 @@ METHODS = {
     "attention skipped, too": SkipVision(0.2, 0.3, attention_layers=(1,)),
     "in place, cache whole": SkipVision(0.4, 0.6, layers=(2,), **UNTRAINED),
 }
-FIRST, SECOND = "What colour is it?", "And where?"
+FIRST, SECOND = "What color is it?", "And where?"
 
 
 def tokens(chat: Chat, question: str, count: int = 5) -> list[int]:

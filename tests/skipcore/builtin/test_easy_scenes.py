@@ -15,7 +15,7 @@ pytest.importorskip("easy_vqa")
 from training_runs import STAGE
 
 from skipcore.builtin.scenes.easy_scenes import (
-    COLOURS,
+    COLORS,
     KINDS,
     SIDE,
     ask_easy,
@@ -45,7 +45,7 @@ def test_shapes_are_drawn_where_and_as_the_record_says() -> None:
         rows, columns = np.nonzero((np.abs(pixels - scene.ground).max(-1)) > 12)
         assert (columns.min() + columns.max() + 1) / 2 == pytest.approx(scene.x * SIDE, abs=1.5)
         assert (rows.min() + rows.max() + 1) / 2 == pytest.approx(scene.y * SIDE, abs=1.5)
-        assert np.abs(pixels[int(scene.y * SIDE), int(scene.x * SIDE)] - COLOURS[scene.colour]).max() <= 1
+        assert np.abs(pixels[int(scene.y * SIDE), int(scene.x * SIDE)] - COLORS[scene.color]).max() <= 1
 
 
 def test_answers_are_true_to_the_record() -> None:
@@ -56,16 +56,16 @@ def test_answers_are_true_to_the_record() -> None:
         question, answer = ask_easy(scene, rng)
         words = question.rstrip("?").split()
         kind = next((kind for kind in KINDS if kind in words), None)
-        colour = next((colour for colour in COLOURS if colour in words), None)
+        color = next((color for color in COLORS if color in words), None)
         if answer in ("yes", "no"):
-            matches = kind in (None, scene.kind) and colour in (None, scene.colour)
-            assert (kind, colour) != (None, None)
+            matches = kind in (None, scene.kind) and color in (None, scene.color)
+            assert (kind, color) != (None, None)
             assert answer == ("yes" if matches != bool({"not", "no"} & set(words)) else "no"), question
         else:
-            assert answer == (scene.colour if "color" in words else scene.kind), question
+            assert answer == (scene.color if "color" in words else scene.kind), question
         given[answer] += 1
     assert given["yes"] == pytest.approx(given["no"], rel=0.15)
-    assert set(given) == {"yes", "no", *COLOURS, *KINDS}
+    assert set(given) == {"yes", "no", *COLORS, *KINDS}
 
 
 def test_questions_are_worded_as_easy_vqa_words_them() -> None:

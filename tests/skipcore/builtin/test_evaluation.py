@@ -149,10 +149,10 @@ def test_exact_answers_must_be_exact() -> None:
 
 
 def test_tallies_add_up_and_survive_json() -> None:
-    first = Tally(Counter(count=2, colour=1), Counter(count=1), 0.0, 0)
+    first = Tally(Counter(count=2, color=1), Counter(count=1), 0.0, 0)
     second = Tally(Counter(count=1), Counter(count=1), 0.0, 0)
     both = first + Tally.from_dict(json.loads(json.dumps(second.to_dict())))
-    assert (both.accuracy, both.by_kind) == (0.5, {"colour": 0.0, "count": round(2 / 3, 4)})
+    assert (both.accuracy, both.by_kind) == (0.5, {"color": 0.0, "count": round(2 / 3, 4)})
     with pytest.raises(InputError, match="at least one"):
         score_of(Dense(), Tally())
 
@@ -219,16 +219,16 @@ def test_bad_splits_are_told() -> None:
 
 
 def test_the_guesser_takes_the_most_common_answer_of_the_form() -> None:
-    def question(form: str, answer: str, kind: str = "colour") -> Question:
+    def question(form: str, answer: str, kind: str = "color") -> Question:
         return Question(kind, "", answer, form)
 
     guesser = guesser_from(
-        [question("colour:a", "red"), question("colour:a", "red"), question("colour:a", "blue")]
-        + [question("colour:b", "blue")] * 3
+        [question("color:a", "red"), question("color:a", "red"), question("color:a", "blue")]
+        + [question("color:b", "blue")] * 3
     )
-    assert guesser.guess(question("colour:a", "?")) == "red"
-    assert guesser.guess(question("colour:new", "?")) == "blue"
-    assert guesser.guess(question("colour:b", "there is no sign", kind="absent")) == "blue"
+    assert guesser.guess(question("color:a", "?")) == "red"
+    assert guesser.guess(question("color:new", "?")) == "blue"
+    assert guesser.guess(question("color:b", "there is no sign", kind="absent")) == "blue"
     assert guesser.guess(question("sign:new", "?")) == "yes"
     pictures = asked("One?", "Two?", answer="no")
     assert blind_tally(guesser, pictures).accuracy == 0.0

@@ -136,8 +136,8 @@ def weights_in(module: torch.nn.Module) -> int:
     return sum(each.weight.numel() for each in module.modules() if isinstance(each, torch.nn.Linear))
 
 
-@pytest.mark.parametrize("summarised", [False, True])
-def test_the_step_saves_exactly_what_it_should(trainable: Vlm, summarised: bool) -> None:
+@pytest.mark.parametrize("summarized", [False, True])
+def test_the_step_saves_exactly_what_it_should(trainable: Vlm, summarized: bool) -> None:
     """Matrix products of forward and backward, at the shares of 100 + 156 of 576, against the closed form.
 
     Each weight is multiplied three times: forward, for its own gradient, and for its input's.
@@ -147,7 +147,7 @@ def test_the_step_saves_exactly_what_it_should(trainable: Vlm, summarised: bool)
     inputs = {name: value for name, value in prompt.inputs.items() if name != "pixel_values"}
     length, decoder = inputs["input_ids"].shape[1], trainable.model.get_decoder()
     retained, skipped = round(100 / 576 * 64), round(156 / 576 * 64)
-    summary = trained_summary(width).requires_grad_() if summarised else None
+    summary = trained_summary(width).requires_grad_() if summarized else None
     method = SkipVision(100 / 576, 156 / 576, summary=summary)
 
     def products(session: SkipVision | None) -> int:
@@ -165,7 +165,7 @@ def test_the_step_saves_exactly_what_it_should(trainable: Vlm, summarised: bool)
 
     text = length - 64
     merging = 2 * (64 - retained - skipped) * skipped * width  # not differentiated
-    pooling = 3 * 2 * (retained + skipped) * width if summarised else 0
+    pooling = 3 * 2 * (retained + skipped) * width if summarized else 0
     assert products(None) == expected(length, length)
     kept = text + retained + 2  # two summary tokens
     assert products(method) == expected(kept + skipped, kept) + merging + pooling

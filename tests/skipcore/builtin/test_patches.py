@@ -11,9 +11,9 @@ pytest.importorskip("easy_vqa")
 from skipcore.builtin.scenes.draw import draw_with_owners
 from skipcore.builtin.scenes.sample import sample_scene
 from skipcore.builtin.scenes.scene import Background, Scene, Shape, Sign, Spot, Thing, noun
-from skipcore.builtin.scenes.vocabulary import COLOURS
+from skipcore.builtin.scenes.vocabulary import COLORS
 from skipcore.builtin.training.patch_labels import (
-    COLOUR_NUMBERS,
+    COLOR_NUMBERS,
     NOUNS,
     TEXTS,
     PatchHeads,
@@ -27,9 +27,9 @@ GROUND = Background("plain", (240, 240, 240), (240, 240, 240), 0)
 HAND_MADE = Scene(
     GROUND,
     (
-        Shape("circle", "red", COLOURS["red"], Spot(0.25, 0.25, 0.4)),
+        Shape("circle", "red", COLORS["red"], Spot(0.25, 0.25, 0.4)),
         Thing("dog", "noto", Spot(0.75, 0.25, 0.4)),
-        Sign("stop", "Roboto", "blue", COLOURS["blue"], (255, 255, 255), Spot(0.5, 0.75, 0.5)),
+        Sign("stop", "Roboto", "blue", COLORS["blue"], (255, 255, 255), Spot(0.5, 0.75, 0.5)),
     ),
 )
 
@@ -48,10 +48,10 @@ def test_labels_of_a_hand_made_scene(height: int, width: int) -> None:
     """4 x 4 patches: two rows of circle and dog, one of the ground, one of the sign."""
     labels = label_patches(HAND_MADE, hand_made_owners(height, width), 4 * PATCH_SIDE)
     circle, dog, sign = NOUNS["circle"], NOUNS["dog"], NOUNS["sign"]
-    red, blue, stop = COLOUR_NUMBERS["red"], COLOUR_NUMBERS["blue"], TEXTS["stop"]
+    red, blue, stop = COLOR_NUMBERS["red"], COLOR_NUMBERS["blue"], TEXTS["stop"]
     top = [circle, circle, dog, dog]
     assert labels.noun.tolist() == [*top, *top, 0, 0, 0, 0, sign, sign, sign, sign]
-    assert labels.colour.tolist() == [*[red, red, 0, 0] * 2, 0, 0, 0, 0, blue, blue, blue, blue]
+    assert labels.color.tolist() == [*[red, red, 0, 0] * 2, 0, 0, 0, 0, blue, blue, blue, blue]
     assert labels.text.tolist() == [0] * 12 + [stop] * 4
     first, last = labels.offset[0], labels.offset[15]
     assert first.tolist() == pytest.approx([0.25 - 0.125, 0.25 - 0.125])
@@ -75,7 +75,7 @@ def test_labels_are_what_the_picture_shows() -> None:
 
 
 def tensors(labels: list[PatchLabels]) -> tuple[torch.Tensor, torch.Tensor]:
-    numbers = np.stack([[each.noun, each.colour, each.text] for each in labels], axis=1)
+    numbers = np.stack([[each.noun, each.color, each.text] for each in labels], axis=1)
     return torch.from_numpy(numbers), torch.from_numpy(np.stack([each.offset for each in labels]))
 
 
@@ -95,7 +95,7 @@ def test_heads_learn_a_few_pictures_by_heart() -> None:
 
 
 def test_every_label_counts() -> None:
-    """A wrong noun, colour, text or offset each makes the loss of trained heads jump."""
+    """A wrong noun, color, text or offset each makes the loss of trained heads jump."""
     labels, offset = tensors([label_patches(HAND_MADE, hand_made_owners(56, 56), 56)])
     features = torch.nn.Parameter(torch.randn(1, 16, 48))
     heads = PatchHeads(48)

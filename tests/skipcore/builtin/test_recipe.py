@@ -94,7 +94,7 @@ BROKEN = [
     ("seed = 1", "seed = 1.5", "seed must be of type int"),
     ("seed = 1", "seed = true", "seed must be of type int"),
     ("seed = 1", "seed = -1", "seed must be 0 or more"),
-    ("seed = 1", "seed = 1\ncolour = 3", "unknown key 'colour'"),
+    ("seed = 1", "seed = 1\ncolor = 3", "unknown key 'color'"),
     ("seed = 1", "seed = 1\nmixed_precision = 'fp8'", "mixed_precision must be one of no, bf16"),
     ("seed = 1", "seed = 1\nthings = ['dog', 'unicorn']", "things must be names of the scenes' things"),
     ("seed = 1", "seed = 1\nthings = 'dog'", "things must be a list"),

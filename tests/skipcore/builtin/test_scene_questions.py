@@ -25,7 +25,7 @@ from skipcore.builtin.questions.questions import (
 from skipcore.builtin.scenes.sample import sample_scene
 from skipcore.builtin.scenes.scene import Background, Item, Scene, Shape, Sign, Spot, Thing, full_name, noun
 from skipcore.builtin.scenes.things import THINGS
-from skipcore.builtin.scenes.vocabulary import COLOURS, COUNT_WORDS
+from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS
 from skipcore.builtin.scenes.words import UNCLEAR, article, plural
 
 GROUND = Background("plain", (240, 240, 240), (240, 240, 240), 0)
@@ -43,12 +43,12 @@ def thing(name: str, x: float, y: float) -> Thing:
     return Thing(name, "noto", Spot(x, y, 0.2))
 
 
-def shape(colour: str, kind: str, x: float, y: float) -> Shape:
-    return Shape(kind, colour, COLOURS[colour], Spot(x, y, 0.2))
+def shape(color: str, kind: str, x: float, y: float) -> Shape:
+    return Shape(kind, color, COLORS[color], Spot(x, y, 0.2))
 
 
-def sign(colour: str, text: str, x: float, y: float) -> Sign:
-    return Sign(text, "any", colour, COLOURS[colour], (0, 0, 0), Spot(x, y, 0.28))
+def sign(color: str, text: str, x: float, y: float) -> Sign:
+    return Sign(text, "any", color, COLORS[color], (0, 0, 0), Spot(x, y, 0.28))
 
 
 SCENES = {
@@ -71,8 +71,8 @@ ANSWERS = [
     ("corners", "count", {"how many cats are there?": "two", "how many animals are there?": "three",
                           "how many things are there?": "five", "count the dogs.": "one",
                           "how many shapes do you see?": "one", "how many signs are there?": "one"}),
-    ("corners", "colour", {"what colour is the circle?": "red", "what color is the sign?": "blue",
-                           "what colour is the shape in the middle?": "red",
+    ("corners", "color", {"what color is the circle?": "red", "what color is the sign?": "blue",
+                           "what color is the shape in the middle?": "red",
                            "what color is the sign at the bottom left?": "blue"}),
     ("corners", "place", {"where is the dog?": "at the top left", "where is the circle?": "in the middle",
                           "what is at the bottom right?": "a cat", "what is at the bottom left?": "a blue sign",
@@ -94,7 +94,7 @@ ANSWERS = [
     ("corners", "description", {
         "describe the picture.": "There are five things. From left to right: a dog, a blue sign that says 42, "
                                  "a red circle and two cats. The dog is at the top left."}),
-    ("corners", "absent", {"what colour is the triangle?": "there is no triangle",
+    ("corners", "absent", {"what color is the triangle?": "there is no triangle",
                            "where is the star?": "there is no star", "where is the dog?": None}),
     ("row", "place", {"what is the leftmost thing?": "an owl", "what is furthest right?": "a cat",
                       "what is the highest thing?": None}),
@@ -103,8 +103,8 @@ ANSWERS = [
                          "what is nearest to the star?": None, "what is next to the owl?": "a red star",
                          "what is between the owl and the cat?": "a red star",
                          "what is above the star?": None, "is the owl above the cat?": None}),
-    ("row", "absent", {"what does the sign say?": "there is no sign", "what colour is the sign?": "there is no sign"}),
-    ("row", "colour", {"what colour is the star?": "red", "what colour is the shape?": "red"}),
+    ("row", "absent", {"what does the sign say?": "there is no sign", "what color is the sign?": "there is no sign"}),
+    ("row", "color", {"what color is the star?": "red", "what color is the shape?": "red"}),
     ("row", "description", {
         "what is in the picture?": "There are three things. From left to right: an owl, a red star and a cat. "
                                    "The owl is on the left."}),
@@ -160,7 +160,7 @@ def fits(item: Item, name: str) -> bool:
     if isinstance(item, Thing):
         return name in (item.name, GROUPS[item.name], "thing")
     names = [noun(item), full_name(item), "thing"]
-    names += ["shape", f"{item.colour} shape"] if isinstance(item, Shape) else [f"sign that says {item.text}"]
+    names += ["shape", f"{item.color} shape"] if isinstance(item, Shape) else [f"sign that says {item.text}"]
     return name in names
 
 

@@ -28,7 +28,7 @@ from skipcore.builtin.scenes.splits import (
     seed_of,
 )
 from skipcore.builtin.scenes.things import THINGS
-from skipcore.builtin.scenes.vocabulary import COLOURS
+from skipcore.builtin.scenes.vocabulary import COLORS
 
 PLAIN = Background("plain", (240, 240, 240), (240, 240, 240), 0)
 FEW = Contents(most_items=2, smallest=0.4)
@@ -143,13 +143,13 @@ def test_contents_are_kept_to() -> None:
     assert counts[0] == 0 and counts[1:].min() > 50
 
 
-def test_colours_stand_out_from_the_ground() -> None:
+def test_colors_stand_out_from_the_ground() -> None:
     for scene in scenes("train", 300):
         for item in (*scene.shapes, *scene.signs):
             ground = np.array([scene.background.rgb, scene.background.other])
             assert np.linalg.norm(ground - item.rgb, axis=1).min() > 85
-            nearest = min(COLOURS, key=lambda name: np.linalg.norm(np.subtract(COLOURS[name], item.rgb)))
-            assert nearest == item.colour
+            nearest = min(COLORS, key=lambda name: np.linalg.norm(np.subtract(COLORS[name], item.rgb)))
+            assert nearest == item.color
 
 
 def pixels_of(item: Item, size: tuple[int, int]) -> np.ndarray:
@@ -191,7 +191,7 @@ def test_items_are_drawn_where_the_record_says(size: tuple[int, int]) -> None:
             across, down = item.spot.x * width, item.spot.y * height
             extent = item.spot.size * min(size)
             assert np.hypot(columns.mean() + 0.5 - across, rows.mean() + 0.5 - down) < 0.25 * extent + 1
-            if item.spot.angle == 0 and isinstance(item, Thing | Sign):  # these are centred by their bounding boxes
+            if item.spot.angle == 0 and isinstance(item, Thing | Sign):  # these are centerd by their bounding boxes
                 assert abs((columns.min() + columns.max() + 1) / 2 - across) < 2.1
                 assert abs((rows.min() + rows.max() + 1) / 2 - down) < 2.1
                 longest = max(np.ptp(columns), np.ptp(rows)) + 1
@@ -205,7 +205,7 @@ def test_a_square_picture_needs_no_height() -> None:
     assert np.array_equal(np.asarray(draw(scene, 50)), np.asarray(draw(scene, 50, 50)))
 
 
-def test_shapes_have_their_colour() -> None:
+def test_shapes_have_their_color() -> None:
     for kind in ("circle", "rectangle", "triangle", "star", "diamond", "cross"):
         shape = Shape(kind, "red", (222, 40, 44), Spot(0.3, 0.6, 0.4, 11.0))
         pixels = np.asarray(draw(Scene(PLAIN, (shape,)), 100))

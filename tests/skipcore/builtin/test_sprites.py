@@ -117,7 +117,7 @@ def test_an_atlas_that_does_not_fit_its_list_is_refused(elsewhere: Path) -> None
         load_atlas()
 
 
-def test_fit_crops_and_centres() -> None:
+def test_fit_crops_and_centers() -> None:
     art = Image.new("RGBA", (200, 300))
     art.paste((255, 0, 0, 255), (150, 10, 190, 30))
     cell = fit(art)

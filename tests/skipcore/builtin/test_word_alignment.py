@@ -9,12 +9,12 @@ pytest.importorskip("easy_vqa")
 
 from training_runs import tokenizer
 
-from skipcore.builtin.training.patch_labels import COLOUR_NUMBERS, NOUNS, TEXTS
+from skipcore.builtin.training.patch_labels import COLOR_NUMBERS, NOUNS, TEXTS
 from skipcore.builtin.training.word_alignment import WordAlignment
 
 WIDTH = 64
 LABELS = torch.tensor([[[0, NOUNS["dog"], NOUNS["circle"], NOUNS["sign"], -1]],
-                       [[0, 0, COLOUR_NUMBERS["red"], COLOUR_NUMBERS["blue"], -1]],
+                       [[0, 0, COLOR_NUMBERS["red"], COLOR_NUMBERS["blue"], -1]],
                        [[0, 0, 0, TEXTS["42"], -1]]])  # fmt: skip
 
 

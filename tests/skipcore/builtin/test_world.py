@@ -22,9 +22,9 @@ SHIPPED = Path(__file__).resolve().parents[3] / "assets" / "models" / "scenes"
 SHAPES = World(
     things={},
     shapes=("circle", "rectangle", "triangle", "star"),
-    colours=("red", "green", "blue", "yellow"),
+    colors=("red", "green", "blue", "yellow"),
     signs=None,
-    kinds=("existence", "count", "colour", "place", "relation", "comparison", "identity", "description", "absent"),
+    kinds=("existence", "count", "color", "place", "relation", "comparison", "identity", "description", "absent"),
     note="",
     most_items=4,
 )
@@ -75,7 +75,7 @@ def test_scenes_of_shapes_hold_nothing_else(number: int) -> None:
     shown = numbered_scene(number, 6, SHAPES)
     assert not shown.scene.things and not shown.scene.signs and 1 <= len(shown.scene.shapes) <= 4
     assert {shape.kind for shape in shown.scene.shapes} <= set(SHAPES.shapes)
-    assert {shape.colour for shape in shown.scene.shapes} <= set(SHAPES.colours)
+    assert {shape.color for shape in shown.scene.shapes} <= set(SHAPES.colors)
     assert shown.scene.background.kind == "plain" and min(shown.scene.background.rgb) >= 228
     assert shown.picture.width == shown.picture.height
     assert len(shown.questions) >= 4
@@ -124,11 +124,11 @@ def test_questions_beyond_the_world_are_told() -> None:
 
 
 def test_worlds_that_cannot_be_drawn() -> None:
-    for nothing in (replace(SHAPES, shapes=()), replace(SHAPES, colours=()), replace(SHAPES, shapes=("hexagon",))):
+    for nothing in (replace(SHAPES, shapes=()), replace(SHAPES, colors=()), replace(SHAPES, shapes=("hexagon",))):
         assert nothing.contents() is None
         with pytest.raises(InputError, match="No scene can be drawn"):
             numbered_scene(1, 6, nothing)
-    pale = replace(SHAPES, colours=("white",))  # no colour of it stands out from the ground
+    pale = replace(SHAPES, colors=("white",))  # no color of it stands out from the ground
     assert numbered_scene(1, 6, pale).scene.shapes
 
 

@@ -10,8 +10,8 @@ from weakref import WeakSet
 import pytest
 import torch
 from family_methods import COMBINED, METHODS, PEERS, SEEING_PEERS
+from model_runs import batch
 from shared_models import noise_picture
-from test_families import batch
 from tiny_families import tiny_model
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -148,6 +148,6 @@ def test_a_method_reads_no_more_in_decode_steps_than_the_stock_model(family: str
 @pytest.mark.parametrize("name", ["masked", "text sees skipped", "attention skipped, too"])
 def test_a_padded_batch_reads_nothing_in_decode_steps(name: str) -> None:
     vlm, method = tiny_model("Gemma 3"), EVERY_METHOD[name]
-    inputs = batch(vlm, [[noise_picture(1)], [noise_picture(2), noise_picture(3)]], ["What?", "What colour is it?"])
+    inputs = batch(vlm, [[noise_picture(1)], [noise_picture(2), noise_picture(3)]], ["What?", "What color is it?"])
     with method(vlm.model):
         assert reads_of(vlm, inputs, 8) == []

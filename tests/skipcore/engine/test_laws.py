@@ -16,7 +16,7 @@ from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm
 
 SKIPPING = [name for name in METHOD_NAMES if name != "dense"]
 MASKED = [name for name in METHOD_NAMES if name.startswith("masked") or name == "CoS options"]
-QUESTION = "What colour is the shape?"
+QUESTION = "What color is the shape?"
 
 
 # Law 1: keep-all

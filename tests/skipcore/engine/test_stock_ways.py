@@ -12,7 +12,7 @@ from tiny_families import tiny_model
 
 from skipcore import Dense, InputError, SkipVision, Vlm
 
-QUESTION = "What colour is the shape?"
+QUESTION = "What color is the shape?"
 
 
 @pytest.mark.parametrize("name", ["masked, trained summary", "masked, uniform, renumbered"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from family_methods import COMBINED, METHODS, PEERS, SEEING_PEERS
 from family_reference import assert_equals_reference
-from model_runs import hooks, logits
+from model_runs import batch, hooks, logits
 from shared_models import noise_picture
 from tiny_families import BUILDERS, LAYERS, tiny_model
 from transformers import DynamicCache
@@ -14,7 +14,7 @@ from transformers import DynamicCache
 from skipcore import Dense, InputError, Method, Role, SkipVision, Vlm, answer
 from skipcore.answering.generate import generate
 
-QUESTION = "What colour is it?"
+QUESTION = "What color is it?"
 
 
 @pytest.fixture(params=BUILDERS)
@@ -135,15 +135,6 @@ def test_answers_are_those_of_generate(vlm: Vlm, method: Method) -> None:
 
 
 # Law 6: batches
-
-
-def batch(vlm: Vlm, pictures: list[list], questions: list[str]) -> dict:
-    """A padded batch, with the positions that `generate()` would give it where the model does not find them itself."""
-    texts = [vlm._prompt([(question, "")], len(own)) for question, own in zip(questions, pictures, strict=True)]
-    inputs = dict(vlm.processor(images=pictures, text=texts, padding=True, return_tensors="pt"))
-    if not hasattr(vlm.model.base_model, "get_rope_index"):
-        inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    return inputs
 
 
 def test_a_left_padded_batch_equals_the_single_runs(vlm: Vlm, method: Method) -> None:

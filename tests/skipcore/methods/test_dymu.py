@@ -17,7 +17,7 @@ from skipcore.methods import Combined, DyMU, SkipVision
 from skipcore.tower.observer import Tower
 from skipcore.tower.tower_view import TowerView
 
-QUESTION = "What colour is it?"
+QUESTION = "What color is it?"
 LOW = DyMU((-1.0, -1.0))
 """Every other token merges in every block."""
 
@@ -136,7 +136,7 @@ def test_thresholds_leave_the_share_that_was_wanted(family: str, num_kept: float
 
 
 def test_other_pictures_merge_by_what_they_show() -> None:
-    """A picture of one colour merges further than noise, by the same thresholds."""
+    """A picture of one color merges further than noise, by the same thresholds."""
     vlm = tiny_model("LLaVA")
     method = DyMU.find(vlm, [noise_picture(seed) for seed in range(3)], 0.6)
     plain = noise_picture(0).resize((1, 1)).resize((60, 40))

@@ -176,7 +176,7 @@ def test_a_folder_carries_its_method(tmp_path, summary) -> None:
         assert torch.equal(loaded.summary(group), summary(group))
 
 
-@pytest.mark.parametrize("settings", ["{", "[]", '{"num_retained": -3}', '{"colour": 1}'])
+@pytest.mark.parametrize("settings", ["{", "[]", '{"num_retained": -3}', '{"color": 1}'])
 def test_a_damaged_method_is_refused_with_a_sentence(tmp_path, settings: str) -> None:
     (tmp_path / "skip_vision.json").write_text(settings)
     with pytest.raises(InputError, match=r"delete skip_vision.json"):

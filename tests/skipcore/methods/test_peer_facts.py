@@ -76,7 +76,7 @@ def trace_of(vlm: Vlm, method: Method) -> Trace:
 
 
 def test_fastv_saves_what_its_paper_says(deep: Vlm) -> None:
-    """4nd² + 2n²d + 2ndm multiply–adds a layer of LLaVA-1.5-7B, n being the visual tokens that enter it: 54 %."""
+    """4nd² + 2n²d + 2ndm multiply–adds a layer of LLaVA-1.5-7B, n being the visual tokens that enter it: 54%."""
     width, ffn_width = 4096, 11008
 
     def cost(tokens: int) -> int:

@@ -30,7 +30,7 @@ from skipcore.methods import (
 )
 from skipcore.trace import Trace
 
-QUESTION = "What colour is it?"
+QUESTION = "What color is it?"
 MORE = torch.tensor([[70, 80, 90, 100]])
 
 

@@ -22,7 +22,7 @@ def encoded(picture: Image.Image, format: str = "PNG", **options) -> bytes:
 
 
 def animated() -> bytes:
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue", "green")]
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue", "green")]
     return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
 
@@ -44,8 +44,8 @@ GOOD = {
     "transparent": (transparent(), (20, 20)),
     "palette": (encoded(Image.new("P", (20, 20))), (20, 20)),
     "one bit": (encoded(Image.new("1", (20, 20), 1)), (20, 20)),
-    "16-bit grey": (encoded(Image.fromarray(np.full((20, 20), 40000, np.uint16))), (20, 20)),
-    "grey and alpha": (encoded(Image.new("LA", (20, 20))), (20, 20)),
+    "16-bit gray": (encoded(Image.fromarray(np.full((20, 20), 40000, np.uint16))), (20, 20)),
+    "gray and alpha": (encoded(Image.new("LA", (20, 20))), (20, 20)),
 }
 
 
@@ -60,8 +60,8 @@ def test_good_pictures(name: str) -> None:
 def test_what_is_seen() -> None:
     assert open_picture(transparent()).getpixel((0, 0)) == (255, 255, 255)
     assert open_picture(animated()).getpixel((0, 0)) == (255, 0, 0)
-    grey = open_picture(GOOD["16-bit grey"][0]).getpixel((0, 0))
-    assert grey == (156, 156, 156)
+    gray = open_picture(GOOD["16-bit gray"][0]).getpixel((0, 0))
+    assert gray == (156, 156, 156)
     assert open_picture(np.zeros((8, 9), np.uint8)).size == (9, 8)
     for mode, value in (("F", 0.5), ("I", 128), ("F", 128.0)):
         assert open_picture(Image.new(mode, (8, 8), value)).getpixel((0, 0))[0] == 128

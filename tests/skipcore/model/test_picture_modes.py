@@ -17,7 +17,7 @@ from skipcore import InputError
 from skipcore.model.inputs import open_picture
 
 WHITE = (255, 255, 255)
-GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # PNG's color types
+GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6  # PNG's color types
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -38,21 +38,21 @@ def words(*values: int) -> bytes:
 
 # the file, the first pixel, the last pixel
 FILES = {
-    "1 bit, transparent black": (png(1, GREY, b"\x01", words(0)), WHITE, WHITE),
-    "2 bits, transparent 1": (png(2, GREY, b"\x40\x0a", words(1)), WHITE, (170, 170, 170)),
-    "2 bits, transparent 3": (png(2, GREY, b"\xc0\x05", words(3)), WHITE, (85, 85, 85)),
-    "4 bits, transparent 1": (png(4, GREY, b"\x10\0\0\x02", words(1)), WHITE, (34, 34, 34)),
-    "8 bits, transparent 0": (png(8, GREY, b"\0" + b"\x80" * 7, words(0)), WHITE, (128, 128, 128)),
-    "16 bits": (png(16, GREY, words(0, *[0x8000] * 7)), (0, 0, 0), (128, 128, 128)),
-    "16 bits, transparent 0": (png(16, GREY, words(0, *[0x8000] * 7), words(0)), WHITE, (128, 128, 128)),
-    "16 bits, transparent 65535": (png(16, GREY, words(0xFFFF, *[0x4000] * 7), words(0xFFFF)), WHITE, (64, 64, 64)),
+    "1 bit, transparent black": (png(1, GRAY, b"\x01", words(0)), WHITE, WHITE),
+    "2 bits, transparent 1": (png(2, GRAY, b"\x40\x0a", words(1)), WHITE, (170, 170, 170)),
+    "2 bits, transparent 3": (png(2, GRAY, b"\xc0\x05", words(3)), WHITE, (85, 85, 85)),
+    "4 bits, transparent 1": (png(4, GRAY, b"\x10\0\0\x02", words(1)), WHITE, (34, 34, 34)),
+    "8 bits, transparent 0": (png(8, GRAY, b"\0" + b"\x80" * 7, words(0)), WHITE, (128, 128, 128)),
+    "16 bits": (png(16, GRAY, words(0, *[0x8000] * 7)), (0, 0, 0), (128, 128, 128)),
+    "16 bits, transparent 0": (png(16, GRAY, words(0, *[0x8000] * 7), words(0)), WHITE, (128, 128, 128)),
+    "16 bits, transparent 65535": (png(16, GRAY, words(0xFFFF, *[0x4000] * 7), words(0xFFFF)), WHITE, (64, 64, 64)),
     "RGB, transparent red": (png(8, RGB, b"\xff\0\0" + b"\x80\x40\0" * 7, words(255, 0, 0)), WHITE, (128, 64, 0)),
     "RGB of 16 bits": (png(16, RGB, words(65535, 0, 0, *[0x8000, 0x4000, 0] * 7)), (255, 0, 0), (128, 64, 0)),
     "RGB of 16 bits, transparent": (
         png(16, RGB, words(0x8001, 0x4000, 0, *[65535, 0x4000, 0] * 7), words(0x8001, 0x4000, 0)), WHITE, (255, 64, 0)
     ),
     "RGBA of 16 bits": (png(16, RGBA, words(65535, 0, 0, 0, *[0x8000, 0, 0, 65535] * 7)), WHITE, (128, 0, 0)),
-    "grey of 16 bits with alpha": (png(16, GREY_ALPHA, words(0, 0, *[0x8000, 65535] * 7)), WHITE, (128, 128, 128)),
+    "gray of 16 bits with alpha": (png(16, GRAY_ALPHA, words(0, 0, *[0x8000, 65535] * 7)), WHITE, (128, 128, 128)),
     "palette, transparent red": (
         png(8, PALETTE, b"\0" + b"\1" * 7, b"\0", b"\xff\0\0\0\0\xff"), WHITE, (0, 0, 255)
     ),
@@ -98,7 +98,7 @@ def test_modes(name: str) -> None:
     assert picture.info == before
 
 
-def test_grey_of_16_bits_looks_the_same_with_a_transparent_value() -> None:
+def test_gray_of_16_bits_looks_the_same_with_a_transparent_value() -> None:
     ramp = Image.fromarray((np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16))
     plain, named = io.BytesIO(), io.BytesIO()
     ramp.save(plain, "PNG")

@@ -24,11 +24,11 @@ from skipcore.plan.averages import averages
 from skipcore.plan.image_plan import ImagePlan
 from skipcore.plan.layer_rows import rows_of_layers
 from skipcore.plan.merge import merge_tokens, redundancy
-from skipcore.plan.summary import summarise
+from skipcore.plan.summary import summarize
 from skipcore.plan.tiles import PlacedPicture, Tile
 from skipcore.plan.token_plan import plan_sample
+from skipcore.tower import observer as tower
 from skipcore.tower.observer import attention_of_class, attention_received
-from skipcore.tower.observer import observer as tower
 
 SIZES = [1, 2, 3, 4, 5, 8, 9, 31, 306, 0, 1]
 """Of groups: one without rows, and one as large as they get in a tower."""
@@ -104,7 +104,7 @@ def test_short_floats_are_scored_as_float32_is(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("summary", [None, trained_summary(WIDTH)], ids=["mean", "trained"])
 def test_summaries_pool_in_float32(summary: skipcore.AdaptiveSummary | None) -> None:
     group = alike(306, WIDTH)
-    assert torch.equal(summarise(group, summary), summarise(group.float(), summary).bfloat16())
+    assert torch.equal(summarize(group, summary), summarize(group.float(), summary).bfloat16())
 
 
 def test_a_plan_averages_in_float32() -> None:

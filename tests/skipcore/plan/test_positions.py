@@ -17,7 +17,7 @@ from skipcore import InputError, Method, SkipVision
 from skipcore.engine.prefill import read_prompts
 from skipcore.methods import DART, SPIDER, VTW, Combined, DivPrune, FastV, PyramidDrop, VisionZip
 
-QUESTION = "What colour is it?"
+QUESTION = "What color is it?"
 MORE = torch.tensor([[70, 80, 90, 100]])
 MUCH_ALIKE = {"Qwen2-VL", "Qwen3-VL-MoE", "Idefics3", "Mistral 3", "GLM-4.5V", "GLM-4.6V"}
 """Families that differ from one of the others by nothing that positions see."""

@@ -60,7 +60,7 @@ def test_a_patch_moves_the_tokens_it_feeds_and_no_other(vlm: Vlm, size: tuple[in
     patches = torch.cat(vlm.family.patches(vlm.model.config, prepared.inputs, pictures, rows.num_rows))
     assert len(patches) == len(before) and int(patches.max()) < rows.num_rows
     assert len(patches.unique()) == patches.numel()
-    shrunk = vlm.name == "LLaVA-OneVision"  # a shrunk token reads its neighbours, too
+    shrunk = vlm.name == "LLaVA-OneVision"  # a shrunk token reads its neighbors, too
     monkeypatch.setattr(block, "forward", touching)
     generator = torch.Generator().manual_seed(0)
     for row in torch.randperm(rows.num_rows, generator=generator)[:12].tolist():
