@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skipcore import Trace, Vlm
-from skipcore.engine.prefill import windows
+from skipcore.engine.cache import windows
 
 
 def predict_layer_kv_bytes(vlm: Vlm, trace: Trace) -> tuple[int, ...]:

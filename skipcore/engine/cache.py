@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from skipcore.errors import InputError
@@ -210,6 +211,11 @@ def use_kept_layers(cache: DynamicCache | None, kept: Sequence[Kept]) -> Dynamic
     return cache
 
 
+def holds_kept(cache: Any) -> bool:
+    """Whether a cache holds what a prefill that skipped has kept."""
+    return isinstance(cache, DynamicCache) and cache.get_seq_length() > 0 and isinstance(cache.layers[0], KeptLayer)
+
+
 def storage_bytes(cache: DynamicCache, layer: int) -> int:
     """Bytes that a layer's keys and values really occupy: whole storages, not views of them."""
     stored = cache.layers[layer]
@@ -222,22 +228,17 @@ def stored_tokens(cache: DynamicCache, layer: int) -> int:
     return cache.layers[layer].keys.shape[-2]
 
 
-def mask_over_stored(layer: KeptLayer, new: int) -> Tensor | None:
-    """Which stored keys, and which of the new ones, `new` rows may look at after the prefill.
+def windows(config: PreTrainedConfig, num_layers: int) -> list[int | None]:
+    """How far back each layer looks; None: all the way. Mistral's decoders name a window but no kinds of layers."""
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * num_layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]
 
-    Returns:
-        Bool [batch, 1, new, stored + new], True where a row may look; None where every row may look everywhere.
-    """
-    real, stored, positions = layer.kept.real, layer.stored_length, layer.kept.positions
-    assert layer.keys is not None
-    if real is None and new == 1 and (positions is None or len(positions) == 1):
-        return None  # a single sample has let go of what lies outside the window
-    columns = torch.ones(len(layer.keys), stored + new, dtype=torch.bool, device=layer.keys.device)
-    if real is not None:
-        columns[:, : real.shape[1]] = real
-    seen = columns[:, None] & torch.ones(new, stored + new, dtype=torch.bool, device=columns.device).tril(stored)
-    if positions is not None and layer.kept.window is not None:
-        rows = torch.arange(new, device=columns.device) + layer.get_seq_length()
-        keys = torch.cat([positions.to(rows.device), rows.expand(len(positions), -1)], dim=1)
-        seen &= keys[:, None] > rows[:, None] - layer.kept.window
-    return seen[:, None]
+
+def wants_cache(decoder: PreTrainedModel, kwargs: dict[str, Any]) -> bool:
+    """Whether this prefill is to leave a cache. Training steps throw theirs away, so none is made unasked."""
+    if kwargs.get("past_key_values") is not None:
+        return True
+    if (use_cache := kwargs.get("use_cache")) is not None:
+        return bool(use_cache)
+    return decoder.config.use_cache and not decoder.training

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from skipcore.engine.changes import Changes
+from skipcore.tower.observer import TowerRecorder
 from skipcore.tower.tower_view import TowerView
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Beside the features themselves.
+    """What is known beside the features themselves.
 
     Attributes:
         given: what the encoder was given by name, pixels by their shapes alone.
-        places: how many places of the prompts the features fill.
+        num_tokens: how many visual tokens the features are.
         tower: what a method saw of the vision tower; None where it saw nothing.
     """
 
     given: Mapping[str, Any]
-    places: int
+    num_tokens: int
     tower: TowerView | None = None
 
 
@@ -44,3 +49,50 @@ def without_contents(inputs: Mapping[str, Any]) -> dict[str, Any]:
     large = {name for name, value in tensors.items() if value.is_floating_point() and name != "attention_mask"}
     kept = {name: value.to("meta") if name in large else value for name, value in tensors.items()}
     return kept | {name: inputs[name] for name in ("mm_encoder_outputs",) if name in inputs}
+
+
+class Encoders:
+    """The encoders of a model in a session: what they are given is noted, and what a method sees of the tower.
+
+    `generate()` encodes before the prefill and hands on features alone: what is known of them travels with them.
+
+    Args:
+        at_tower: what the method does around an encoding.
+
+    Attributes:
+        known: of the forward pass that runs, by "image" and "video".
+    """
+
+    def __init__(self, at_tower: Callable[[], AbstractContextManager[TowerRecorder | None]]) -> None:
+        self._at_tower = at_tower
+        self._running = False
+        self.known: dict[str, Encoding] = {}
+
+    def install(self, container: nn.Module, changes: Changes) -> None:
+        """Watch the encoders of a base model."""
+        for kind in ("image", "video"):
+            if hasattr(container, name := f"get_{kind}_features"):
+                changes.set([container], name, self._watched(kind, getattr(container, name)))
+
+    def _watched(self, kind: str, encode: Callable) -> Callable:
+        @functools.wraps(encode)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if self._running:  # Qwen3-VL encodes a video as a picture
+                return encode(*args, **kwargs)
+            self._running = True
+            try:
+                with self._at_tower() as recorder:
+                    features = encode(*args, **kwargs)
+                if getattr(features, "pooler_output", None) is not None:
+                    tower = None if recorder is None else recorder.rows()
+                    self.known[kind] = remember(features, by_name(encode, args, kwargs), tower)
+                return features
+            finally:
+                self._running = False
+
+        return watched
+
+
+def by_name(function: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a function is called with, by the names of its parameters."""
+    return dict(zip(inspect.signature(function).parameters, args, strict=False)) | kwargs if args else kwargs

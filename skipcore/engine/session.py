@@ -2,7 +2,8 @@
 
 Four seams, and nothing else:
 
-1. before the decoder: lay the prompt out, rewrite positions and mask (`prefill`); after it, restore the length;
+1. before the decoder: lay the prompt out, rewrite positions and mask (`prefill`, `decode_step`); after it, restore the
+   length;
 2. around each layer's sub-layers: gather the rows that run them, scatter the result back (`sublayers`);
 3. the KV cache: full keys and values for the prefilling layer, only the kept ones stored (`cache`);
 4. the attention function: text that must not see skipped tokens, rows that skip the attention (`attention`).
@@ -10,34 +11,30 @@ Four seams, and nothing else:
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from skipcore.engine.attention import NAME as SKIPPING_ATTENTION
-from skipcore.engine.cache import KeptLayer, storage_bytes, stored_tokens
+from skipcore.engine.cache import holds_kept
 from skipcore.engine.changes import Changes, attend_by
-from skipcore.engine.encoding import Encoding, remember, remembered, without_contents
-from skipcore.engine.prefill import Prefill, Prompts, check_prefill, decode_arguments, read_prompts
+from skipcore.engine.checks import check_prefill, check_summary
+from skipcore.engine.decode_step import decode_arguments
+from skipcore.engine.encoding import Encoders, Encoding, by_name, remembered, without_contents
+from skipcore.engine.last_prefill import LastPrefill
+from skipcore.engine.planner import Planner
+from skipcore.engine.prefill import Prefill
+from skipcore.engine.prompts import plan_prompts
 from skipcore.engine.recorder import UpdateRecorder
 from skipcore.engine.sublayers import SubLayers
 from skipcore.errors import InputError
 from skipcore.families import decoder_layers, family_of, kinds_of
-from skipcore.model.hardware import input_device
 from skipcore.model.wrappers import check_recordable, check_uncompiled, check_uncompiled_caller, stock_model
-from skipcore.plan.tiles import Kind
-from skipcore.plan.token_plan import TokenPlan, plan_batch
-from skipcore.tower.tower_view import TowerView
-from skipcore.trace import Trace, trace_of
-
-if TYPE_CHECKING:
-    from skipcore.methods.method import Method
+from skipcore.trace import Trace
 
 _in_session: WeakSet[nn.Module] = WeakSet()
 
@@ -76,7 +73,7 @@ class Session:
             is in a session already or compiled, or the method's summary does not fit it.
     """
 
-    def __init__(self, method: Method, model: nn.Module, record: bool = False) -> None:
+    def __init__(self, method: Planner, model: nn.Module, record: bool = False) -> None:
         self.method = method
         self.model = stock_model(model)
         self.record = record
@@ -85,19 +82,13 @@ class Session:
         self._decoder: PreTrainedModel = self.model.get_decoder()
         self._num_layers = len(decoder_layers(self.model))
         self._sublayers = SubLayers(self._family, self._decoder, self._logits)
+        self._encoders = Encoders(partial(method.at_tower, self.model))
         self._entered = False
         self._hooks = Changes()  # on model and decoder, from entering to leaving
         self._attention = Changes()  # while the decoder attends by the skipping attention
-        self._inputs: dict[str, Any] = {}
-        self._encodings: dict[str, Encoding] = {}  # of the forward that runs, by kind
-        self._encodes = False
-        self._unread: tuple[dict[str, Any], Tensor, dict[str, Encoding]] | None = None  # see `_read`
-        self._prompts: Prompts | None = None
-        self._plans: list[TokenPlan] = []
+        self._inputs: dict[str, Any] = {}  # of the forward pass that runs
         self._running: Prefill | None = None  # while the decoder runs
-        self._laid_out = False  # whether the last prefill was laid out anew
-        self._cache_sizes: tuple[Tensor, Tensor] | None = None
-        self._traces: tuple[Trace, ...] | None = None
+        self._last: LastPrefill | None = None
 
     # Entering and leaving
 
@@ -107,11 +98,15 @@ class Session:
         check_uncompiled(self.model, self._container, self._decoder)
         if self.record:
             check_recordable(decoder_layers(self.model))
-        self._check_summary()
+        check_summary(self.method.summary, self.model)
         _in_session.add(self._decoder)
         self._entered = True
         try:
-            self._install()
+            self._hooks.before(self._container, self._before_container, with_kwargs=True)
+            self._hooks.before(self._decoder, self._before_decoder, with_kwargs=True)
+            self._hooks.after(self._decoder, self._after_decoder, with_kwargs=True, always_call=True)
+            self._encoders.install(self._container, self._hooks)
+            self._attend_by_skipping(not self.method.keeps_all)
         except BaseException:
             self.__exit__()
             raise
@@ -122,60 +117,17 @@ class Session:
         self._sublayers.undo()
         self._attention.undo()
         self._hooks.undo()
-        self._inputs, self._encodings, self._running = {}, {}, None
+        self._encoders.known, self._inputs, self._running = {}, {}, None
         _in_session.discard(self._decoder)
 
-    def _check_summary(self) -> None:
-        if (summary := self.method.summary) is None:
-            return
-        (width,) = summary.norm.normalized_shape
-        if width != self._decoder.config.hidden_size:
-            raise InputError(
-                f"The method's summary is made for a hidden size of {width}, but the model has "
-                f"{self._decoder.config.hidden_size}: use an AdaptiveSummary of that size, or none."
-            )
-        if (device := summary.score.weight.device) != (place := input_device(self.model)):
-            raise InputError(f"The method's summary is on {device}, but the model on {place}: move one.")
-
-    def _install(self) -> None:
-        self._hooks.before(self._container, self._before_container, with_kwargs=True)
-        self._hooks.before(self._decoder, self._before_decoder, with_kwargs=True)
-        self._hooks.after(self._decoder, self._after_decoder, with_kwargs=True, always_call=True)
-        for name in ("get_image_features", "get_video_features"):
-            if hasattr(self._container, name):
-                self._hooks.set([self._container], name, self._noting(getattr(self._container, name)))
-        self._attend_by_skipping(not self.method.keeps_all)
-
-    def _noting(self, encode: Callable) -> Callable:
-        """`generate()` encodes before the prefill and hands on features alone: sizes travel with them, and what was
-        seen of the tower."""
-
-        @functools.wraps(encode)
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            if self._encodes:  # Qwen3-VL encodes a video as a picture
-                return encode(*args, **kwargs)
-            self._encodes = True
-            try:
-                with self.method.at_tower(self.model) as recorder:
-                    features = encode(*args, **kwargs)
-                if getattr(features, "pooler_output", None) is not None:
-                    kind = "image" if "image" in encode.__name__ else "video"
-                    tower = None if recorder is None else recorder.rows()
-                    self._encodings[kind] = remember(features, _by_name(encode, args, kwargs), tower)
-                return features
-            finally:
-                self._encodes = False
-
-        return noted
-
-    # Around the decoder
+    # Before the decoder
 
     def _before_container(self, container: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if not self._entered:
             return None
-        self._inputs = given = _by_name(container.forward, args, kwargs)
-        self._encodings = {}
-        if self._family.masks is None or not _holds_kept(given.get("past_key_values")):
+        self._inputs = given = by_name(container.forward, args, kwargs)
+        self._encoders.known = {}
+        if self._family.masks is None or not holds_kept(given.get("past_key_values")):
             return None
         # Decode steps have masks of their own: spare the model to build some.
         return (), given | {"attention_mask": dict.fromkeys(self._decoder.config.layer_types)}
@@ -186,18 +138,18 @@ class Session:
             return None  # compiled code may remember hooks that are gone
         self._check_run(decoder)
         inputs, self._inputs = self._inputs, {}  # they hold pictures: let them go
+        encodings, self._encoders.known = self._encoders.known, {}
         self._running = None
         self._sublayers.undo()
-        encodings, self._encodings = self._encodings, {}
         ids, cache = inputs.get("input_ids"), kwargs.get("past_key_values")
         if cache is None or cache.get_seq_length() == 0:
-            return args, self._begin(kwargs, inputs, encodings)
+            return args, self._prefill(kwargs, inputs, encodings)
         if ids is not None and ids.shape[1] > 1 and bool(kinds_of(self.model.config, ids).any()):
             raise InputError(
                 "In a session every picture must be in the first prefill, whole: start with an empty cache, "
                 "and without prefill_chunk_size."
             )
-        if not _holds_kept(cache):
+        if not holds_kept(cache):
             self._attend_by_skipping(False)
             return None
         self._attend_by_skipping(True)
@@ -205,7 +157,7 @@ class Session:
         return args, decode_arguments(self._family, self.model.config.get_text_config(), cache, kwargs)
 
     def _check_run(self, decoder: nn.Module) -> None:
-        """What can have happened to the model since entering."""
+        """Refuse what can have happened to the model since entering."""
         check_uncompiled_caller()
         check_uncompiled(self.model, self._container, self._decoder)
         if decoder is not self._decoder:
@@ -213,79 +165,36 @@ class Session:
                 "A copy of the model runs with this session's hooks (DataParallel makes such): run the model itself."
             )
 
-    def _begin(self, kwargs: dict, inputs: dict[str, Any], encodings: dict[str, Encoding]) -> dict:
+    def _prefill(self, kwargs: dict, inputs: dict[str, Any], encodings: dict[str, Encoding]) -> dict:
+        """Plan a prefill; the decoder's keyword arguments for it."""
+        method, embeds = self.method, kwargs["inputs_embeds"]
+        self._last = None
+        check_summary(method.summary, self.model)
         features = inputs.get("mm_encoder_outputs") or {}
         encodings = {kind: known for kind, own in features.items() if (known := remembered(own))} | encodings
         given = {name: value for known in encodings.values() for name, value in known.given.items()}
         given |= {name: value for name, value in inputs.items() if value is not None}
-        embeds = kwargs["inputs_embeds"]
-        self._prompts = self._traces = self._cache_sizes = None
-        self._check_summary()
         self._sublayers.recorder = UpdateRecorder(self._num_layers) if self.record else None
         self._sublayers.counts = []
-        if self.record or not self.method.keeps_all:
-            self._sublayers.install(self.method.ties_rows, counting=True)
-        if self.method.keeps_all:  # the baseline must cost nothing: read the prompts when a trace is asked for
-            self._unread = without_contents(given), embeds.to("meta"), encodings
-        else:
-            self._read(given, embeds, encodings)
-        self._laid_out = not (self.method.keeps_all or (self._unchanged and not self._decides))
-        if not self._laid_out:
-            self._attend_by_skipping(False)
+        if self.record or not method.keeps_all:
+            self._sublayers.install(method.ties_rows, counting=True)
+        if method.keeps_all:  # the baseline must cost nothing: read the prompts when a trace is asked for
+            given, embeds = without_contents(given), embeds.to("meta")
+        plan = partial(plan_prompts, method, self._family, self.model.config, self._num_layers)
+        last = LastPrefill(partial(plan, given, embeds, encodings), self._sublayers.recorder, self._sublayers.counts)
+        if not method.keeps_all:
+            last.read()
+            decides = bool(last.prompts.visual.any()) and bool(method.decision_layers(self._num_layers))
+            last.laid_out = decides or not all(plan.unchanged for plan in last.plans)
+        self._last = last
+        self._attend_by_skipping(last.laid_out)
+        if not last.laid_out:
             return kwargs
-        assert self._prompts is not None
-        check_prefill(self.model, inputs, kwargs, self._prompts.real)
-        self._attend_by_skipping(True)
-        self._running = Prefill(self.method, self._plans, embeds.device)
+        check_prefill(self.model, inputs, kwargs, last.prompts.real)
+        self._running = Prefill(method, last.plans, embeds.device)
         return self._running.arguments(self._family, self.model, kwargs)
 
-    def _tower_views(
-        self, prompts: Prompts, given: dict[str, Any], encodings: dict[str, Encoding]
-    ) -> dict[Kind, list[TowerView]]:
-        """What the method asked to see of the tower, picture by picture."""
-        if not self.method.tower_looks or not prompts.visual.any():
-            return {}
-        views = {}
-        for kind, tiles in prompts.tiles.items():
-            if not tiles:
-                continue
-            encoding = encodings.get(kind.name.lower())
-            if encoding is None and len(encodings) == 1:  # frames of a video that stand in the places of pictures
-                (encoding,) = encodings.values()
-            if encoding is None or encoding.tower is None:
-                raise InputError(
-                    f"{self.method.label} looks at the vision tower, but the picture was encoded without it: pass the "
-                    "pixels, or features of `vlm.encode(prepared, method)`."
-                )
-            patches = self._family.patches(self.model.config, given, tiles, encoding.tower.num_rows)
-            views[kind] = [encoding.tower.at(own) for own in patches]
-        return views
-
-    def _read(self, given: dict[str, Any], embeds: Tensor, encodings: dict[str, Encoding]) -> None:
-        """Find the pictures and plan what happens to their tokens.
-
-        Args:
-            given: what the model and its encoders were given.
-            embeds: [batch, prompt, d].
-            encodings: of the pictures and of the videos, where they are known.
-        """
-        known = encodings.keys() >= (given.get("mm_encoder_outputs") or {}).keys()
-        places = [each.places for each in encodings.values()] if known else []
-        prompts = read_prompts(self._family, self.model.config, given, places)
-        towers = self._tower_views(prompts, given, encodings)
-        self._plans = plan_batch(self.method.plan, embeds, prompts.real, prompts.pictures, self._num_layers, towers)
-        self._prompts, self._unread = prompts, None
-
-    @property
-    def _decides(self) -> bool:
-        """Whether the method has something to decide within the decoder."""
-        assert self._prompts is not None
-        return bool(self._prompts.visual.any()) and bool(self.method.decision_layers(self._num_layers))
-
-    @property
-    def _unchanged(self) -> bool:
-        """Whether the plans are what a dense prefill does anyway."""
-        return all(plan.unchanged for plan in self._plans)
+    # After the decoder
 
     @torch.compiler.disable
     def _after_decoder(self, decoder: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
@@ -295,33 +204,15 @@ class Session:
         self._sublayers.undo()
         prefill, self._running = self._running, None
         if output is not None:
-            self._keep_sizes(kwargs.get("past_key_values") or getattr(output, "past_key_values", None))
+            if self._last is not None:
+                self._last.keep_sizes(kwargs.get("past_key_values") or getattr(output, "past_key_values", None))
+                if prefill is not None:
+                    self._last.plans = prefill.plans
             if prefill is not None:
-                self._plans = prefill.plans
-                self._restore(prefill, output)
+                prefill.restore_output(output, self._family.adds_between_layers)
             self._await_backward(output, prefill is not None)
         self._attend_by_skipping(not self.method.keeps_all)
         return output
-
-    def _restore(self, prefill: Prefill, output: Any) -> None:
-        """Give the decoder's output the length of the prompt."""
-        put_back = self._family.adds_between_layers  # then every slot has its place after each layer
-        after = [0, *([None] * self._num_layers if put_back else range(self._num_layers))]
-        output.last_hidden_state = prefill.restore(output.last_hidden_state, after[-1])
-        if output.hidden_states is not None:  # what entered the first layer, and what each one left; some, if asked
-            output.hidden_states = tuple(
-                None if states is None else prefill.restore(states, layer)
-                for states, layer in zip(output.hidden_states, after, strict=True)
-            )
-
-    def _keep_sizes(self, cache: Any) -> None:
-        """Of the cache that the last prefill left."""
-        if self._cache_sizes is None and isinstance(cache, DynamicCache) and cache.get_seq_length() > 0:
-            layers = range(self._num_layers)
-            self._cache_sizes = (
-                torch.tensor([stored_tokens(cache, layer) for layer in layers]),
-                torch.tensor([storage_bytes(cache, layer) for layer in layers]),
-            )
 
     def _await_backward(self, output: Any, skipping: bool) -> None:
         """Checkpointed layers run again in `backward`, and must find the hooks and the attention that they had."""
@@ -365,43 +256,11 @@ class Session:
         Raises:
             InputError: nothing was prefilled yet.
         """
-        if self._traces is None:
-            if self._unread is not None:
-                self._read(*self._unread)
-            if self._prompts is None:
-                raise InputError("There is no trace yet: run the model inside the session first.")
-            updates = None if self._sublayers.recorder is None else self._sublayers.recorder.updates()
-            self._traces = tuple(
-                self._trace(self._prompts, sample, None if updates is None else updates[sample])
-                for sample in range(len(self._plans))
-            )
-        return self._traces
-
-    def _trace(self, prompts: Prompts, sample: int, updates: Tensor | None) -> Trace:
-        plan = self._plans[sample]
-        if updates is not None and not self._laid_out:
-            updates = updates[:, prompts.real[sample]]  # slots stand where the prompt's tokens do
-        tokens = size = None
-        if self._cache_sizes is not None:
-            stored, of_batch = self._cache_sizes
-            # A padded batch's storage holds padding too; a sample is charged for its own tokens.
-            tokens = torch.minimum(stored, plan.in_cache.sum(dim=1))
-            size = of_batch * tokens // (stored * len(self._plans))
-        counted = len(self._plans) == 1 and bool(self._sublayers.counts)
-        counts = torch.tensor(self._sublayers.counts) if counted else None
-        return trace_of(plan, prompts.visual[sample], updates, counts, tokens, size)
+        if self._last is None:
+            raise InputError("There is no trace yet: run the model inside the session first.")
+        return self._last.traces
 
     @property
     def trace(self) -> Trace:
         """The trace of the batch's first sample; see `traces`."""
         return self.traces[0]
-
-
-def _holds_kept(cache: Any) -> bool:
-    """Whether a cache holds what a prefill that skipped has kept."""
-    return isinstance(cache, DynamicCache) and cache.get_seq_length() > 0 and isinstance(cache.layers[0], KeptLayer)
-
-
-def _by_name(function: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What a function is called with, by the names of its parameters."""
-    return dict(zip(inspect.signature(function).parameters, args, strict=False)) | kwargs if args else kwargs

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 from PIL import Image
 from transformers import PreTrainedModel
 
 from skipcore.engine.layer_view import LayerView, Look
+from skipcore.engine.planner import Positions
 from skipcore.engine.session import Session
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.summary import AdaptiveSummary
@@ -18,8 +19,6 @@ from skipcore.plan.token_plan import TokenPlan
 from skipcore.tower.observer import Tower, TowerRecorder, look_at_tower
 from skipcore.tower.tower_view import TowerLook
 from skipcore.trace import Trace
-
-Positions = Literal["original", "renumbered"]
 
 
 @dataclass(frozen=True)

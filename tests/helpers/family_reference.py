@@ -13,7 +13,7 @@ from reference import sequence
 from tiny_families import LAYERS
 
 from skipcore import Role, SkipVision, Vlm
-from skipcore.engine.prefill import read_prompts
+from skipcore.engine.prompts import read_prompts
 
 
 def assert_equals_reference(vlm: Vlm, inputs: dict[str, Any], method: SkipVision) -> None:

@@ -17,7 +17,7 @@ from tower_reference import Weights, seen_of, staying
 from transformers import DynamicCache
 
 from skipcore import Method, Vlm
-from skipcore.engine.prefill import read_prompts
+from skipcore.engine.prompts import read_prompts
 from skipcore.methods import (
     DART,
     SPIDER,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skipcore import Method, Vlm
-from skipcore.engine.prefill import read_prompts
+from skipcore.engine.prompts import read_prompts
 from skipcore.families.patches import has_class_token
 from skipcore.methods import SPIDER, Downsampled, VisionZip
 from skipcore.plan.tiles import Grid

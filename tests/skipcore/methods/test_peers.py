@@ -12,7 +12,7 @@ from tiny_families import BUILDERS, LAYERS, tiny_model
 from transformers import DynamicCache
 
 from skipcore import Method, Role, Vlm
-from skipcore.engine.prefill import read_prompts
+from skipcore.engine.prompts import read_prompts
 from skipcore.methods import (
     DART,
     SPIDER,

@@ -14,7 +14,7 @@ from tiny_families import BUILDERS, tiny_model
 from transformers import DynamicCache
 
 from skipcore import InputError, Method, SkipVision
-from skipcore.engine.prefill import read_prompts
+from skipcore.engine.prompts import read_prompts
 from skipcore.methods import DART, SPIDER, VTW, Combined, DivPrune, FastV, PyramidDrop, VisionZip
 
 QUESTION = "What color is it?"

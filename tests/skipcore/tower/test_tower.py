@@ -10,7 +10,7 @@ from tiny_families import BUILDERS, tiny_model
 from tower_reference import attention_of_rows, full_matrices
 
 from skipcore import Vlm
-from skipcore.engine.prefill import read_prompts
+from skipcore.engine.prompts import read_prompts
 from skipcore.model.vlm import Prepared
 from skipcore.tower.observer import Tower, look_at_tower
 from skipcore.tower.tower_view import TowerLook
