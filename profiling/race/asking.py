@@ -21,7 +21,7 @@ from skipcore.builtin.questions.questions import Question
 from skipcore.engine.encoding import remember, remembered
 from skipcore.engine.finite import check_finite, not_finite
 from skipcore.model.vlm import Prepared
-from skipcore.tower.tower_view import TowerView
+from skipcore.plan.tower_view import TowerView
 
 MAX_NEW_TOKENS = 128
 ROWS_AT_ONCE = {"cpu": 48, "cuda": 200}

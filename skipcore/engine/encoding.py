@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from skipcore.engine.changes import Changes
+from skipcore.plan.tower_view import TowerView
 from skipcore.tower.observer import TowerRecorder
-from skipcore.tower.tower_view import TowerView
 
 
 @dataclass(frozen=True)

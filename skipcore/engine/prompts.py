@@ -16,7 +16,7 @@ from skipcore.errors import InputError
 from skipcore.families import Family, kinds_of
 from skipcore.plan.tiles import Kind, PlacedPicture, Tiles, find_pictures, misfit
 from skipcore.plan.token_plan import TokenPlan, plan_batch
-from skipcore.tower.tower_view import TowerView
+from skipcore.plan.tower_view import TowerView
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from skipcore.methods.skip_vision import SkipVision
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.summary import AdaptiveSummary
 from skipcore.plan.token_plan import TokenPlan
+from skipcore.plan.tower_view import TowerLook
 from skipcore.tower.observer import TowerRecorder
-from skipcore.tower.tower_view import TowerLook
 from skipcore.trace import Trace
 
 

@@ -16,9 +16,9 @@ from skipcore.methods.method import Method
 from skipcore.methods.settings import check_choice, checked_list, checked_number
 from skipcore.model.inputs import ImageLike
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
+from skipcore.plan.tower_view import TowerLook
 from skipcore.tower.observer import Tower, TowerRecorder, look_at_tower
 from skipcore.tower.tower_merge import TowerMerging
-from skipcore.tower.tower_view import TowerLook
 
 if TYPE_CHECKING:
     from skipcore.model.vlm import Vlm

@@ -16,8 +16,8 @@ from skipcore.engine.session import Session
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.summary import AdaptiveSummary
 from skipcore.plan.token_plan import TokenPlan
+from skipcore.plan.tower_view import TowerLook
 from skipcore.tower.observer import Tower, TowerRecorder, look_at_tower
-from skipcore.tower.tower_view import TowerLook
 from skipcore.trace import Trace
 
 

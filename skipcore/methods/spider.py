@@ -30,7 +30,7 @@ from skipcore.methods.settings import (
 from skipcore.plan.averages import averages
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.token_plan import Role, TokenPlan
-from skipcore.tower.tower_view import TowerLook
+from skipcore.plan.tower_view import TowerLook
 from skipcore.trace import Trace
 
 if TYPE_CHECKING:

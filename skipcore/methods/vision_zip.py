@@ -13,7 +13,7 @@ from skipcore.methods.method import DecoderShape
 from skipcore.methods.settings import Count, checked_count, resolve, show
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.merge import nearest
-from skipcore.tower.tower_view import TowerLook
+from skipcore.plan.tower_view import TowerLook
 from skipcore.trace import Trace
 
 

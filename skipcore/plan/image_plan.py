@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skipcore.plan.averages import averages
 from skipcore.plan.tiles import Grid
-from skipcore.tower.tower_view import TowerView
+from skipcore.plan.tower_view import TowerView
 
 
 @dataclass(frozen=True)

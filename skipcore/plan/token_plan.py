@@ -13,7 +13,7 @@ from skipcore.errors import InputError
 from skipcore.plan.averages import without_autocast
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.tiles import Kind, PlacedPicture, Tiles
-from skipcore.tower.tower_view import TowerView
+from skipcore.plan.tower_view import TowerView
 
 
 class Role(IntEnum):

@@ -21,7 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from skipcore.engine.changes import Changes, attend_by
 from skipcore.families.patches import has_class_token
 from skipcore.plan.averages import without_autocast
-from skipcore.tower.tower_view import TowerLook, TowerView
+from skipcore.plan.tower_view import TowerLook, TowerView
 
 if TYPE_CHECKING:
     from skipcore.tower.tower_merge import TowerMerging

@@ -14,8 +14,8 @@ from tiny_families import BUILDERS, tiny_model
 from skipcore import InputError, Vlm
 from skipcore.engine.encoding import remembered
 from skipcore.methods import Combined, DyMU, SkipVision
+from skipcore.plan.tower_view import TowerView
 from skipcore.tower.observer import Tower
-from skipcore.tower.tower_view import TowerView
 
 QUESTION = "What color is it?"
 LOW = DyMU((-1.0, -1.0))

@@ -20,9 +20,9 @@ from skipcore.engine.encoding import remember
 from skipcore.methods import DART, VTW, Dense, DivPrune, DyMU, FastV, PyramidDrop, ShortV, V2Drop, VisionZip
 from skipcore.methods.div_prune import most_diverse
 from skipcore.plan.image_plan import VisualTokens
+from skipcore.plan.tower_view import TowerLook, TowerView
 from skipcore.tower.observer import Tower, look_at_tower
 from skipcore.tower.tower_merge import TowerMerging
-from skipcore.tower.tower_view import TowerLook, TowerView
 
 STAGES = (6, 12, 18), (0.5, 0.25, 0.125)
 FREEZING = [int(layer) for layer in arrays("shortv", "s0_")["replaced"]]

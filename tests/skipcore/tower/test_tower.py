@@ -12,8 +12,8 @@ from tower_reference import attention_of_rows, full_matrices
 from skipcore import Vlm
 from skipcore.engine.prompts import read_prompts
 from skipcore.model.vlm import Prepared
+from skipcore.plan.tower_view import TowerLook
 from skipcore.tower.observer import Tower, look_at_tower
-from skipcore.tower.tower_view import TowerLook
 
 LOOKS = frozenset(TowerLook) - {TowerLook.GROUPS}
 SIZES = ((60, 40), (40, 60), (90, 40))
