@@ -17,7 +17,7 @@ from skipcore.engine.recorder import UpdateRecorder
 from skipcore.families import Family
 from skipcore.plan.layer_rows import LayerRows, Ties, move
 from skipcore.plan.positions import rotary
-from skipcore.tower.observer import projections
+from skipcore.tower.blocks import projections
 
 
 class SubLayers:

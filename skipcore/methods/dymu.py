@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from threading import Lock
+from typing import Any, ClassVar, Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -17,13 +18,23 @@ from skipcore.methods.settings import check_choice, checked_list, checked_number
 from skipcore.model.inputs import ImageLike
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.tower_view import TowerLook
-from skipcore.tower.observer import Tower, TowerRecorder, look_at_tower
+from skipcore.tower.blocks import Tower
+from skipcore.tower.observer import TowerRecorder, look_at_tower
 from skipcore.tower.tower_merge import TowerMerging
 
-if TYPE_CHECKING:
-    from skipcore.model.vlm import Vlm
-
 LOOKS = frozenset({TowerLook.GROUPS})
+
+
+class Encoder(Protocol):
+    """What `DyMU.find` needs of a `Vlm`."""
+
+    @property
+    def model(self) -> PreTrainedModel: ...
+    @property
+    def lock(self) -> Lock: ...
+
+    def prepare(self, image: ImageLike, question: str) -> Any: ...
+    def encode(self, prepared: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class DyMU(Method):
         return look_at_tower(model, LOOKS, merging)
 
     @classmethod
-    def find(cls, vlm: Vlm, pictures: Sequence[ImageLike], num_kept: float = 0.25) -> DyMU:
+    def find(cls, vlm: Encoder, pictures: Sequence[ImageLike], num_kept: float = 0.25) -> DyMU:
         """Find thresholds that leave a share of the patches, on average over some pictures: as many merge in each
         block, and a block's threshold is the score of the first that does not; then the mean over the pictures (the
         authors pool the scores of a batch of pictures first, of one or many, and share the merging out over all blocks

@@ -17,7 +17,8 @@ from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.summary import AdaptiveSummary
 from skipcore.plan.token_plan import TokenPlan
 from skipcore.plan.tower_view import TowerLook
-from skipcore.tower.observer import Tower, TowerRecorder, look_at_tower
+from skipcore.tower.blocks import Tower
+from skipcore.tower.observer import TowerRecorder, look_at_tower
 from skipcore.trace import Trace
 
 

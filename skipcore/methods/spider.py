@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -33,13 +33,19 @@ from skipcore.plan.token_plan import Role, TokenPlan
 from skipcore.plan.tower_view import TowerLook
 from skipcore.trace import Trace
 
-if TYPE_CHECKING:
-    from skipcore.calibration.choice import Calibration
-
 ITERATIONS = 5
 """Of k-means, from evenly spaced tokens."""
 CHUNK = 128
 """Tokens that go through the model's head, or are compared with the anchors, at a time."""
+
+
+class Contributions(Protocol):
+    """What a `Calibration` knows of sub-layers."""
+
+    @property
+    def ffn_kl(self) -> Sequence[float]: ...
+    @property
+    def attention_kl(self) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class SPIDER(Dropping):
             raise InputError("ffn_kl and attention_kl go together: pass both, as `calibrate` measured them, or none.")
 
     @classmethod
-    def calibrated(cls, calibration: Calibration, num_kept: Count = 0.5, threshold: float = 20.0) -> SPIDER:
+    def calibrated(cls, calibration: Contributions, num_kept: Count = 0.5, threshold: float = 20.0) -> SPIDER:
         """With the sub-layer contributions that `calibrate` measured on your model."""
         kl = calibration.ffn_kl, calibration.attention_kl
         return cls(num_kept, threshold=threshold, ffn_kl=kl[0], attention_kl=kl[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,52 +22,17 @@ from skipcore.engine.changes import Changes, attend_by
 from skipcore.families.patches import has_class_token
 from skipcore.plan.averages import without_autocast
 from skipcore.plan.tower_view import TowerLook, TowerView
-
-if TYPE_CHECKING:
-    from skipcore.tower.tower_merge import TowerMerging
+from skipcore.tower.blocks import Tower, TowerMerger, TowerObserver
 
 NAME = "skipcore_tower"
 CHUNK = 64
 """Rows whose attention is scored at a time."""
 
 
-class Tower:
-    """The blocks of a model's vision tower.
-
-    Attributes:
-        encoder: the tower as a whole.
-        blocks: in order.
-        last: the number of the last block that the projector reads.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.encoder: nn.Module = model.get_encoder(modality="image")
-        lists = (module for module in self.encoder.modules() if isinstance(module, nn.ModuleList) and len(module))
-        self.blocks = next(blocks for blocks in lists if _attention_of(blocks[0]) is not None)
-        layer = getattr(model.config, "vision_feature_layer", -1)
-        layer = max(layer) if isinstance(layer, list | tuple) else layer  # negative ones count from the end
-        self.last = len(self.blocks) + layer if layer < 0 else layer - 1
-
-    def attention(self, block: int) -> nn.Module:
-        """A block's attention."""
-        found = _attention_of(self.blocks[block])
-        assert found is not None
-        return found
-
-
-def _attention_of(block: nn.Module) -> nn.Module | None:
-    return next((getattr(block, name) for name in ("self_attn", "attn", "attention") if hasattr(block, name)), None)
-
-
-def projections(attention: nn.Module) -> list[nn.Module]:
-    """The linear layers of an attention, each with what adapters have put around it."""
-    return [child for child in attention.children() if any(isinstance(module, nn.Linear) for module in child.modules())]
-
-
 class TowerRecorder:
     """Takes note of the tower while it runs."""
 
-    def __init__(self, class_token: bool, looks: frozenset[TowerLook], merging: TowerMerging | None = None) -> None:
+    def __init__(self, class_token: bool, looks: frozenset[TowerLook], merging: TowerMerger | None = None) -> None:
         self.looks = looks
         self._merging = merging
         self._class_token = class_token
@@ -119,7 +84,7 @@ def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, scaling: flo
 
 @contextmanager
 def look_at_tower(
-    model: PreTrainedModel, looks: frozenset[TowerLook], merging: TowerMerging | None = None
+    model: PreTrainedModel, looks: frozenset[TowerLook], merging: TowerMerger | None = None
 ) -> Iterator[TowerRecorder | None]:
     """Record what is asked for while the tower runs in the body; None where nothing is.
 
@@ -152,8 +117,8 @@ def look_at_tower(
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """sdpa attention as transformers calls it, shown to whoever watches the module."""
-    observer: TowerRecorder | TowerMerging | None = vars(module).get("skip_observer")
+    """sdpa attention as transformers calls it, shown to what watches the module."""
+    observer: TowerObserver | None = vars(module).get("skip_observer")
     if observer is not None:
         observer.see_attention(query.detach(), key.detach(), attention_mask, kwargs["scaling"])
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from skipcore.engine.changes import Changes
 from skipcore.plan.averages import Averages, averages, without_autocast
-from skipcore.tower.observer import Tower, projections
+from skipcore.tower.blocks import Tower, projections
 
 CHUNK = 512
 """Tokens compared with their candidates at a time."""

@@ -20,7 +20,7 @@ from skipcore.engine.prompts import read_prompts
 from skipcore.families.patches import has_class_token
 from skipcore.methods import SPIDER, Downsampled, VisionZip
 from skipcore.plan.tiles import Grid
-from skipcore.tower.observer import Tower
+from skipcore.tower.blocks import Tower
 
 Seen = dict[str, Tensor]
 """By name "attention" [N], "keys" [N, head_dim], "middle" and "deep" [N, width] of a picture's visual tokens."""

@@ -15,7 +15,7 @@ from skipcore import InputError, Vlm
 from skipcore.engine.encoding import remembered
 from skipcore.methods import Combined, DyMU, SkipVision
 from skipcore.plan.tower_view import TowerView
-from skipcore.tower.observer import Tower
+from skipcore.tower.blocks import Tower
 
 QUESTION = "What color is it?"
 LOW = DyMU((-1.0, -1.0))

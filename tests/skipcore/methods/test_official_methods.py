@@ -21,7 +21,8 @@ from skipcore.methods import DART, VTW, Dense, DivPrune, DyMU, FastV, PyramidDro
 from skipcore.methods.div_prune import most_diverse
 from skipcore.plan.image_plan import VisualTokens
 from skipcore.plan.tower_view import TowerLook, TowerView
-from skipcore.tower.observer import Tower, look_at_tower
+from skipcore.tower.blocks import Tower
+from skipcore.tower.observer import look_at_tower
 from skipcore.tower.tower_merge import TowerMerging
 
 STAGES = (6, 12, 18), (0.5, 0.25, 0.125)

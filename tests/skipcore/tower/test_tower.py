@@ -13,7 +13,8 @@ from skipcore import Vlm
 from skipcore.engine.prompts import read_prompts
 from skipcore.model.vlm import Prepared
 from skipcore.plan.tower_view import TowerLook
-from skipcore.tower.observer import Tower, look_at_tower
+from skipcore.tower.blocks import Tower
+from skipcore.tower.observer import look_at_tower
 
 LOOKS = frozenset(TowerLook) - {TowerLook.GROUPS}
 SIZES = ((60, 40), (40, 60), (90, 40))
