@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from app.charts import palette
+from app import palette
 from app.charts.style import style
 from skipcore import Calibration
 

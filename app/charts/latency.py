@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.charts import palette
+from app import palette
 from app.charts.style import style, title, wrapped
 from profiling import Arm, Report, Spread
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import zip_longest
 from statistics import fmean
 
-from app.charts import wording
+from app import wording
 from app.charts.roofline import points_of
 from app.charts.steps import Step, step_spreads
-from app.charts.tables import html_table
+from app.markup import html_table
 from profiling import Report
 
 

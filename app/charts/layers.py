@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.charts import palette
+from app import palette
 from app.charts.rows import rows_of
 from app.charts.style import style, title
 from profiling import Report

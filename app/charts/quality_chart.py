@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from app.charts import palette
+from app import palette
 from app.charts.quality import Quality, SplitScores
 from app.charts.style import style
-from app.charts.wording import split_name
+from app.wording import split_name
 
 MARKERS = ("circle", "square", "diamond", "triangle-up")
 """One for each split, so that no curve and no blind guess is known by its color alone."""

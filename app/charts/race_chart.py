@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from app.charts import palette
+from app import palette
 from app.charts.axes import ACCURACY, COSTS, SAME, Axis, score_axis
 from app.charts.race import RaceData, RaceRow
 from app.charts.style import style

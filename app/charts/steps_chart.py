@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from app.charts import palette
+from app import palette
 from app.charts.steps import step_spreads
 from app.charts.style import style
 from profiling import Report

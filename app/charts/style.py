@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.charts import palette
+from app import palette
 
 GRID = "rgba(128, 132, 140, 0.22)"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
-from app.charts import wording
+from app import wording
 from app.charts.axes import AGREEMENT, COSTS, score_axis
 from app.charts.latency import PHASES
 from app.charts.medians import medians_of
@@ -15,19 +14,10 @@ from app.charts.quality import SplitScores
 from app.charts.race import RaceData
 from app.charts.race_chart import method_name
 from app.charts.rows import rows_of
+from app.markup import html_table
 from app.runs.budgets import SKIP_VISION
 from app.world import KIND_NAMES
 from profiling import Report
-
-
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells of plain text as a table; the first cell of a row is its heading."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
-    return f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def medians_table(report: Report) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.charts import palette
+from app import palette
 from app.charts.medians import Medians, medians_of
 from app.charts.style import style, title, wrapped
 from profiling import Report

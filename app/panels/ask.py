@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from app.charts.wording import skipped_tokens_sentence, skipping_sentence
 from app.examples import Example, outcomes_sentence
 from app.panels import QUIET, Changes
 from app.panels.method import MethodPanel
@@ -17,6 +16,7 @@ from app.runs.budgets import OWN, SKIP_VISION
 from app.runs.comparison import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.server.models import BUILT_IN, running_model
 from app.server.uploads import size_note
+from app.wording import skipped_tokens_sentence, skipping_sentence
 from app.world import world_lists, world_sentence
 from skipcore import SkipVision, Vlm
 from skipcore.builtin.scenes.world import World

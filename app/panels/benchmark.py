@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from app.charts import wording
-from app.charts.tables import html_table
+from app import wording
+from app.markup import html_table
 from app.panels import Changes
 from app.panels.downloads import DOWNLOADS
 from app.panels.run_controls import RunControls

@@ -7,7 +7,7 @@ from html import escape
 import gradio as gr
 
 from app import charts as figures
-from app.charts.tables import html_table
+from app.markup import html_table
 from app.panels.layers import plot
 from skipcore import Calibration, Vlm
 

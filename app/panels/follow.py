@@ -7,7 +7,7 @@ from html import escape
 
 import gradio as gr
 
-from app.charts import wording
+from app import wording
 from app.panels import Changes
 from app.panels.differences import marked
 from app.runs.talk import Reply, Talk, Turn

@@ -7,12 +7,13 @@ from html import escape
 import gradio as gr
 
 from app import charts as figures
-from app.charts import tables, wording
+from app import wording
+from app.charts import tables
 from app.charts.latency_tables import gpu_table, roofline_table, steps_table
 from app.charts.roofline import roofline_sentence
+from app.markup import arm_keys, keys
 from app.panels import Changes
 from app.panels.layers import plot
-from app.tokens.keys import arm_keys, keys
 from profiling import Arm, Report
 from profiling.predict.break_even import break_even
 

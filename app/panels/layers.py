@@ -8,14 +8,16 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from app import charts as figures
-from app.charts import tables, wording
+from app import wording
+from app.charts import tables
 from app.charts.medians import medians_of
+from app.markup import arm_keys, keys, ramp
 from app.panels import Changes
 from app.panels.update_maps import IN_SIGHT, update_map_cells, update_maps
-from app.tokens.keys import ROLE_NAMES, arm_keys, keys, ramp
 from app.tokens.overlay import common_scale
 from app.tokens.picking import PICK
 from app.tokens.selection import first_choice
+from app.wording import ROLE_NAMES
 from profiling import Arm, Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."

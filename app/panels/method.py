@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.charts.wording import skipping_sentence
 from app.panels import QUIET, Changes
 from app.runs.budgets import OFFERED, OWN, SKIP_VISION, budget_of, summary_of
+from app.wording import skipping_sentence
 from skipcore import SkipVision, Vlm
 
 _QUIET: dict[str, Any] = {"queue": False} | QUIET

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.charts.tables import html_table
+from app.markup import html_table
 from app.panels import QUIET, Changes
 from app.panels.run_controls import RunControls
 from app.server.models import VARIABLE, models_for, running_model

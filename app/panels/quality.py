@@ -8,14 +8,14 @@ from pathlib import Path
 import gradio as gr
 
 from app import charts as figures
-from app.charts import wording
+from app import wording
 from app.charts.quality import COMMAND, RECORD, Quality, read_quality, weights_sha256
 from app.charts.quality_chart import MARKERS
 from app.charts.race import Race, RaceData, read_race
 from app.charts.tables import quality_table, race_table, standings_table
+from app.markup import keys
 from app.panels.axes import axis_choices
 from app.panels.layers import plot
-from app.tokens.keys import keys
 from skipcore import InputError, Vlm
 
 INTRO = "How often the model answers rightly, and what that costs: measured once, on pictures it was not trained on."

@@ -8,12 +8,11 @@ from html import escape
 import gradio as gr
 import numpy as np
 
-from app.charts.tables import html_table
+from app.markup import html_table, keys, ramp
 from app.panels import Changes
 from app.server.data_uri import data_uri
 from app.tokens.hover import HOVER, hover
-from app.tokens.keys import keys, ramp, swatch
-from app.tokens.marks import marks, phrase, sentence
+from app.tokens.marks import marks, phrase, sentence, swatch
 from app.tokens.overlay import Scale, View, common_scale, looks_of, plain_pictures, token_marks
 from app.tokens.picking import PICK, picture_cells
 from app.tokens.selection import first_choice, group_of, layer_number

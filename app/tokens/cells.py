@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from app.charts import palette
+from app import palette
 
 Paint = tuple[str, float]
 """A color and its opacity, 0 to 1."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from app.tokens.keys import ROLE_NAMES, swatch
-from app.tokens.marks import marks, phrase
+from app.tokens.marks import marks, phrase, swatch
 from app.tokens.picking import CELL_AT
 from app.tokens.selection import place_of
 from app.tokens.token_card import position, taken_in, taker_of, tile_and_picture
 from app.tokens.token_grids import token_grids
 from app.tokens.token_states import State, TokenStates, place_states, token_states
+from app.wording import ROLE_NAMES
 from profiling import Arm, Report
 from skipcore import Role, Trace
 

@@ -90,3 +90,11 @@ def sentence(states: TokenStates, layer: int) -> str:
     total = states.state.shape[1]
     found = "; ".join(f"{mark.count:,} {phrase(mark)}" for mark in marks(states, layer))
     return f"Layer {layer + 1}, {total:,} visual tokens: {found}."
+
+
+def swatch(mark: Mark) -> str:
+    """The classes of a mark's swatch in theme.css."""
+    if mark.merged:
+        return "merged"
+    more = " leaves" * mark.leaves_cache + " halted" * mark.halted
+    return mark.state.name.lower().replace("_", "-") + more

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from PIL import Image, ImageDraw
 
-from app.charts import palette
+from app import palette
 from app.tokens import cells
 from app.tokens.cells import Sheet
 from app.tokens.marks import marks

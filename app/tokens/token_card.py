@@ -10,11 +10,11 @@ from PIL import Image
 
 from app.charts.sparkline import sparkline
 from app.server.data_uri import data_uri
-from app.tokens.keys import ROLE_NAMES, swatch
-from app.tokens.marks import Mark, phrase
+from app.tokens.marks import Mark, phrase, swatch
 from app.tokens.overlay import plain_pictures
 from app.tokens.selection import Place, group_of, marks_of, place_of, update_of
 from app.tokens.token_grids import TokenGrid, token_grids
+from app.wording import ROLE_NAMES
 from profiling import Report
 from skipcore import Role, Trace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from app.charts import palette
+from app import palette
 from app.tokens import cells
 from app.tokens.overlay import RAMP, Scale, share_of_scale
 from skipcore import Role, Trace

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app import charts as figures
-from app.charts import palette
+from app import palette
 from app.charts.quality_chart import MARKERS
 from app.charts.race_chart import SYMBOLS
 from app.charts.steps_chart import DASHES

@@ -12,7 +12,8 @@ from every_method import CASES, trace_on
 from PIL import Image
 
 from app import charts as figures
-from app.charts import palette, tables, wording
+from app import palette, wording
+from app.charts import tables
 from app.charts.medians import medians_of
 from app.charts.rows import rows_of
 from app.panels.answers import LiveAnswer, answer_card, headline

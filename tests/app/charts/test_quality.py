@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 
 from app import charts as figures
-from app.charts import palette
+from app import palette
 from app.charts.quality import COMMAND, Quality, read_quality, weights_sha256
 from app.charts.quality_chart import MARKERS
 from app.charts.tables import quality_table

@@ -6,8 +6,8 @@ import gradio as gr
 import pytest
 
 from app.charts import divergence_map
-from app.charts.wording import skipped_tokens_sentence, skipping_sentence
 from app.panels.calibration import CalibrationPanel, choices_table, finding, sublayers_table
+from app.wording import skipped_tokens_sentence, skipping_sentence
 from skipcore import Calibration, SkipVision, Vlm
 from skipcore.calibration.choice import Choice
 from skipcore.methods.skip_vision import UNTRAINED

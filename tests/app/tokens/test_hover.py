@@ -17,10 +17,10 @@ from every_method import CASES, trace_on
 from PIL import Image
 
 from app.tokens.hover import GONE, MOST_LEVELS, NO_FFN, codes_of, hover, levels_of, told
-from app.tokens.keys import ROLE_NAMES, swatch
-from app.tokens.marks import phrase
+from app.tokens.marks import phrase, swatch
 from app.tokens.selection import marks_of
 from app.tokens.token_card import company, taker_of
+from app.wording import ROLE_NAMES
 from profiling import Report
 from skipcore import Role, Trace, Vlm
 from skipcore.model.vlm import ShownTile

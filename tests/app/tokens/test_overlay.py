@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.charts import palette
+from app import palette
 from app.tokens.overlay import (
     LONGEST_SIDE,
     View,

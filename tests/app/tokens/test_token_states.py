@@ -8,7 +8,7 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app.charts import palette
+from app import palette
 from app.panels.tokens import describe, legend
 from app.tokens.marks import marks, phrase, sentence
 from app.tokens.overlay import LONGEST_SIDE, View, plain_pictures, token_marks

@@ -12,7 +12,7 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app.charts import palette
+from app import palette
 from app.panels.layers import layers_named, skips_sentence
 from app.panels.tokens import layered_marks
 from app.panels.update_maps import in_words, update_map_cells, update_maps

@@ -1,29 +1,18 @@
-"""Keys of the charts and of the token overlay, as HTML that wraps and follows the theme."""
+"""Pieces of HTML that many panels share: keys, tables and findings. All text is escaped; theme.css has the classes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
-from app.charts import palette
-from app.tokens.marks import Mark
+from app import palette
 from profiling import Report
-from skipcore import Role
-
-ROLE_NAMES = {Role.TEXT: "text", Role.RETAINED: "retained", Role.SUMMARY: "summary", Role.SKIPPED: "skipped"}
 
 
 def keys(*entries: tuple[str, str]) -> str:
     """(class of the swatch in theme.css, what it stands for), in a row."""
     items = "".join(f'<li><span class="key {swatch}"></span>{escape(name)}</li>' for swatch, name in entries)
     return f'<ul class="keys">{items}</ul>'
-
-
-def swatch(mark: Mark) -> str:
-    """The classes of a mark's swatch in theme.css."""
-    if mark.merged:
-        return "merged"
-    more = " leaves" * mark.leaves_cache + " halted" * mark.halted
-    return mark.state.name.lower().replace("_", "-") + more
 
 
 def arm_keys(report: Report) -> list[tuple[str, str]]:
@@ -39,3 +28,13 @@ def ramp(scale: tuple[float, float]) -> str:
         f'<p class="ramp"><span>{low:.2f}</span><i style="background: linear-gradient(90deg, {colors})"></i>'
         f"<span>{high:.2f} and more</span></p>"
     )
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells of plain text as a table; the first cell of a row is its heading."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    return f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from profiling import Report, Savings
-from skipcore import SkipVision, Vlm
+from skipcore import Role, SkipVision, Vlm
 
 NOT_AVAILABLE = "not available"
+ROLE_NAMES = {Role.TEXT: "text", Role.RETAINED: "retained", Role.SUMMARY: "summary", Role.SKIPPED: "skipped"}
 _SPLIT_NAMES = {
     "test": "scenes, test",
     "combinations": "scenes, new combinations",
