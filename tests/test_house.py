@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,22 @@ def test_only_training_needs_its_data() -> None:
         for file in (ROOT / room).rglob("*.py")
         if imported(file) & {"easy_vqa", "accelerate"}
     }
-    assert users <= {("skipcore", "training")}
+    assert users <= {("skipcore", "builtin")}
 
 
 def test_only_its_adapter_needs_lmms_eval() -> None:
     users = [file for room in FORBIDDEN for file in (ROOT / room).rglob("*.py") if "lmms_eval" in imported(file)]
     assert users == [ROOT / "profiling" / "lmms_eval_model.py"]
+
+
+@pytest.mark.parametrize("room", ["skipcore", "profiling"])
+def test_no_circle_of_imports(room: str) -> None:
+    """Of imports for type hints and inside functions, too."""
+    modules = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in (ROOT / room).rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): file for name, file in modules.items()}
+    imports = {}
+    for name, file in modules.items():
+        found = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        named = {(f"{node.module}.{alias.name}", node.module) for node in found for alias in node.names}
+        imports[name] = {whole if whole in modules else module for whole, module in named} & set(modules) - {name}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
