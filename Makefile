@@ -9,13 +9,16 @@ LOWEST := $(shell sed -n 's/^transformers>=\([0-9.]*\).*/\1/p' requirements.txt)
 TESTED := $(shell sed -n 's/^transformers==//p' constraints.txt)
 LOWEST_PATH := .venv/matrix/transformers-$(LOWEST)
 
-.PHONY: app test test-matrix check format bench train evaluate race space clean
+.PHONY: app test test-gpu test-matrix check format bench train evaluate race space clean
 
 app: $(APP_READY)  ## start the page and print its address
 	$(BIN)/python -m app
 
 test: $(DEV_READY)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-gpu: $(DEV_READY)  ## the tests that need a CUDA GPU
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 test-matrix: $(DEV_READY) $(LOWEST_PATH)  ## the tests of library and profiler on the lowest and the tested transformers
 	PYTHONPATH=$(CURDIR)/$(LOWEST_PATH) $(BIN)/python -m pytest --numprocesses auto --dist loadfile --transformers=$(LOWEST) tests/skipcore tests/profiling
