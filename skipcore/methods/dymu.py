@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from skipcore.errors import InputError
@@ -82,6 +83,11 @@ class DyMU(Method):
                 f"DyMU needs {tower.last + 1} thresholds for this model, not {len(self.thresholds)}: find them with "
                 "DyMU.find(vlm, pictures)."
             )
+        if _runs_again(model.get_encoder(modality="image")):
+            raise InputError(
+                "DyMU merges patches in the vision tower, and a checkpointed tower would run again in backward without "
+                "merging: put the tower into eval mode, or train without gradient checkpointing."
+            )
         merging = TowerMerging(tower, self.thresholds, 0.0, has_class_token(model.config))
         return look_at_tower(model, LOOKS, merging)
 
@@ -131,3 +137,9 @@ class DyMU(Method):
         differs = (features - leading).norm(dim=-1) > 1e-3 * leading.norm(dim=-1)
         leader[differs.cpu()] = differs.cpu().nonzero().flatten()
         return plan if bool((leader == torch.arange(n)).all()) else replace(plan, ties=leader)
+
+
+def _runs_again(tower: nn.Module) -> bool:
+    """Whether gradient checkpointing will run blocks of the tower anew in `backward`."""
+    checkpointed = (each.training and getattr(each, "gradient_checkpointing", False) for each in tower.modules())
+    return torch.is_grad_enabled() and any(checkpointed)
