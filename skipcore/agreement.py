@@ -122,6 +122,8 @@ def answer_densely(
 
 def one_for_each(pictures: Sequence[ImageLike], questions: str | Sequence[str]) -> list[str]:
     """A question for each picture: the same one for all, or as many as there are pictures."""
+    if not isinstance(questions, str | list | tuple):
+        raise InputError(f"Pass one question as text, or a list of as many as there are pictures, not {questions!r}.")
     texts = [questions] * len(pictures) if isinstance(questions, str) else list(questions)
     if len(texts) != len(pictures):
         raise InputError(

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
 from skipcore.image_plan import ImagePlan, VisualTokens
-from skipcore.inputs import ImageLike
+from skipcore.inputs import ImageLike, several_pictures
 from skipcore.methods.method import Method
 from skipcore.methods.settings import check_choice, checked_list, checked_number
 from skipcore.tower import Tower, TowerRecorder, look_at_tower
@@ -108,8 +108,7 @@ class DyMU(Method):
         Raises:
             InputError: no pictures, bad ones, or a share out of bounds.
         """
-        if not pictures:
-            raise InputError("DyMU.find needs at least one picture.")
+        pictures = several_pictures(pictures, "DyMU.find")
         if not isinstance(num_kept, float) or not 0 < num_kept < 1:
             raise InputError(f"num_kept must be a share of the patches between 0.0 and 1.0, not {num_kept!r}.")
         tower, found = Tower(vlm.model), []
