@@ -11,7 +11,7 @@ from tqdm import tqdm
 from skipcore import command_line
 from skipcore.answering.chat import Chat
 from skipcore.calibration.calibrate import calibrate
-from skipcore.calibration.choice import Calibration
+from skipcore.calibration.choice import CALIBRATION_FILE, Calibration
 from skipcore.errors import InputError
 from skipcore.methods import Dense
 from skipcore.model.load import load
@@ -50,6 +50,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if not output.parent.is_dir():
         raise InputError(f"There is no folder {str(output.parent)!r} to write the calibration to.")
+    if output.is_dir():
+        raise InputError(f"{str(output)!r} is a folder: name a file in it, such as {str(output / CALIBRATION_FILE)!r}.")
     pictures = [picture for path in options.pictures for picture in _picture_files(Path(path))]
     questions = options.question if len(options.question) > 1 else options.question[0]
     vlm = load(options.model)

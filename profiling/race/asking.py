@@ -19,7 +19,7 @@ from skipcore.answering.decoding import NOT_FINITE, NextToken, end_tokens, until
 from skipcore.builtin.evaluation import AskedPicture
 from skipcore.builtin.questions.questions import Question
 from skipcore.engine.encoding import remember, remembered
-from skipcore.engine.finite import check_finite, not_finite
+from skipcore.engine.finite import check_logits, not_finite
 from skipcore.model.vlm import Prepared
 from skipcore.plan.tower_view import TowerView
 
@@ -175,5 +175,5 @@ def log_probs(vlm: Vlm, method: Method, inputs: dict[str, Any], answers: Sequenc
             read = torch.tensor([[*answer, *[answer[-1]] * (longest - len(answer))] for answer in answers])
             read = read[:, :-1].to(vlm.device)
             logits = torch.cat([logits, vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits], dim=1)
-        check_finite(vlm.model, logits, partial(vlm.model, **inputs, use_cache=True, logits_to_keep=1))
+        check_logits(vlm.model, logits, partial(vlm.model, **inputs, use_cache=True, logits_to_keep=1))
     return [row[: len(answer)].float().log_softmax(dim=-1) for row, answer in zip(logits, answers, strict=True)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from skipcore.answering.generate import generate
-from skipcore.engine.finite import check_finite
+from skipcore.engine.finite import check_logits
 from skipcore.errors import InputError
 from skipcore.methods import Dense
 from skipcore.methods.method import Method
@@ -36,12 +36,15 @@ class Agreement:
 
     @classmethod
     def between(cls, dense: Tensor, other: Tensor) -> Agreement:
-        """Of two [positions, vocabulary] tables of log-probabilities.
+        """Of two [positions, vocabulary] tables of log-probabilities. Tokens that are −∞ at every position of both pad
+        the vocabulary, and count for nothing.
 
         Raises:
             InputError: they are not finite.
         """
-        kl = float(torch.nn.functional.kl_div(other, dense, reduction="none", log_target=True).sum(dim=-1).mean())
+        padding = (dense == -torch.inf).all(dim=0) & (other == -torch.inf).all(dim=0)
+        terms = torch.nn.functional.kl_div(other, dense, reduction="none", log_target=True)
+        kl = float(terms.masked_fill_(padding, 0).sum(dim=-1).mean())
         if not isfinite(kl):  # NaN would read as perfect agreement
             raise InputError("The next-token distributions are not finite: load the model with another dtype.")
         return cls(max(0.0, kl), float((dense.argmax(-1) == other.argmax(-1)).double().mean()))
@@ -79,7 +82,7 @@ def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Se
             rest = vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits[0]
             logits = torch.cat([logits, rest])
         prompt = partial(vlm.model, **inputs, use_cache=True, logits_to_keep=1)
-        check_finite(vlm.model, logits, prompt)
+        check_logits(vlm.model, logits, prompt)
     return logits.float().log_softmax(dim=-1)
 
 
@@ -119,6 +122,8 @@ def answer_densely(
 
 def one_for_each(pictures: Sequence[ImageLike], questions: str | Sequence[str]) -> list[str]:
     """A question for each picture: the same one for all, or as many as there are pictures."""
+    if not isinstance(questions, str | list | tuple):
+        raise InputError(f"Pass one question as text, or a list of as many as there are pictures, not {questions!r}.")
     texts = [questions] * len(pictures) if isinstance(questions, str) else list(questions)
     if len(texts) != len(pictures):
         raise InputError(

@@ -26,6 +26,7 @@ from transformers import (
     SuppressTokensLogitsProcessor,
 )
 
+from skipcore.engine.finite import is_distribution
 from skipcore.errors import InputError
 from skipcore.model.vlm import Vlm
 
@@ -133,9 +134,9 @@ class NextToken:
             logits: [rows, vocabulary].
 
         Returns:
-            [rows]; `NOT_FINITE` where a row's logits are not finite.
+            [rows]; `NOT_FINITE` where a row's logits are no distribution, see `skipcore.finite`.
         """
-        finite = logits.isfinite().all(dim=-1)
+        finite = is_distribution(logits)
         scores = logits
         if self._processors:
             scores = self._processors(self._ids, logits.to(self._ids.device, torch.float32, copy=True))

@@ -7,6 +7,7 @@ the next-token distributions from the dense ones. The FFN update (compare V²Dro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from skipcore.calibration.candidates import RIVALS, RULES, SKIPPED_SHARES, Rule,
 from skipcore.calibration.choice import Calibration, Choice
 from skipcore.calibration.measurements import Measured, Measurements, fingerprint
 from skipcore.errors import InputError
-from skipcore.families import decoder_layers
+from skipcore.families import decoder_layers, kinds_of
 from skipcore.flops import FlopCount
 from skipcore.methods import Combined, Dense, Method, SkipVision, VisionZip
-from skipcore.model.inputs import ImageLike
+from skipcore.model.inputs import ImageLike, several_pictures
 from skipcore.model.preset import PRESET
 from skipcore.model.vlm import Vlm
 
@@ -61,7 +62,7 @@ def calibrate(
 
     Args:
         vlm: from `load`; locked while this runs.
-        pictures: a handful like those that will be asked about.
+        pictures: a handful like those that will be asked about; what is in reach goes by all of them together.
         questions: one for all pictures, or one for each.
         target: FLOPs of the decoder's prefill, dense = 1; 0 < target < 1.
         kv_target: bytes of the KV cache after prefill, dense = 1; 0 < kv_target ≤ 1.
@@ -78,8 +79,9 @@ def calibrate(
         if not is_number or not 0 < share <= 1 or (share == 1 and name == "target"):
             raise InputError(f"{name} must be a share of the dense model's, above 0 and {most}, not {share!r}.")
     check_max_new_tokens(answer_tokens)
-    if not pictures or not rules:
-        raise InputError("calibrate needs at least one picture and one rule.")
+    pictures = several_pictures(pictures, "calibrate")
+    if not rules:
+        raise InputError("calibrate needs at least one rule.")
     if unknown := [name for name in rules if name not in RULES]:
         raise InputError(f"There is no rule {unknown[0]!r}: choose from {', '.join(RULES)}.")
     texts = one_for_each(pictures, questions)
@@ -89,7 +91,7 @@ def calibrate(
             answer_densely(vlm, picture, text, answer_tokens, seen_by)
             for picture, text in zip(pictures, texts, strict=True)
         ]
-        measurements = Measurements(record, fingerprint(vlm.name, [one.inputs for one in asked]))
+        measurements = Measurements(record, fingerprint(vlm.name, asked))
         return _Search(vlm, asked, measurements, target, kv_target, progress).calibration(list(dict.fromkeys(rules)))
 
 
@@ -112,8 +114,10 @@ class _Search:
             (kind, layer) for layer in range(self.num_layers) for kind in ("attention", "ffn")
         ]
         self.done = self.most = 0
-        self._dense = (1.0, 1.0)
-        self._dense = self.cost(Dense())
+        layouts = [tuple(kinds_of(vlm.model.config, one.inputs["input_ids"])[0].tolist()) for one in asked]
+        inputs = {layout: one.inputs for layout, one in zip(layouts, asked, strict=True)}
+        self._alike = [(inputs[layout], count) for layout, count in Counter(layouts).items()]
+        self._dense = self.prefill(Dense())
 
     def calibration(self, rules: Sequence[str]) -> Calibration:
         """See `calibrate`."""
@@ -250,14 +254,24 @@ class _Search:
                 self.progress(method.label, self.done, max(self.most, self.done))
         return known
 
-    @torch.inference_mode()
     def cost(self, method: Method) -> tuple[float, float]:
-        """FLOPs and KV bytes of the prefill of the first question, dense = 1."""
-        with method(self.vlm.model) as session, FlopCount() as count:
-            self.vlm.model(**self.asked[0].inputs, use_cache=True, logits_to_keep=1)
-        held = session.trace.kv_bytes
-        assert held is not None
-        return count.total / self._dense[0], int(held.sum()) / self._dense[1]
+        """FLOPs and KV bytes of the prefill of all questions, dense = 1."""
+        flops, kv_bytes = self.prefill(method)
+        return flops / self._dense[0], kv_bytes / self._dense[1]
+
+    @torch.inference_mode()
+    def prefill(self, method: Method) -> tuple[int, int]:
+        """FLOPs and KV bytes of the prefill of all questions. Those whose prompts are alike, in their length and in the
+        places of visual tokens, cost the same, and one of them is run."""
+        flops = kv_bytes = 0
+        for inputs, questions in self._alike:
+            with method(self.vlm.model) as session, FlopCount() as count:
+                self.vlm.model(**inputs, use_cache=True, logits_to_keep=1)
+            held = session.trace.kv_bytes
+            assert held is not None
+            flops += questions * count.total
+            kv_bytes += questions * int(held.sum())
+        return flops, kv_bytes
 
     @torch.inference_mode()
     def updates(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from skipcore.errors import InputError
 from skipcore.methods import Method
 from skipcore.methods.as_json import method_from_json, method_to_json
+from skipcore.methods.settings import checked_finite, checked_layers, checked_list, checked_whole, told
 
 CALIBRATION_FILE = "calibration.json"
 """Where a model folder carries its calibration."""
@@ -78,14 +79,21 @@ class Calibration:
         )
 
     def save(self, file: str | Path) -> None:
-        """Write the JSON that `load` and the page accept. A trained summary is not part of it."""
+        """Write the JSON that `load` and the page accept. A trained summary is not part of it.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
         values = {name: value for name, value in vars(self).items() if name not in ("method", "choice", "rivals")}
         values |= {
             "method": method_to_json(self.method),
             "choice": asdict(self.choice),
             "rivals": [asdict(each) for each in self.rivals],
         }
-        Path(file).write_text(json.dumps(values, indent=1) + "\n")
+        try:
+            Path(file).write_text(json.dumps(values, indent=1) + "\n")
+        except OSError as error:
+            raise InputError(f"The calibration cannot be written to {str(file)!r} ({error}).") from error
 
 
 def load_calibration(file: str | Path) -> Calibration:
@@ -96,22 +104,39 @@ def load_calibration(file: str | Path) -> Calibration:
     """
     try:
         values: dict[str, Any] = json.loads(Path(file).read_text())
-        numbers = {name: tuple(values[name]) for name in ("ffn_kl", "attention_kl", "ffn_update")}
+        read: dict[str, Any] = {name: checked_finite(name, values[name]) for name in ("target", "kv_target")}
+        read |= {name: checked_whole(name, values[name]) for name in ("pictures", "positions")}
+        layers = {name: _figures(name, values[name]) for name in ("ffn_kl", "attention_kl", "ffn_update")}
+        read |= layers
+        if len({len(each) for each in layers.values()}) > 1:
+            raise InputError("its figures are not of the same layers")
+        if not values["rivals"]:
+            raise InputError("it has no rivals")
         return Calibration(
-            **values
-            | numbers
-            | {
-                "method": method_from_json(values["method"]),
-                "choice": _choice(values["choice"]),
-                "rivals": tuple(_choice(each) for each in values["rivals"]),
-            }
+            model=_text("model", values["model"]),
+            method=method_from_json(values["method"]),
+            choice=_choice(values["choice"]),
+            rivals=tuple(_choice(each) for each in values["rivals"]),
+            **read,
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"The calibration {str(file)!r} cannot be read ({error}); make it anew with `python -m skipcore calibrate`."
         ) from error
 
 
 def _choice(values: dict[str, Any]) -> Choice:
-    layers = {name: tuple(values[name]) for name in ("layers", "attention_layers")}
-    return Choice(**values | layers)
+    read: dict[str, Any] = {name: checked_layers(name, values[name]) for name in ("layers", "attention_layers")}
+    read |= {name: _text(name, values[name]) for name in ("name", "label")}
+    read |= {name: checked_finite(name, values[name]) for name in ("flops", "kv", "kl", "top1")}
+    return Choice(**read)
+
+
+def _figures(name: str, values: object) -> tuple[float, ...]:
+    return tuple(checked_finite(name, value) for value in checked_list(name, values))
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, not {told(value)}.")
+    return value

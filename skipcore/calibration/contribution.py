@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 from skipcore.answering.agreement import Agreement, DenseAnswer, answer_densely, log_probs_along, one_for_each
 from skipcore.answering.generate import check_max_new_tokens
-from skipcore.errors import InputError
 from skipcore.families import decoder_layers
 from skipcore.methods.shortv import ShortV
-from skipcore.model.inputs import ImageLike
+from skipcore.model.inputs import ImageLike, several_pictures
 from skipcore.model.vlm import Vlm
 
 
@@ -36,8 +35,7 @@ def layer_contributions(
         InputError: bad pictures or settings.
     """
     check_max_new_tokens(answer_tokens)
-    if not pictures:
-        raise InputError("layer_contributions needs at least one picture.")
+    pictures = several_pictures(pictures, "layer_contributions")
     texts = one_for_each(pictures, questions)
     with vlm.lock:
         asked = [

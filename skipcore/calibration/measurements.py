@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from skipcore.answering.agreement import DenseAnswer
 from skipcore.errors import InputError
 from skipcore.methods import Method
 from skipcore.methods.as_json import method_to_json
+from skipcore.methods.settings import checked_finite
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,25 @@ class Measured:
     top1: float
 
 
-def fingerprint(model: str, inputs: Sequence[dict[str, Any]]) -> str:
-    """Tells the measurements of one model and set of questions from others."""
-    digest = hashlib.sha256(json.dumps(model).encode())
-    for one in inputs:
-        for name, value in sorted(one.items()):
-            if name == "mm_encoder_outputs":
-                value = next(iter(value.values())).pooler_output if value else None
-            for tensor in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(tensor, Tensor):
-                    digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+def fingerprint(model: str, asked: Sequence[DenseAnswer]) -> str:
+    """Tells the measurements of one model and set of questions from others: by what the model is given, its dense
+    answers, and its dense distributions along them, which no other weights or dtype have."""
+    digest = hashlib.sha256(json.dumps([model, [one.answer for one in asked]]).encode())
+    for one in asked:
+        for name, tensor in [*_tensors(one.inputs), ("dense", one.dense)]:
+            digest.update(json.dumps([name, list(tensor.shape), str(tensor.dtype)]).encode())
+            exact = tensor.float() if tensor.is_floating_point() else tensor
+            digest.update(exact.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _tensors(inputs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Those among a model's inputs, the features of pictures included."""
+    for name, value in sorted(inputs.items()):
+        features = [each.pooler_output for each in value.values()] if name == "mm_encoder_outputs" else [value]
+        for each in features:
+            of_pictures = each if isinstance(each, list | tuple) else [each]
+            yield from ((name, tensor) for tensor in of_pictures if isinstance(tensor, Tensor))
 
 
 class Measurements:
@@ -60,37 +71,43 @@ class Measurements:
             return
         try:
             text = self._file.read_text() if self._file.is_file() else ""
-            header, newline, lines = text.partition("\n")
-            if not newline:  # new, or cut off in its first line
-                self._file.write_text(json.dumps({"fingerprint": of}) + "\n")
+            own = json.dumps({"fingerprint": of}) + "\n"
+            if own.startswith(text) and text != own:  # new, or cut off in its first line
+                self._file.write_text(own)
                 return
-            if json.loads(header).get("fingerprint") != of:
-                raise InputError(
-                    f"The record {str(file)!r} is of another model or set of questions: name another file, or delete "
-                    "it."
-                )
+            header, _, lines = text.partition("\n")
+            is_own = json.loads(header)["fingerprint"] == of
             whole, _, torn = lines.rpartition("\n")
-            for line in whole.splitlines():
+            for line in whole.splitlines() if is_own else ():
                 values = json.loads(line)
                 method = values.pop("method")
-                self._known[method] = Measured(**values)
-            if torn:  # the line that was being written when the run was cut off: the next must not continue it
-                self._file.write_text(text.removesuffix(torn))
-        except InputError:
-            raise
+                self._known[method] = Measured(**{name: checked_finite(name, value) for name, value in values.items()})
+            if is_own and torn:  # the line that was being written: the next must not continue it
+                os.truncate(self._file, len(text.removesuffix(torn).encode()))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"The record {str(file)!r} cannot be used ({error}): name another file.") from error
+        if not is_own:
+            raise InputError(
+                f"The record {str(file)!r} is of another model or set of questions: name another file, or delete it."
+            )
 
     def get(self, method: Method) -> Measured | None:
         """What is known of a method."""
         return self._known.get(_key(method))
 
     def add(self, method: Method, measured: Measured) -> Measured:
-        """Keep a measurement; returns it."""
+        """Keep a measurement; returns it.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
         self._known[_key(method)] = measured
         if self._file is not None:
-            with self._file.open("a") as lines:
-                lines.write(json.dumps({"method": _key(method)} | asdict(measured)) + "\n")
+            try:
+                with self._file.open("a") as lines:
+                    lines.write(json.dumps({"method": _key(method)} | asdict(measured)) + "\n")
+            except OSError as error:
+                raise InputError(f"The record {str(self._file)!r} cannot be written ({error}).") from error
         return measured
 
 

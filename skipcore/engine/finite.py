@@ -1,7 +1,7 @@
 """Non-finite numbers are an error, never a figure: NaN would read as agreement, and its argmax as an answer.
 
 What a model gives is checked on the device, where it is read anyway. Only when it is not finite the forward pass is run
-once more, to find the module in which that began.
+once more, to find the module in which that began. Logits of −∞ are no error: some models pad their vocabulary by them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ def all_finite(values: Any) -> Tensor:
     return checks[0] if len(checks) == 1 else torch.stack([each.to(checks[0].device) for each in checks]).all()
 
 
+def is_distribution(logits: Tensor) -> Tensor:
+    """Whether each row of [..., vocabulary] is one of logits, −∞ allowed for some: bool [...], on their device."""
+    return logits.amax(dim=-1).isfinite()  # NaN is the largest
+
+
 def check_finite(model: PreTrainedModel, values: Any, again: Callable[[], object] | None = None) -> None:
     """Waits for the device.
 
@@ -43,6 +48,12 @@ def check_finite(model: PreTrainedModel, values: Any, again: Callable[[], object
         InputError: a value is not finite; says in which dtype and where it began.
     """
     if not all_finite(values):
+        raise not_finite(model, again)
+
+
+def check_logits(model: PreTrainedModel, logits: Tensor, again: Callable[[], object] | None = None) -> None:
+    """`check_finite` of logits [..., vocabulary], which may be −∞ but not in the whole of a row."""
+    if not is_distribution(logits).all():
         raise not_finite(model, again)
 
 
@@ -71,7 +82,7 @@ def finite_logits(model: PreTrainedModel, again: Callable[[], object]) -> Iterat
     checks: list[Tensor] = []
 
     def look(module: nn.Module, args: Any, output: Any) -> None:
-        checks.append(all_finite(output.logits[:, -1]))
+        checks.append(is_distribution(output.logits[:, -1]).all())
 
     handle = model.register_forward_hook(look)
     try:
@@ -84,10 +95,11 @@ def finite_logits(model: PreTrainedModel, again: Callable[[], object]) -> Iterat
 
 def first_place(model: PreTrainedModel, again: Callable[[], object]) -> str | None:
     """Where a forward pass first leaves the finite numbers, in words; None where it does not."""
+    head = model.get_output_embeddings()
 
     def looking(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def look(module: nn.Module, args: Any, output: Any) -> None:
-            if not all_finite(output):
+            if not (is_distribution(output).all() if module is head else all_finite(output)):
                 raise _Found(name)
 
         return look

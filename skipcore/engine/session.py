@@ -52,7 +52,11 @@ class Session:
     `torch.save`) are of the model without it.
 
     Without a cache (`use_cache=False`) `generate()` prefills the whole prompt and answer anew for every token, and the
-    method decides anew each time, by the newest token: answers can differ from those with a cache.
+    method decides anew each time, by the newest token: answers can differ from those with a cache. Assisted decoding
+    prefills its first guesses along with the prompt, with the same effect.
+
+    A merged token has the final state of the slot it went to, and a dropped one none of its own: give what directly
+    follows a picture the label −100. Elsewhere the loss is the mean over tokens, as the stock model's.
 
     What PEFT or `DistributedDataParallel` wrap around a model is looked through: run the wrapper or the model. The
     wrapper does not synchronize gradients of the method's own modules.

@@ -9,13 +9,14 @@ from threading import Lock
 from typing import Any, ClassVar, Protocol
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
 from skipcore.methods.method import Method
 from skipcore.methods.settings import check_choice, checked_list, checked_number
-from skipcore.model.inputs import ImageLike
+from skipcore.model.inputs import ImageLike, several_pictures
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.tower_view import TowerLook
 from skipcore.tower.blocks import Tower
@@ -93,6 +94,11 @@ class DyMU(Method):
                 f"DyMU needs {tower.last + 1} thresholds for this model, not {len(self.thresholds)}: find them with "
                 "DyMU.find(vlm, pictures)."
             )
+        if _runs_again(model.get_encoder(modality="image")):
+            raise InputError(
+                "DyMU merges patches in the vision tower, and a checkpointed tower would run again in backward without "
+                "merging: put the tower into eval mode, or train without gradient checkpointing."
+            )
         merging = TowerMerging(tower, self.thresholds, 0.0, has_class_token(model.config))
         return look_at_tower(model, LOOKS, merging)
 
@@ -113,8 +119,7 @@ class DyMU(Method):
         Raises:
             InputError: no pictures, bad ones, or a share out of bounds.
         """
-        if not pictures:
-            raise InputError("DyMU.find needs at least one picture.")
+        pictures = several_pictures(pictures, "DyMU.find")
         if not isinstance(num_kept, float) or not 0 < num_kept < 1:
             raise InputError(f"num_kept must be a share of the patches between 0.0 and 1.0, not {num_kept!r}.")
         tower, found = Tower(vlm.model), []
@@ -142,3 +147,9 @@ class DyMU(Method):
         differs = (features - leading).norm(dim=-1) > 1e-3 * leading.norm(dim=-1)
         leader[differs.cpu()] = differs.cpu().nonzero().flatten()
         return plan if bool((leader == torch.arange(n)).all()) else replace(plan, ties=leader)
+
+
+def _runs_again(tower: nn.Module) -> bool:
+    """Whether gradient checkpointing will run blocks of the tower anew in `backward`."""
+    checkpointed = (each.training and getattr(each, "gradient_checkpointing", False) for each in tower.modules())
+    return torch.is_grad_enabled() and any(checkpointed)

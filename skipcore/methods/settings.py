@@ -93,6 +93,13 @@ def checked_number(name: str, number: object) -> float:
     return float(number)
 
 
+def checked_finite(name: str, number: object) -> float:
+    """A plain float that is finite."""
+    if not math.isfinite(found := checked_number(name, number)):
+        raise InputError(f"{name} must be finite, not {found}.")
+    return found
+
+
 def told(value: object) -> str:
     """A value as a sentence shows it: on one line, and not too long."""
     text = " ".join(repr(value).split())

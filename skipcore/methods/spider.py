@@ -213,6 +213,6 @@ def k_means(points: Tensor, clusters: int) -> Tensor:
 
 
 def _entropy(logits: Tensor) -> Tensor:
-    """[k, vocabulary] → [k] in nats."""
-    log_probs = logits.float().log_softmax(dim=-1)
+    """[k, vocabulary] → [k] in nats; logits may be −∞."""
+    log_probs = logits.float().log_softmax(dim=-1).clamp(min=torch.finfo(torch.float32).min)
     return -log_probs.exp().mul_(log_probs).sum(dim=-1)

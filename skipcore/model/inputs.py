@@ -7,7 +7,9 @@ import binascii
 import io
 import struct
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -29,6 +31,20 @@ UNREADABLE = (
     ArithmeticError, struct.error,
 )  # fmt: skip
 """What Pillow raises of files that it cannot read, or can no longer."""
+
+
+def several_pictures(pictures: Any, wanted_by: str) -> list[Any]:
+    """The pictures to measure on, as a list; one picture alone is a list of one. A list within it is the pictures of
+    one question.
+
+    Raises:
+        InputError: there are none, or there is none with one of the questions.
+    """
+    is_one = isinstance(pictures, ImageLike)
+    several = [pictures] if is_one else list(pictures) if isinstance(pictures, Iterable) else []
+    if not several or any(isinstance(each, list | tuple) and not each for each in several):
+        raise InputError(f"{wanted_by} needs at least one picture, and a picture with each question.")
+    return several
 
 
 def open_picture(source: ImageLike) -> Image.Image:

@@ -57,11 +57,15 @@ def load(
         calibration: what `calibrate` found, or its file; default: `calibration.json` of the folder, if it is there.
 
     Raises:
-        InputError: the model cannot be found or read, does not fit into memory, its family is not supported, or there
-            is no such dtype.
+        InputError: the model cannot be found or read, does not fit into memory, its family is not supported, there is
+            no such dtype, or the calibration cannot be read or is of a model with another number of layers.
     """
     name = str(name)
     folder = Path(name) if Path(name).is_dir() else None
+    if calibration is None and folder is not None and (folder / CALIBRATION_FILE).is_file():
+        calibration = folder / CALIBRATION_FILE
+    if isinstance(calibration, str | Path):
+        calibration = load_calibration(calibration)  # before the weights are fetched
     try:
         spread = device == "auto" or isinstance(device, Mapping)
         place = default_device(device)
@@ -91,10 +95,6 @@ def load(
         raise
     except FAILURES as error:
         raise InputError(why_not_loaded(name, revision, error)) from error
-    if calibration is None and folder is not None and (folder / CALIBRATION_FILE).is_file():
-        calibration = folder / CALIBRATION_FILE
-    if isinstance(calibration, str | Path):
-        calibration = load_calibration(calibration)
     method = None if folder is None else load_method(folder)
     vlm = Vlm(model, processor, family, folder.name if folder else name, method, calibration)
     if method is not None and method.summary is not None:

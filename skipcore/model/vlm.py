@@ -86,6 +86,9 @@ class Vlm:
         method: the skipping method the model was trained with and carries; None where it carries none.
         calibration: what `calibrate` found for the model; None where it was not calibrated.
         lock: hold it while running the model, since a session's hooks act in every thread.
+
+    Raises:
+        InputError: the calibration is of a model with another number of layers.
     """
 
     model: PreTrainedModel = field(repr=False)
@@ -95,6 +98,16 @@ class Vlm:
     method: SkipVision | None = None
     calibration: Calibration | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.calibration is None:
+            return
+        measured, own = len(self.calibration.ffn_kl), len(decoder_layers(self.model))
+        if measured != own:
+            raise InputError(
+                f"The calibration is of the model {self.calibration.model!r} with {measured} layers, but this one "
+                f"({self.name!r}) has {own}: make it anew with `python -m skipcore calibrate`."
+            )
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +132,8 @@ class Vlm:
     def skipping_reason(self) -> str:
         """What `skipping` does and why, as a person is told."""
         if self.calibration is not None:
-            return self.calibration.reason
+            made_for = self.calibration.model
+            return self.calibration.reason + f" It was made for the model {made_for!r}." * (made_for != self.name)
         return REASON if self.method is None else "This model was trained for skipping with these settings."
 
     @property

@@ -146,6 +146,17 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
         calibrate(vlm, PICTURES[:1], "What?", 0.6, **settings)
 
 
+def test_the_targets_are_reached_over_all_pictures_in_any_order() -> None:
+    """Pictures of other sizes cost other shares of the dense FLOPs."""
+    vlm = tiny_model("Qwen2.5-VL")
+    pictures = [noise_picture(1, 120, 80), noise_picture(2, 24, 24)]
+    settings: dict[str, Any] = dict(SHORT, rules=["VisionZip"])
+    found, reversed_ = (calibrate(vlm, each, "What?", 0.7, 0.8, **settings) for each in (pictures, pictures[::-1]))
+    assert found.method == reversed_.method
+    assert (found.choice.flops, found.choice.kv) == (reversed_.choice.flops, reversed_.choice.kv)
+    assert vars(calibrate(vlm, pictures[0], "What?", 0.7, 0.8, **settings).choice) != vars(found.choice)
+
+
 @pytest.mark.parametrize(
     "change, says",
     [
@@ -159,6 +170,12 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
         ({"target": 0.01}, "raise the targets"),
         ({"pictures": ["nowhere.png"]}, "nowhere.png"),
         ({"answer_tokens": 0}, "at least 1"),
+        ({"pictures": [PICTURES[0], []]}, "a picture with each question"),
+        ({"pictures": [[]], "questions": "What?"}, "a picture with each question"),
+        ({"pictures": 3}, "at least one picture"),
+        ({"pictures": Path("nowhere.png")}, "nowhere.png"),
+        ({"questions": 3}, "one question as text"),
+        ({"record": "."}, "cannot be used"),
     ],
 )
 def test_impossible_wishes_are_refused_with_a_sentence(change: dict, says: str) -> None:
@@ -167,19 +184,6 @@ def test_impossible_wishes_are_refused_with_a_sentence(change: dict, says: str) 
         wishes["questions"] = ["What?"]
     with pytest.raises(InputError, match=says):
         calibrate(tiny_model("LLaVA"), **wishes)
-
-
-def test_a_calibration_is_saved_and_loaded(tmp_path: Path) -> None:
-    found = calibrate(tiny_model("LLaVA"), PICTURES, "What?", 0.5, 0.8, rules=["VisionZip"], **SHORT)
-    found.save(tmp_path / "calibration.json")
-    assert load_calibration(tmp_path / "calibration.json") == found
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"method": {"num_retained": -1}}', "{}"])
-def test_a_damaged_calibration_is_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
-    (tmp_path / "calibration.json").write_text(text)
-    with pytest.raises(InputError, match="make it anew"):
-        load_calibration(tmp_path / "calibration.json")
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -195,3 +199,6 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     assert "calibrated" in capsys.readouterr().out and not list(tmp_path.glob("*.jsonl"))
     assert main([*command, "--pictures", str(tmp_path)]) == 2
     assert "no picture in the folder" in capsys.readouterr().err
+    for folder in (str(tmp_path), ""):  # told before anything is measured
+        assert main([*command, "--pictures", str(tmp_path / "pictures"), "--output", folder]) == 2
+        assert "is a folder: name a file in it" in capsys.readouterr().err

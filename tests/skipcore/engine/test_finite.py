@@ -161,6 +161,42 @@ def test_distributions_that_are_not_finite_agree_with_nothing(wrong: float) -> N
             Agreement.between(*pair)
 
 
+def padded(vlm: Vlm, by: float) -> Vlm:
+    """A copy whose last tokens only pad the vocabulary."""
+    model = copy.deepcopy(vlm.model)
+    head = model.get_output_embeddings()
+    bias = torch.zeros(head.out_features)
+    bias[-5:] = by
+    head.bias = torch.nn.Parameter(bias, requires_grad=False)
+    return replace(vlm, model=model)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_entry_takes_a_padded_vocabulary(tiny: Vlm, entry: str) -> None:
+    ENTRIES[entry](padded(tiny, -torch.inf))
+
+
+@pytest.mark.parametrize("method", [SkipVision(0.2, 0.3), SEEING_PEERS["SPIDER"]], ids=lambda each: each.name)
+def test_padding_counts_for_nothing(method: Method) -> None:
+    found = []
+    for by in (-torch.inf, -1e4):
+        vlm = padded(tiny_model("LLaVA"), by)
+        inputs = vlm.prepare(noise_picture(0), QUESTION).inputs
+        tables = [log_probs_along(vlm, inputs, each, [5, 6, 7]) for each in (Dense(), method)]
+        found.append(Agreement.between(*tables))
+    assert found[0] == found[1] and 0 < found[0].kl < torch.inf
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_padding_hides_no_fault(bad: Vlm, tiny: Vlm, wrong: float) -> None:
+    """A row that is −∞ throughout is a fault, too; where something else broke, the padding is not blamed."""
+    doctored = padded(tiny, -torch.inf)
+    doctored.model.get_output_embeddings().bias[:-5] = wrong
+    for vlm, place in ((doctored, "the output head"), (padded(bad, -torch.inf), "layer 1 of the decoder")):
+        with pytest.raises(InputError, match=place):
+            ask(vlm, PICTURE, QUESTION)
+
+
 def test_a_search_for_the_place_that_fails_hides_nothing(tiny: Vlm) -> None:
     def again() -> None:
         raise RuntimeError("out of memory")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from model_runs import batch_of, hooks, logits
+from model_runs import batch_of, checkpointing, hooks, logits
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
@@ -177,3 +178,18 @@ def test_impossible_settings_are_refused_with_a_sentence(tiny: Vlm) -> None:
         DyMU.find(tiny, [])
     with pytest.raises(InputError, match="ties tokens"), Combined(DyMU((0.1,)), SkipVision(0.2, 0.3))(tiny.model):
         logits(tiny, tiny.prepare(noise_picture(0), "?").inputs)
+
+
+@pytest.mark.parametrize("family", ["LLaVA", "Qwen2-VL", "Gemma 3"])
+def test_a_tower_that_would_run_again_without_merging_is_refused(family: str) -> None:
+    """In eval mode it does not run again."""
+    vlm = tiny_model(family)
+    trained = replace(vlm, model=copy.deepcopy(vlm.model).train().requires_grad_(True))
+    inputs = trained.prepare(noise_picture(0), "What?").inputs
+    method = DyMU((-1.0, -1.0))
+    with checkpointing(trained, reentrant=False), method(trained.model):
+        with pytest.raises(InputError, match="tower into eval mode"):
+            trained.model(**inputs)
+        trained.model.get_encoder(modality="image").eval()
+        trained.model(**inputs).logits.sum().backward()
+    assert all(weight.grad is not None for weight in trained.model.get_decoder().layers.parameters())
