@@ -11,10 +11,11 @@ import gradio as gr
 from anyio import to_thread
 
 from app.runs.budgets import OFFERED, OWN, budget_of, summary_of
-from app.runs.comparison import Settings, run
+from app.runs.comparison import run
 from app.server.models import models_for
 from app.server.refusals import Refusal
 from app.server.shelf import Shelf
+from app.settings import Settings
 from profiling import Report
 from skipcore import Vlm
 

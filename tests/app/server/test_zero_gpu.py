@@ -19,9 +19,9 @@ from shared_models import noise_picture
 from app.measure.over_http import Visitor
 from app.page import build_page
 from app.runs.budgets import OFFERED, _thresholds
-from app.runs.comparison import Settings
-from app.serve import start
 from app.server import zero_gpu
+from app.server.launch import start
+from app.settings import Settings
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import InputError, Vlm
