@@ -1,13 +1,23 @@
-"""The page on this machine: `python -m app`."""
+"""The one entry of the page: `python -m app` on this machine, and `python app/__main__.py` as a Space runs it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from app.serve import main
-from app.server.models import BUILT_IN, VARIABLE
-from skipcore import command_line
+if __name__ == "__main__" and not __package__:  # run as a file, the project's packages are not importable yet
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from app import ON_ZERO_GPU  # noqa: I001  before gradio and torch, see there
+import gradio as gr
+from skipcore import Vlm, command_line, load
+
+from app.page import build_page
+from app.server.launch import serving, start, with_limits
+from app.server.models import BUILT_IN, VARIABLE, chosen_model
+from app.server.shelf import Shelf
+from app.server.zero_gpu import lend
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -16,6 +26,22 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _open(arguments: list[str] | None) -> None:
+    """Load the model, serve the page and print its address; returns when it is interrupted."""
+    options = _parser().parse_args(arguments)
+    vlm = load(chosen_model(options.model), calibration=options.calibration, device=options.device)
+    if ON_ZERO_GPU:
+        import spaces
+
+        lend(vlm, spaces.GPU)
+    # ZeroGPU knows only what was there at its start.
+    shelf = None if options.one_model or ON_ZERO_GPU else Shelf(vlm, _page_beside, serving(), options.device)
+    page = build_page(vlm, shelf=shelf)
+    address = start(page, options.host, options.port, mcp=options.mcp, shelf=shelf)
+    print(f"The page is ready: {address}", flush=True)
+    page.block_thread()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m app", description="The Skip-Vision page.")
     parser.add_argument(
         "--model", help=f'folder, Hub id or "{BUILT_IN}" (default: what {VARIABLE} says, or the built-in model)'
@@ -26,16 +52,12 @@ def _open(arguments: list[str] | None) -> None:
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860 on)")
     parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (needs gradio[mcp])")
     parser.add_argument("--one-model", action="store_true", help="let no visitor of the page load another model")
-    options = parser.parse_args(arguments)
-    main(
-        options.model,
-        options.host,
-        options.port,
-        calibration=options.calibration,
-        device=options.device,
-        mcp=options.mcp,
-        one_model=options.one_model,
-    )
+    return parser
+
+
+def _page_beside(vlm: Vlm, shelf: Shelf) -> gr.Blocks:
+    """The page of a model that a visitor has loaded."""
+    return with_limits(build_page(vlm, shelf=shelf))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 from anyio import to_thread
 
-from app.runs.budgets import OFFERED, OWN, budget_of, summary_of
-from app.runs.comparison import Settings, run
+from app.runs.budgets import OFFERED, OWN, summary_of
+from app.runs.comparison import run
 from app.server.models import models_for
 from app.server.refusals import Refusal
 from app.server.shelf import Shelf
+from app.settings import Settings
 from profiling import Report
 from skipcore import Vlm
 
@@ -140,5 +141,5 @@ def methods() -> list[dict[str, Any]]:
 
 
 def _budget_of(name: str) -> dict[str, Any] | None:
-    budget = budget_of(OFFERED[name])
+    budget = OFFERED[name].budget
     return None if budget is None else {"means": budget.means, "usual": budget.usual}

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.runs.budgets import OFFERED, OWN, SKIP_VISION
-from app.runs.comparison import MAX_NEW_TOKENS, MAX_REPEATS, Settings
+from app.settings import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from skipcore import InputError
 from skipcore.builtin.scenes.numbered import NUMBERS
 from skipcore.methods.retain import RETAIN_RULES

@@ -30,10 +30,10 @@ from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.panels.trade_off_panel import SweepPanel
 from app.runs.ask import LINE_FULL, STOPPED, Asking
-from app.runs.comparison import DEVICE
 from app.runs.follow import Following
 from app.runs.recorded import RECORDED, recorded_for
 from app.runs.side_by_side import Racing
+from app.server.device import DEVICE
 from app.server.only_changes import OnlyChanges
 from app.server.shelf import Shelf
 from app.server.visitors import Line, left

@@ -13,7 +13,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.serve import ROOT, start
+from app import ASSETS
+from app.server.launch import start
 from profiling import Report
 
 
@@ -55,7 +56,7 @@ class Served:
         call = {"picture": b64encode(picture).decode(), "question": question, "changes": changes}
         command = [sys.executable, "-m", "app.measure.over_http", self.address]
         client = subprocess.run(
-            command, input=json.dumps(call), stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
+            command, input=json.dumps(call), stdout=subprocess.PIPE, text=True, check=True, cwd=ASSETS.parent
         )
         answer = json.loads(client.stdout)
         seen = [Seen(each["arrived"], each["notice"], tuple(each["answers"])) for each in answer["messages"]]

@@ -13,9 +13,9 @@ from app.panels.method import MethodPanel
 from app.panels.notice import status
 from app.panels.scene import ScenePanel
 from app.runs.budgets import OWN, SKIP_VISION
-from app.runs.comparison import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.server.models import BUILT_IN, running_model
 from app.server.uploads import size_note
+from app.settings import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.wording import skipped_tokens_sentence, skipping_sentence
 from app.world import world_lists, world_sentence
 from skipcore import SkipVision, Vlm

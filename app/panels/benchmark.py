@@ -18,9 +18,10 @@ from app.markup import html_table
 from app.panels import Changes
 from app.panels.downloads import DOWNLOADS
 from app.panels.run_controls import RunControls
-from app.runs.comparison import Settings, run
+from app.runs.comparison import run
 from app.runs.eta import Eta
 from app.server.refusals import Refusal, refusing
+from app.settings import Settings
 from profiling import Report
 from profiling.events import Progress
 from skipcore import Vlm

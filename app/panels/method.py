@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.panels import QUIET, Changes
-from app.runs.budgets import OFFERED, OWN, SKIP_VISION, budget_of, summary_of
+from app.runs.budgets import OFFERED, OWN, SKIP_VISION, summary_of
 from app.wording import skipping_sentence
 from skipcore import SkipVision, Vlm
 
@@ -52,7 +52,7 @@ class MethodPanel:
 
     def controls(self, name: str, skip_vision: gr.Column) -> Changes:
         """The controls of a method, at their usual values."""
-        budget = None if name == OWN else budget_of(OFFERED[name])
+        budget = None if name == OWN else OFFERED[name].budget
         return {
             self.method: gr.update(info=self._info(name)),
             self.budget: gr.update(visible=False)

@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.panels import QUIET, Changes
 from app.panels.notice import status
-from app.runs.comparison import DEVICE
+from app.server.device import DEVICE
 
 
 class RunControls:

@@ -18,10 +18,10 @@ from app.panels.axes import axis_choices
 from app.panels.layers import plot
 from app.panels.run_controls import RunControls
 from app.runs.budgets import OFFERED, SKIP_VISION
-from app.runs.comparison import Settings
 from app.runs.eta import Eta
 from app.runs.trade_off import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, sweep
 from app.server.refusals import Refusal, refusing
+from app.settings import Settings
 from skipcore import Vlm
 
 INTRO = (

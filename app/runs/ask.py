@@ -18,9 +18,10 @@ from app.panels.lanes import LanesPanel
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
-from app.runs.comparison import Settings, run
+from app.runs.comparison import run
 from app.server.refusals import Refusal, refusing
 from app.server.zero_gpu import is_lent
+from app.settings import Settings
 from app.truth import Known, truth_of
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced

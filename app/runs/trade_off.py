@@ -10,7 +10,8 @@ from typing import Any
 
 from app.charts.race import RaceData, RaceRow
 from app.runs.budgets import OFFERED, SKIP_VISION
-from app.runs.comparison import Settings, run
+from app.runs.comparison import run
+from app.settings import Settings
 from profiling import Report
 from skipcore import InputError, Vlm
 

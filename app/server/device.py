@@ -12,6 +12,9 @@ from queue import SimpleQueue
 
 from app.server.spare_memory import hand_back_spare_memory
 
+# All runs on the device stand in one queue: sessions act on the whole process, and times need a quiet device.
+DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
+
 _jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
 _start = threading.Lock()
 _thread: threading.Thread | None = None

@@ -11,18 +11,16 @@ import pickle
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 import torch
 
+from app.settings import Settings
 from profiling import Report, stream
 from profiling.events import Event
 from skipcore import Dense, InputError, Vlm
 from skipcore.model.inputs import ImageLike
-
-if TYPE_CHECKING:
-    from app.runs.comparison import Settings
 
 LONGEST_S = 120.0
 """As much as a visitor who is not signed in has in a day."""

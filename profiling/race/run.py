@@ -13,19 +13,20 @@ from profiling.compare import same_attention
 from profiling.machine import device_facts, versions
 from profiling.race.accuracy import Outcome, measure_questions
 from profiling.race.asking import MAX_NEW_TOKENS
-from profiling.race.budgets import BASELINES, Choice, Room, choose
+from profiling.race.budgets import BASELINES, Choice, choose
 from profiling.race.data import DataSet
 from profiling.race.method_cost import measure_cost, prefill_flops
 from profiling.race.processes import Process
 from profiling.race.race_records import Line, Records
-from profiling.race.tuning import Tuning
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.builtin import facts
 from skipcore.builtin.evaluation import AskedPicture
 from skipcore.builtin.evaluation.finished import method_key, weights_sha256
 from skipcore.builtin.evaluation.many_answers import groups
 from skipcore.builtin.progress_bar import progress_bar
+from skipcore.calibration.examples import Examples
 from skipcore.families import decoder_layers
+from skipcore.methods.budget import Target
 
 PICTURES_IN_A_CHUNK = {"cpu": 12, "cuda": 50}
 """What is lost at most when a sweep is killed: about a minute."""
@@ -157,19 +158,19 @@ class Search:
         self._known: dict[str, float] = {}
         self._dense = self._flops(Dense())
         tokens = [vlm.num_visual_tokens(vlm.prepare(*prompt)) for prompt in self._prompts]
-        self._room = Room(
+        self._examples = examples_of(vlm, race.data)
+        self._target = Target(
+            layers=len(decoder_layers(vlm.model)),
             tokens=round(fmean(tokens)),
             is_fixed=len(set(tokens)) == 1,
-            layers=len(decoder_layers(vlm.model)),
-            own=vlm.skip_vision,
-            tuning=tuning_on(vlm, race.data),
+            examples=self._examples,
         )
 
     def choose(self, name: str, budget: float | None) -> Choice:
         """A method's settings for a budget."""
         if budget is None:
             return Choice(Dense(), None, 1.0)
-        return choose(name, budget, self._room, self._share)
+        return choose(METHODS[name]().tuned(self._examples), budget, self._target, self._share)
 
     def _share(self, method: Method) -> float:
         key = key_of(method)
@@ -181,10 +182,10 @@ class Search:
         return fmean(prefill_flops(self._vlm, method, *prompt) for prompt in self._prompts)
 
 
-def tuning_on(vlm: Vlm, data: Sequence[DataSet]) -> Tuning:
-    """On the first pictures of every data set, without answers."""
+def examples_of(vlm: Vlm, data: Sequence[DataSet]) -> Examples:
+    """The first pictures of every data set, without answers."""
     pictures = [picture for each in data for picture in each.pictures[:PICTURES_TO_TUNE_ON]]
-    return Tuning(vlm, [each.draw() for each in pictures], [each.questions[0].text for each in pictures])
+    return Examples(vlm, [each.draw() for each in pictures], [each.questions[0].text for each in pictures])
 
 
 def remade(name: str, settings: Mapping[str, Any], own: SkipVision) -> Method | None:

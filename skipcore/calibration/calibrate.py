@@ -15,7 +15,7 @@ import torch
 
 from skipcore.answering.agreement import Agreement, DenseAnswer, answer_densely, log_probs_along, one_for_each
 from skipcore.answering.generate import check_max_new_tokens
-from skipcore.calibration.candidates import RIVALS, RULES, SKIPPED_SHARES, Rule, SubLayer, skipping
+from skipcore.calibration.candidates import RIVALS, RULES, SKIPPED_SHARES, Rule, SubLayer, rule_of, skipping
 from skipcore.calibration.choice import Calibration, Choice
 from skipcore.calibration.measurements import Measured, Measurements, fingerprint
 from skipcore.errors import InputError
@@ -45,7 +45,7 @@ def calibrate(
     target: float = 0.5,
     kv_target: float = 0.6,
     *,
-    rules: Sequence[str] = tuple(RULES),
+    rules: Sequence[str] = RULES,
     answer_tokens: int = 8,
     record: str | Path | None = None,
     progress: Progress | None = None,
@@ -124,7 +124,7 @@ class _Search:
         candidates = len(rules) * (1 + len(BETWEEN) * len(SKIPPED_SHARES))
         self.most = len(self.sublayers) * (1 + LOOKAHEAD) + candidates + len(RIVALS) + 2
         self.single = {one: self.measure(skipping(None, 1.0, [one])) for one in self.sublayers}
-        found = [each for name in rules for each in self.candidates(name, RULES[name])]
+        found = [each for name in rules for each in self.candidates(rule_of(name, self.num_layers))]
         if not found:
             raise InputError(
                 f"Nothing reaches {self.target:.0%} of the dense FLOPs and {self.kv_target:.0%} of the KV cache, even "
@@ -133,7 +133,9 @@ class _Search:
         best = min(found, key=self.change)
         if skips := _skipping_of(best):
             best = min(best, self.chosen_again(best, skips), key=self.change)
-        rivals = {"preset": PRESET} | {name: self.most_tokens(rule) for name, rule in RIVALS.items()}
+        rivals = {"preset": PRESET} | {
+            name: self.most_tokens(rule_of(method, self.num_layers)) for name, method in RIVALS.items()
+        }
         known = {name: self.measure(method) for name, method in rivals.items() if method is not None}
         within = [name for name in known if self.within(known[name])]
         for name in within:  # a search does not promise to find the best
@@ -154,7 +156,7 @@ class _Search:
 
     # Candidates
 
-    def candidates(self, name: str, rule: Rule) -> Iterable[Method]:
+    def candidates(self, rule: Rule) -> Iterable[Method]:
         """Those of a rule that reach the targets."""
         most, enough = self.last_share(rule, kv_only=True), self.last_share(rule)
         if enough is not None:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from skipcore.methods import (
-    Combined,
-    DivPrune,
-    Method,
-    PyramidDrop,
-    RandomTokens,
-    SkipVision,
-    UniformGrid,
-    VisionZip,
-)
+from skipcore.methods import METHODS, Combined, Method, SkipVision
+from skipcore.methods.budget import Target
+from skipcore.methods.dropping import DropInStages
 from skipcore.methods.skip_vision import UNTRAINED
 
 Rule = Callable[[float], Method]
@@ -22,29 +15,29 @@ SubLayer = tuple[str, int]
 """("ffn", layer) or ("attention", layer)."""
 SKIPPED_SHARES = (1.0, 0.5)
 """Of the tokens that are left, how many may skip sub-layers."""
+RULES = ("PyramidDrop", "VisionZip", "DivPrune")
+"""Names in `METHODS`: any whose budget is a share of the visual tokens may stand here."""
+RIVALS = {"uniform": "UniformGrid", "random": "RandomTokens"}
+"""What a choice is shown beside: rules that look at nothing."""
 
 
-def pyramid_drop(share: float) -> Method:
-    """In three stages at quarters of the depth, each of which keeps the same share t of the one before, as the authors'
-    do: (1 + t + t² + t³) / 4 of the tokens are left on average."""
+def rule_of(name: str, layers: int) -> Rule:
+    """The rule that a method of a budget is, in a decoder of so many layers."""
+    method, target = METHODS[name](), Target(layers)
+    if isinstance(method, DropInStages):
+        return lambda share: method.with_budget(_in_last_stage(share, len(method.num_kept)), target)
+    return lambda share: method.with_budget(share, target)
+
+
+def _in_last_stage(share: float, stages: int) -> float:
+    """What is left at last where a share is left on average over the layers: each of several stages as long as the part
+    before them keeps the same share t of the one before, so that (1 + t + t² + …) / (stages + 1) are left."""
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if (1 + middle + middle**2 + middle**3) / 4 <= share else (low, middle)
-    return PyramidDrop(num_kept=tuple(round(low**stage, 4) for stage in (1, 2, 3)))
-
-
-RULES: dict[str, Rule] = {
-    "PyramidDrop": pyramid_drop,
-    "VisionZip": lambda share: VisionZip(round(share * 54 / 64, 4), round(share * 10 / 64, 4)),  # authors: 54 + 10
-    "DivPrune": lambda share: DivPrune(share),
-}
-"""By the name of the method. A new rule is one entry."""
-RIVALS: dict[str, Rule] = {
-    "uniform": lambda share: UniformGrid(share),
-    "random": lambda share: RandomTokens(share),
-}
-"""What a choice is shown beside: rules that look at nothing."""
+        mean = sum(middle**stage for stage in range(stages + 1)) / (stages + 1)
+        low, high = (middle, high) if mean <= share else (low, middle)
+    return low**stages
 
 
 def skipping(dropping: Method | None, share: float, sublayers: Iterable[SubLayer]) -> Method:

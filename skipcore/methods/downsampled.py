@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from skipcore.methods.budget import Target
 from skipcore.methods.dropping import DropBefore
 from skipcore.methods.retain import evenly
 from skipcore.methods.settings import resolve
@@ -30,8 +31,12 @@ class Downsampled(DropBefore):
 
     name: ClassVar[str] = "Downsampled picture"
 
+    def with_budget(self, share: float, target: Target) -> Downsampled:
+        """Always a share, since a count says nothing of pixels."""
+        return replace(self, num_kept=share)
+
     def picture(self, picture: Image.Image) -> Image.Image:
-        """Scale down and up again. A count of tokens says nothing of pixels: the picture stays as it is then."""
+        """Scale down and up again; with a count of tokens the picture stays as it is."""
         if not isinstance(self.num_kept, float):
             return picture
         width, height = (max(1, round(side * self.num_kept**0.5)) for side in picture.size)

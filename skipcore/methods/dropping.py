@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skipcore.engine.layer_view import LayerView
 from skipcore.errors import InputError
-from skipcore.methods.method import Method, Positions
+from skipcore.methods.budget import Budget, Target
+from skipcore.methods.method import Method, Positions, Steps
 from skipcore.methods.settings import (
     Count,
     Layer,
@@ -71,6 +73,8 @@ class Dropping(Method):
 class DropBefore(Dropping):
     """What methods have in common that leave fewer visual tokens of each picture before the decoder."""
 
+    budget: ClassVar[Budget | None] = Budget(0.25)
+
     num_kept: Count = 0.25
 
     def __post_init__(self) -> None:
@@ -82,10 +86,16 @@ class DropBefore(Dropping):
         """Such as "DivPrune 25%"."""
         return f"{self.name} {show(self.num_kept)}"
 
+    def with_budget(self, share: float, target: Target) -> DropBefore:
+        """That many tokens kept."""
+        return replace(self, num_kept=target.count(share))
+
 
 @dataclass(frozen=True)
 class DropOnce(Dropping):
     """What methods have in common that drop visual tokens at one layer, by what they see of the one before."""
+
+    budget: ClassVar[Budget | None] = Budget(0.5)
 
     layer: Layer = 3
     num_kept: Count = 0.5
@@ -104,10 +114,25 @@ class DropOnce(Dropping):
         """The layer, 1 at least."""
         return () if is_all(self.num_kept) else (max(1, resolve_layer(self.layer, num_layers)),)
 
+    def with_budget(self, share: float, target: Target) -> DropOnce:
+        """That many tokens kept from the authors' layer on, scaled from their 32 layers."""
+        return replace(self, layer=target.layer(type(self).layer), num_kept=target.count(share))
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """One token more in each step, from the authors' layer on; then from ever earlier ones."""
+        tokens = target.tokens or 1
+
+        def from_layer(layer: int) -> Steps:
+            return Steps(tokens - 1, lambda step: replace(self.with_budget((step + 1) / tokens, target), layer=layer))
+
+        return [from_layer(layer) for layer in range(target.layer(type(self).layer), 0, -1)]
+
 
 @dataclass(frozen=True)
 class DropInStages(Dropping):
     """What methods have in common that drop visual tokens at several layers."""
+
+    budget: ClassVar[Budget | None] = Budget(0.12, "Visual tokens left in the last layers")
 
     layers: Sequence[Layer] = ()
     num_kept: Sequence[Count] = ()
@@ -133,3 +158,20 @@ class DropInStages(Dropping):
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """The stages' first layers, 1 at least."""
         return self.stages(num_layers).keys()
+
+    def with_budget(self, share: float, target: Target) -> DropInStages:
+        """That many tokens left in the last stage; every stage keeps the same share of what is there, as PyramidDrop's
+        authors do."""
+        stages = len(self.num_kept)
+        return replace(self, num_kept=[target.count(share ** ((stage + 1) / stages)) for stage in range(stages)])
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """The stages in their proportions: the largest grows by one token a step, and none beyond all tokens."""
+        tokens = target.tokens or 1
+        shares = [resolve(count, tokens) / tokens for count in self.num_kept]
+
+        def at(step: int) -> Method:
+            kept = [max(1, round((step + 1) * share / max(shares))) for share in shares]
+            return replace(self, num_kept=[target.count(min(count, tokens) / tokens) for count in kept])
+
+        return [Steps(round(tokens * max(shares) / min(shares)) - 1, at)]

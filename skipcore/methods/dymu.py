@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from threading import Lock
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +15,8 @@ from transformers import PreTrainedModel
 
 from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
-from skipcore.methods.method import Method
+from skipcore.methods.budget import Budget, Examples, Target
+from skipcore.methods.method import Method, Steps
 from skipcore.methods.settings import check_choice, checked_list, checked_number
 from skipcore.model.inputs import ImageLike, several_pictures
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
@@ -24,6 +26,8 @@ from skipcore.tower.observer import TowerRecorder, look_at_tower
 from skipcore.tower.tower_merge import TowerMerging
 
 LOOKS = frozenset({TowerLook.GROUPS})
+DIGITS = 5
+"""To which thresholds for a budget are rounded, so that every machine finds the same."""
 
 
 class Encoder(Protocol):
@@ -60,6 +64,7 @@ class DyMU(Method):
     """
 
     name: ClassVar[str] = "DyMU"
+    budget: ClassVar[Budget | None] = Budget(0.5, "Patches left after merging", digits=2)
     ties_rows: ClassVar[bool] = True
     thresholds: Sequence[float] = ()
     exact: bool = False
@@ -132,6 +137,17 @@ class DyMU(Method):
             found.append(merging.found)
         return cls([sum(block) / len(found) for block in zip(*found, strict=True)])
 
+    def with_budget(self, share: float, target: Target) -> DyMU:
+        """Thresholds, found on the examples, that leave that share of the patches, a hundredth at least."""
+        if share == 1:
+            return DyMU()
+        assert target.examples is not None
+        return found_on(target.examples, max(share, 0.01))
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """A 64th more of the patches in each step."""
+        return [Steps(62, lambda step: self.with_budget((step + 1) / 64, target))]
+
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Tie the tokens that are one."""
         n = len(image.features)
@@ -153,3 +169,10 @@ def _runs_again(tower: nn.Module) -> bool:
     """Whether gradient checkpointing will run blocks of the tower anew in `backward`."""
     checkpointed = (each.training and getattr(each, "gradient_checkpointing", False) for each in tower.modules())
     return torch.is_grad_enabled() and any(checkpointed)
+
+
+@lru_cache(maxsize=128)
+def found_on(examples: Examples, share: float) -> DyMU:
+    """`DyMU.find` on examples; what was found is kept."""
+    found = DyMU.find(examples.vlm, examples.pictures, share)
+    return DyMU([round(threshold, DIGITS) for threshold in found.thresholds])

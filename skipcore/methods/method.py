@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 from skipcore.engine.layer_view import LayerView, Look
 from skipcore.engine.planner import Positions
 from skipcore.engine.session import Session
+from skipcore.errors import InputError
+from skipcore.methods.budget import Budget, Examples, Target
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.summary import AdaptiveSummary
 from skipcore.plan.token_plan import TokenPlan
@@ -123,6 +125,29 @@ class Method:
         """FLOPs of the matrix products by which tokens of one prompt are chosen and merged, as torch counts them."""
         return 0
 
+    # How the settings are chosen.
+
+    budget: ClassVar[Budget | None] = None
+    """What a share means to the method; None where `with_budget` knows none."""
+
+    def with_budget(self, share: float, target: Target) -> Method:
+        """The same method, with the settings that spend a share from 0 to 1 on a model.
+
+        Raises:
+            InputError: the method has no budget.
+        """
+        raise InputError(f"There is no method {self.name!r} with a budget.")
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """All settings that differ in what they spend, the authors' way first, then others that spend less; here: one
+        visual token more in each step."""
+        tokens = target.tokens or 1
+        return [Steps(tokens - 1, lambda step: self.with_budget((step + 1) / tokens, target))]
+
+    def tuned(self, examples: Examples) -> Method:
+        """The same method with what it learns from examples, whatever the budget; here: nothing."""
+        return self
+
     def __call__(self, model: PreTrainedModel, record: bool = False) -> Session:
         """A session of this method on `model`, to be used in a `with` statement.
 
@@ -138,3 +163,16 @@ class Method:
         if "summary" in values:
             values["summary"] = "mean" if values["summary"] is None else "adaptive"
         return values
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A row of settings of one method, from the fewest FLOPs to the most.
+
+    Attributes:
+        last: they are numbered 0 … last; FLOPs never fall from one to the next.
+        at: the method with the settings of a number.
+    """
+
+    last: int
+    at: Callable[[int], Method]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from skipcore.engine.layer_view import LayerView
-from skipcore.methods.method import Method
+from skipcore.methods.budget import Budget, Examples, Target
+from skipcore.methods.method import Method, Steps
 from skipcore.methods.settings import Count, checked_count, checked_list, checked_whole, resolve, show
 from skipcore.plan.token_plan import TokenPlan
 
@@ -24,6 +25,7 @@ class ShortV(Method):
     """
 
     name: ClassVar[str] = "ShortV"
+    budget: ClassVar[Budget | None] = Budget(0.6, "Layers that freeze visual tokens")
 
     num_frozen: Count = 0.6
     order: Sequence[int] | None = None
@@ -38,6 +40,18 @@ class ShortV(Method):
     def label(self) -> str:
         """Such as "ShortV 60% of the layers"."""
         return f"{self.name} {show(self.num_frozen)} of the layers"
+
+    def with_budget(self, share: float, target: Target) -> ShortV:
+        """That share of the layers freezes them."""
+        return replace(self, num_frozen=share)
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """From all layers frozen to none."""
+        return [Steps(target.layers, lambda step: replace(self, num_frozen=target.layers - step))]
+
+    def tuned(self, examples: Examples) -> ShortV:
+        """In the order that is measured on the examples."""
+        return replace(self, order=examples.layers_by_contribution)
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """At the first layer, when the number of layers is known."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 
 from skipcore.errors import InputError
-from skipcore.methods.method import DecoderShape, Method
+from skipcore.methods.budget import Examples, Target
+from skipcore.methods.method import DecoderShape, Method, Steps
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.methods.settings import Count, check_choice, checked_count, checked_layers, checked_whole, resolve, show
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
@@ -129,6 +130,26 @@ class SkipVision(Method):
             variant = [f"FFN {ffn}, attention {len(self.attention_layers)} layers"]
         budget = f"{self.name} {show(self.num_retained)}+{show(self.num_skipped)}"
         return f"{budget} ({variant[0]})" if variant else budget
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """Retained and skipped tokens in their proportion until nothing is merged; beyond that, retained ones in the
+        place of skipped ones."""
+        tokens = target.tokens or 1
+        retained, skipped = (resolve(count, tokens) for count in (self.num_retained, self.num_skipped))
+        share = retained / max(1, retained + skipped)
+        unmerged = round(share * tokens)
+
+        def at(step: int) -> SkipVision:
+            both = step + 1
+            kept = min(round(share * both) if both <= tokens else unmerged + both - tokens, both - 1)
+            counts = target.count(kept / tokens), target.count((min(both, tokens) - kept) / tokens)
+            return replace(self, num_retained=counts[0], num_skipped=counts[1])
+
+        return [Steps(2 * tokens - unmerged - 2, at)]
+
+    def tuned(self, examples: Examples) -> SkipVision:
+        """As the model takes it best."""
+        return examples.vlm.skip_vision
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Choose the retained tokens, merge the others to the skipped ones."""

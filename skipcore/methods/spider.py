@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from skipcore.engine.layer_view import LayerView
 from skipcore.errors import InputError
+from skipcore.methods.budget import Budget, Examples, Target
 from skipcore.methods.dropping import Dropping
 from skipcore.methods.method import DecoderShape
 from skipcore.methods.retain import evenly
@@ -72,6 +73,7 @@ class SPIDER(Dropping):
     """
 
     name: ClassVar[str] = "SPIDER"
+    budget: ClassVar[Budget | None] = Budget(0.5)
     tower_looks: ClassVar[frozenset[TowerLook]] = frozenset({TowerLook.ATTENTION, TowerLook.MIDDLE, TowerLook.DEEP})
 
     num_kept: Count = 0.5
@@ -106,6 +108,15 @@ class SPIDER(Dropping):
         """With the sub-layer contributions that `calibrate` measured on your model."""
         kl = calibration.ffn_kl, calibration.attention_kl
         return cls(num_kept, threshold=threshold, ffn_kl=kl[0], attention_kl=kl[1])
+
+    def with_budget(self, share: float, target: Target) -> SPIDER:
+        """That many tokens enter the decoder."""
+        return replace(self, num_kept=target.count(share))
+
+    def tuned(self, examples: Examples) -> SPIDER:
+        """With the contributions of the model's calibration, if it has one."""
+        calibration = examples.vlm.calibration
+        return self if calibration is None else SPIDER.calibrated(calibration)
 
     @property
     def label(self) -> str:

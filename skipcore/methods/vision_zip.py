@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch.nn.functional import normalize
 
+from skipcore.methods.budget import Budget, Target
 from skipcore.methods.dropping import Dropping
-from skipcore.methods.method import DecoderShape
+from skipcore.methods.method import DecoderShape, Steps
 from skipcore.methods.settings import Count, checked_count, resolve, show
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.merge import nearest
@@ -38,6 +40,7 @@ class VisionZip(Dropping):
     """
 
     name: ClassVar[str] = "VisionZip"
+    budget: ClassVar[Budget | None] = Budget(0.25)
     tower_looks: ClassVar[frozenset[TowerLook]] = frozenset({TowerLook.ATTENTION, TowerLook.KEYS})
 
     num_dominant: Count = 191
@@ -52,6 +55,21 @@ class VisionZip(Dropping):
     def label(self) -> str:
         """Such as "VisionZip 191+30"."""
         return f"{self.name} {show(self.num_dominant)}+{show(self.num_contextual)}"
+
+    def with_budget(self, share: float, target: Target) -> VisionZip:
+        """That many tokens, 54 dominant ones to 10 contextual ones."""
+        return replace(self, num_dominant=share * 54 / 64, num_contextual=share * 10 / 64)
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """One token more in each step, 191 dominant ones to 30 contextual ones."""
+        tokens = target.tokens or 1
+
+        def at(step: int) -> VisionZip:
+            contextual = round(30 / 221 * (step + 1))
+            dominant = target.count((step + 1 - contextual) / tokens)
+            return replace(self, num_dominant=dominant, num_contextual=target.count(contextual / tokens))
+
+        return [Steps(tokens - 1, at)]
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Keep the dominant ones, merge the others to the targets."""

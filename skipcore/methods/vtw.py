@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from skipcore.engine.layer_view import LayerView
+from skipcore.methods.budget import Budget, Target
 from skipcore.methods.dropping import Dropping
+from skipcore.methods.method import Steps
 from skipcore.methods.settings import Layer, checked_count, is_all, resolve_layer, show_layers
 from skipcore.plan.token_plan import TokenPlan
 
@@ -22,6 +24,7 @@ class VTW(Dropping):
     """
 
     name: ClassVar[str] = "VTW"
+    budget: ClassVar[Budget | None] = Budget(0.5, "Layers that see visual tokens")
 
     layer: Layer = 0.5
 
@@ -33,6 +36,15 @@ class VTW(Dropping):
     def label(self) -> str:
         """Such as "VTW after 50% of the layers"."""
         return f"{self.name} after {show_layers(self.layer)}"
+
+    def with_budget(self, share: float, target: Target) -> VTW:
+        """That share of the layers sees them."""
+        return replace(self, layer=share)
+
+    def budget_steps(self, target: Target) -> Sequence[Steps]:
+        """One layer more in each step."""
+        layers = target.layers
+        return [Steps(layers, lambda step: replace(self, layer=step if step < layers else 1.0))]
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """Layer K; 1.0 is no layer."""

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from app.charts.quality import weights_sha256
 from app.page import build_page
-from app.serve import start
+from app.server.launch import start
 from skipcore import Vlm
 
 if TYPE_CHECKING:

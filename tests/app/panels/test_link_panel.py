@@ -15,7 +15,7 @@ from app.links import settings_that_apply
 from app.panels.ask import AskPanel
 from app.panels.link import OPENED, WITH_PICTURE, WITHOUT_PICTURE, LinkPanel
 from app.runs.budgets import OFFERED
-from app.runs.comparison import Settings
+from app.settings import Settings
 from skipcore import Vlm
 from skipcore.builtin.scenes.world import scenes_world
 

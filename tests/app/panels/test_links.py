@@ -8,7 +8,7 @@ import pytest
 
 from app.links import SETTINGS, Link, from_query, ignored_sentence, settings_that_apply, to_query
 from app.panels.link import slider_value
-from app.runs.comparison import Settings
+from app.settings import Settings
 
 EXAMPLES = ("purple-circle", "two-shapes")
 SKIPPING = {"num_retained": 100, "num_skipped": 0.2, "retain": "saliency", "text_attends_skipped": False}

@@ -13,8 +13,8 @@ from app.charts.race import RaceRow
 from app.charts.tables import race_table
 from app.runs import trade_off as sweeping
 from app.runs.budgets import OFFERED
-from app.runs.comparison import Settings
 from app.runs.trade_off import SHARES, Part, as_data, parts_of, rows_of, settings_of
+from app.settings import Settings
 from skipcore import InputError, Vlm
 
 CHOSEN = Settings(100, 156, "saliency", False, 96, 3, "FastV", 0.5, True)

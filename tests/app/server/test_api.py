@@ -18,11 +18,10 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from shared_models import noise_picture
 
-from app import serve as main
 from app.examples import load_examples
 from app.page import build_page
 from app.runs.budgets import OFFERED, SKIP_VISION
-from app.serve import start
+from app.server.launch import start
 from profiling import compare
 from skipcore import METHODS, Dense, InputError, SkipVision, Vlm
 
@@ -144,7 +143,7 @@ def test_the_api_takes_the_names_that_methods_tells(ask, client: Client) -> None
 
 
 def test_a_missing_mcp_package_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "find_spec", lambda name: None)
+    monkeypatch.setattr("app.server.launch.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'pip install "gradio\[mcp\]"'):
         start(page, mcp=True)
 

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int], list[str]]] = {
     "skipcore": ("skipcore.__main__.load", skipcore_main, ["ask", "--model", "m", "--image", "i", "--question", "q"]),
     "profiling": ("profiling.__main__.load", profiling_main, ["compare", "--image", "i", "--question", "q"]),
     "training": ("skipcore.builtin.__main__.load", training_main, ["evaluate"]),
-    "app": ("app.serve.load", app_main, []),
+    "app": ("app.__main__.load", app_main, []),
 }
 ENDS = {
     "GPU": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), OUT_OF_MEMORY, "too little memory"),

@@ -17,7 +17,7 @@ from hostile_pictures import PICTURES, PNG, picture_file
 
 from app.measure.over_http import Refused, Visitor
 from app.page import build_page
-from app.serve import start
+from app.server.launch import start
 from profiling import compare
 from skipcore import Vlm
 
@@ -219,7 +219,7 @@ def test_calls_that_are_none(visitor: Visitor, name: str) -> None:
         "gradio_api/file=%2e%2e/%2e%2e/etc/passwd",
         "gradio_api/file=/proc/self/environ",
         "gradio_api/file=requirements.txt",
-        "gradio_api/file=app/serve.py",
+        "gradio_api/file=app/__main__.py",
         "gradio_api/proxy=http://127.0.0.1:1/",
         "static/../../etc/passwd",
         "assets/..%2f..%2f..%2fetc%2fpasswd",

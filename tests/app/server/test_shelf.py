@@ -19,11 +19,12 @@ import torch
 from hostile_pictures import PNG
 from tiny_families import BUILDERS
 
+from app.__main__ import _page_beside as page_beside
 from app.measure.over_http import Message, Visitor
 from app.page import build_page
-from app.serve import page_beside, serving, start
 from app.server import shelf as shelf_module
 from app.server.device import device_held
+from app.server.launch import serving, start
 from app.server.models import KNOWN
 from app.server.shelf import Shelf, Shelved, address_of
 from app.server.visitors import ANOTHER_RUN, Line

@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.measure.over_http import Visitor
 from app.page import build_page
-from app.serve import start
+from app.server.launch import start
 from app.server.uploads import LONGEST_SIDE, SHORTEST_SIDE, shrunk, size_note, uploaded_picture
 from skipcore import Vlm
 from skipcore.model.inputs import MAX_PIXELS, MAX_SIDE, MIN_SIDE

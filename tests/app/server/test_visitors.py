@@ -21,11 +21,12 @@ from hostile_pictures import PNG, encoded
 from app.examples import load_examples
 from app.measure.over_http import Refused, Visitor
 from app.page import build_page
-from app.runs.comparison import DEVICE, Settings
-from app.serve import start
+from app.server.device import DEVICE
+from app.server.launch import start
 from app.server.pace import ahead
 from app.server.refusals import OUT_OF_MEMORY, UNEXPECTED, is_out_of_memory
 from app.server.visitors import Line, _running, place_in_line
+from app.settings import Settings
 from app.world import world_of
 from profiling import Report, compare, stream
 from skipcore import Dense, Vlm, ask

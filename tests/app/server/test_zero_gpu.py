@@ -18,13 +18,14 @@ from shared_models import noise_picture
 
 from app.measure.over_http import Visitor
 from app.page import build_page
-from app.runs.budgets import OFFERED, _thresholds
-from app.runs.comparison import Settings
-from app.serve import start
+from app.runs.budgets import OFFERED
 from app.server import zero_gpu
+from app.server.launch import start
+from app.settings import Settings
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced
 from skipcore import InputError, Vlm
+from skipcore.methods.dymu import found_on
 
 SETTINGS = Settings(0.2, 0.3, "uniform", False, 3, 2)
 
@@ -73,7 +74,7 @@ def test_every_method_runs_in_the_worker_and_only_there(visitor: Visitor, tiny: 
         assert os.getpid() != here, "on a Space, nothing of the model can run in the page's own process"
 
     zero_gpu.lend(tiny, spaces.GPU)
-    _thresholds.cache_clear()
+    found_on.cache_clear()
     handles = [module.register_forward_pre_hook(no_device) for module in tiny.model.modules()]
     try:
         short = {"longest_answer_in_tokens": 1, "timed_runs_of_each": 1}

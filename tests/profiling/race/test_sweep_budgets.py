@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -10,21 +11,37 @@ from typing import Any
 import pytest
 from shared_models import noise_picture, trained_summary
 
-from profiling.race.budgets import BASELINES, KNOBS, Room, choose, is_near, knobs
+from profiling.race.budgets import BASELINES, Choice, choose, is_near
 from profiling.race.method_cost import prefill_flops
-from profiling.race.tuning import Tuning
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
+from skipcore.calibration.examples import Examples
+from skipcore.methods import dymu
+from skipcore.methods.budget import Target
 from skipcore.methods.downsampled import Downsampled
 from skipcore.methods.dymu import DyMU
 from skipcore.methods.fastv import FastV
 from skipcore.methods.settings import resolve
-from skipcore.methods.spider import SPIDER
 
-TUNED: Any = SimpleNamespace(layers=(2, 0, 1, 3), spider=SPIDER(), dymu=lambda share: DyMU([share]))
+OWN = SkipVision(20, 30, summary=trained_summary(8))
+LEARNED: Any = SimpleNamespace(
+    layers_by_contribution=(2, 0, 1, 3), vlm=SimpleNamespace(calibration=None, skip_vision=OWN)
+)
+WITH_BUDGET = [name for name in METHODS if name != "Dense"]
 
 
-def room(tokens: int = 100, is_fixed: bool = True, layers: int = 4) -> Room:
-    return Room(tokens, is_fixed, layers, SkipVision(20, 30, summary=trained_summary(8)), TUNED)
+@pytest.fixture(autouse=True)
+def thresholds_are_shares(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "tiny" not in request.fixturenames:
+        monkeypatch.setattr(dymu, "found_on", lambda examples, share: DyMU([share]))
+
+
+def target(tokens: int = 100, is_fixed: bool = True, layers: int = 4) -> Target:
+    return Target(layers, tokens, is_fixed, LEARNED)
+
+
+def chosen(kind: str, budget: float, target: Target, flops: Callable[[Method], float]) -> Choice:
+    assert target.examples is not None
+    return choose(METHODS[kind]().tuned(target.examples), budget, target, flops)
 
 
 def by_tokens(method: Any) -> float:
@@ -57,7 +74,7 @@ def from_layer(method: Any) -> float:
 def test_settings_that_reach_a_budget(
     kind: str, budget: float, flops: Callable[[Method], float], expected: dict[str, Any], near: bool
 ) -> None:
-    found = choose(kind, budget, room(), flops)
+    found = chosen(kind, budget, target(), flops)
     assert {name: getattr(found.method, name) for name in expected} == expected
     assert found.flops == flops(found.method)
     assert is_near(found.flops, budget) == near
@@ -70,62 +87,55 @@ def test_a_smaller_layer_where_the_authors_cannot_reach_it() -> None:
         kept = method.num_kept if isinstance(method.num_kept, int) else 100
         return (method.layer + (32 - method.layer) * kept / 100) / 32
 
-    deep = room(layers=32)
-    assert choose("FastV", 0.5, deep, flops).method == FastV(3, 44)
-    assert choose("FastV", 0.07, deep, flops).method == FastV(2, 1)
-    assert choose("FastV", 0.04, deep, flops).method == FastV(1, 1)
+    deep = target(layers=32)
+    assert chosen("FastV", 0.5, deep, flops).method == FastV(3, 44)
+    assert chosen("FastV", 0.07, deep, flops).method == FastV(2, 1)
+    assert chosen("FastV", 0.04, deep, flops).method == FastV(1, 1)
 
 
 def test_skip_vision_is_scaled_and_else_as_trained() -> None:
-    here = room()
-    own = here.own
-
     def flops(method: Any) -> float:
         return (resolve(method.num_retained, 100) + 0.3 * resolve(method.num_skipped, 100)) / 100
 
     for budget, counts in {0.1: (7, 10), 0.58: (40, 60), 0.8: (71, 29)}.items():
-        found = choose("SkipVision", budget, here, flops)
+        found = chosen("SkipVision", budget, target(), flops)
         method = found.method
-        assert isinstance(method, SkipVision) and method.summary is own.summary and method.retain == own.retain
+        assert isinstance(method, SkipVision) and method.summary is OWN.summary and method.retain == OWN.retain
         assert (method.num_retained, method.num_skipped) == counts, budget
         assert budget - 0.02 <= found.flops <= budget
 
 
 def test_shares_where_pictures_differ_in_size() -> None:
-    found = choose("RandomTokens", 0.5, room(is_fixed=False), lambda method: getattr(method, "num_kept", 0.0))
+    found = chosen("RandomTokens", 0.5, target(is_fixed=False), lambda method: getattr(method, "num_kept", 0.0))
     assert getattr(found.method, "num_kept", None) == 0.5
-    found = choose("Downsampled", 0.25, room(), lambda method: getattr(method, "num_kept", 0.0))
+    found = chosen("Downsampled", 0.25, target(), lambda method: getattr(method, "num_kept", 0.0))
     assert found.method == Downsampled(0.25)  # always a share: a count says nothing of pixels
 
 
-def test_every_method_has_a_knob_and_baselines_are_methods() -> None:
-    assert set(KNOBS) == {method for method in METHODS.values() if method is not Dense}
+def test_baselines_are_methods_and_dense_has_no_budget() -> None:
     assert set(BASELINES) <= set(METHODS)
+    with pytest.raises(InputError, match="no method 'Dense' with a budget"):
+        choose(Dense(), 0.5, target(), lambda method: 1.0)
 
 
-@pytest.mark.parametrize("kind", ["Dense", "Sparse"])
-def test_a_method_without_a_budget_gets_a_sentence(kind: str) -> None:
-    with pytest.raises(InputError, match="no method"):
-        knobs(kind, room())
-
-
-@pytest.mark.parametrize("kind", [kind.__name__ for kind in KNOBS])
-def test_knobs_turn_the_flops_of_a_real_model(kind: str, tiny: Vlm) -> None:
-    """From the first position to the last FLOPs rise and never fall, and a budget between is met from below."""
+@pytest.mark.parametrize("kind", WITH_BUDGET)
+def test_steps_raise_the_flops_of_a_real_model(kind: str, tiny: Vlm) -> None:
+    """From the first step to the last FLOPs rise and never fall, and a budget between is met from below."""
     prompts = [noise_picture(0), noise_picture(1)]
-    real = Room(64, True, 3, SkipVision(0.2, 0.3), Tuning(tiny, prompts, ["what?"] * 2))
+    examples = Examples(replace(tiny, method=SkipVision(0.2, 0.3)), prompts, ["what?"] * 2)
+    real = Target(3, 64, True, examples)
     dense = prefill_flops(tiny, Dense(), prompts[0], "what?")
 
     def share(method: Method) -> float:
         return prefill_flops(tiny, method, prompts[0], "what?") / dense
 
-    knob = knobs(kind, real)[0]
-    positions = sorted({round(knob.steps * part / 6) for part in range(7)})
-    flops = [share(knob.at(position)) for position in positions]
+    steps = METHODS[kind]().tuned(examples).budget_steps(real)[0]
+    numbers = sorted({round(steps.last * part / 6) for part in range(7)})
+    flops = [share(steps.at(number)) for number in numbers]
     slack = 0.06 if kind in ("DivPrune", "SPIDER", "PyramidDrop") else 1e-9  # choosing costs; keeping all chooses not
     assert all(later >= earlier - slack for earlier, later in pairwise(flops)), flops
     assert flops[0] < flops[-1]
-    found = choose(kind, 0.6, real, share)
+    found = chosen(kind, 0.6, real, share)
     assert found.flops <= 0.62 or kind == "DyMU"
     if kind not in ("ShortV", "VTW", "DyMU", "Downsampled"):
         assert is_near(found.flops, 0.6), found

@@ -14,7 +14,7 @@ from tiny_families import LAYERS, tiny_model
 from skipcore import InputError, Vlm, calibrate, load_calibration
 from skipcore.__main__ import main, table_of
 from skipcore.answering.agreement import Agreement, log_probs_along
-from skipcore.calibration.candidates import RULES, skipping
+from skipcore.calibration.candidates import RULES, rule_of, skipping
 from skipcore.methods import Combined, Dense, DivPrune, PyramidDrop, VisionZip
 from skipcore.methods.as_json import method_from_json, method_to_json
 
@@ -94,7 +94,7 @@ def test_what_the_kv_target_allows_is_dropped_and_the_rest_skips() -> None:
 def test_a_rule_leaves_its_share_of_the_tokens(name: str, share: float) -> None:
     vlm = tiny_model("LLaVA")
     prepared = vlm.prepare(PICTURES[0], "What?")
-    method = RULES[name](share)
+    method = rule_of(name, LAYERS)(share)
     with torch.inference_mode(), method(vlm.model) as session:
         vlm.model(**prepared.with_features(vlm.encode(prepared, VisionZip())))
     if name == "PyramidDrop":  # its three stages fall on two layers of such a short decoder

@@ -9,7 +9,7 @@ from bench_families import LAYERS, costs, visual_share
 from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
-from app.runs.comparison import Settings
+from app.settings import Settings
 from profiling import compare
 from profiling.__main__ import _parser, _skip_method
 from profiling.output.table import table_of
