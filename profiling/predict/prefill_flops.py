@@ -69,8 +69,7 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
         else:
             projections += 2 * entered * (linear_weights(own) - of_queries) + 2 * attending * of_queries
         blind = not (method.text_attends_skipped or full_masks)
-        products = 2 if tied and method.exact_unmerging else 4  # scores of the exact form are no matrix products
-        attention += products * _scores(trace, index, blind, full_masks) * shape.heads * shape.head_width
+        attention += 4 * _scores(trace, index, blind, full_masks) * shape.heads * shape.head_width
         ffn += 2 * int(trace.ran_ffn[index].sum()) * ffn_weights(layer.get_submodule("mlp"), decoder.config)
     return PrefillFlops(
         selection=method.selection_flops(trace, shape),

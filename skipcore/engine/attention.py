@@ -17,7 +17,6 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from skipcore.engine.virtual_unmerge import exact_attention
 from skipcore.plan.layer_rows import BlindText, LayerRows, Queries
 from skipcore.plan.token_plan import Role
 
@@ -36,7 +35,6 @@ def attention(
     skip_rows: LayerRows | None = None,
     skip_observation: Observation | None = None,
     skip_decode_masks: Sequence[Tensor | None] | None = None,
-    skip_rotation: tuple[Tensor, Tensor] | None = None,
     **kwargs,
 ) -> tuple[Tensor, Tensor | None]:
     """sdpa attention as transformers calls it, in which text may be blind to skipped tokens, or rows not attend.
@@ -47,7 +45,6 @@ def attention(
     Args:
         skip_rows: of the layer that prefills.
         skip_observation: takes note of queries and keys for a method that decides by them.
-        skip_rotation: cosines and sines of the positions, for the exact form of virtual unmerging.
         skip_decode_masks: a mask for each layer, since layers may have stored different tokens.
     """
     kwargs.pop("skip_prefill", None)
@@ -56,10 +53,6 @@ def attention(
     if skip_rows is not None:
         if skip_observation is not None:
             skip_observation.see(query, key, attention_mask, skip_rows, kwargs.get("scaling"))
-        if skip_rotation is not None and skip_rows.ties is not None:
-            scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-            ties = skip_rows.ties
-            return exact_attention(query, key, value, attention_mask, skip_rotation, skip_rows, ties, scaling), None
         if skip_rows.queries is not None and skip_rows.attending is not None:
             some = skip_rows.attending, skip_rows.queries
             return _some_rows(module, query, key, value, attention_mask, skip_rows, *some, kwargs), None

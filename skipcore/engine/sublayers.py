@@ -103,8 +103,6 @@ class SubLayers:
                 earlier = prefill.rows(before, states.device).place if index else None
                 states = _at(states, rows.present if earlier is None else earlier.gather(1, rows.present))
             given = self._arguments(index, rows, states, kwargs)
-            if prefill.method.exact_unmerging and rows.ties is not None:
-                given["skip_rotation"] = kwargs["position_embeddings"]
             if index + 1 in prefill.waiting and prefill.method.looks - {Look.ATTENTION_AHEAD}:
                 given["skip_observation"] = self._observation = Observation(prefill.method.looks)
                 self._before = states if Look.UPDATES in prefill.method.looks else None

@@ -17,7 +17,7 @@ from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
 from skipcore.methods.budget import Budget, Examples, Target
 from skipcore.methods.method import Method, Steps
-from skipcore.methods.settings import check_choice, checked_list, checked_number
+from skipcore.methods.settings import checked_list, checked_number
 from skipcore.model.inputs import ImageLike, several_pictures
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.tower_view import TowerLook
@@ -49,7 +49,7 @@ class DyMU(Method):
     how many tokens are left depends on the picture (DToMe). "Every other" goes by the list that the block before left:
     tokens that did not merge, then those that others could merge into. In the decoder, merged tokens are projected and
     fed forward once, but attend in all the places they had, and what they attended to is averaged (virtual unmerging,
-    fast form: expanded queries, keys and values, ordinary attention).
+    fast form: expanded queries, keys and values, ordinary attention; the exact form is the same by value, and slower).
 
     The KV cache holds the tokens of all places: it does not shrink. Unlike the authors' code, attention in the tower
     runs over all places, too (theirs over merged tokens weighted by size, which is the same by value); in a tower with
@@ -59,30 +59,21 @@ class DyMU(Method):
     Attributes:
         thresholds: one for each block of the tower up to the last one that the projector reads; see `find`. With none,
             nothing merges.
-        exact: in the decoder, build the attention's logits from merged queries and keys (the authors' exact form)
-            rather than expand them: the same by value, and slower.
     """
 
     name: ClassVar[str] = "DyMU"
     budget: ClassVar[Budget | None] = Budget(0.5, "Patches left after merging", digits=2)
     ties_rows: ClassVar[bool] = True
     thresholds: Sequence[float] = ()
-    exact: bool = False
 
     def __post_init__(self) -> None:
         values = checked_list("thresholds", self.thresholds)
-        check_choice("exact", self.exact, (False, True))
         object.__setattr__(self, "thresholds", tuple(checked_number("Each of thresholds", value) for value in values))
 
     @property
     def keeps_all(self) -> bool:  # type: ignore[override]
         """Without thresholds it is the dense model."""
         return not self.thresholds
-
-    @property
-    def exact_unmerging(self) -> bool:  # type: ignore[override]
-        """As `exact` says."""
-        return self.exact
 
     @property
     def tower_looks(self) -> frozenset[TowerLook]:  # type: ignore[override]

@@ -97,8 +97,6 @@ class Method:
 
     ties_rows: ClassVar[bool] = False
     """Whether tokens may share their rows (`ImagePlan.ties`): every projection is hooked then."""
-    exact_unmerging: bool = False
-    """Whether tied tokens attend by `virtual_unmerge`."""
     tower_looks: ClassVar[frozenset[TowerLook]] = frozenset()
     """What the method asks to see of the vision tower; `plan` finds it in `VisualTokens.tower`."""
     looks: ClassVar[frozenset[Look]] = frozenset()

@@ -65,12 +65,10 @@ class Ties:
     """Places that share their rows: projected and fed forward once.
 
     Attributes:
-        unique: [U] flattened [batch · length] rows that stand for all.
         inverse: [batch · length] which of them stands for each place (0 in padding).
         means: how the rows, padding left out, are averaged to the unique ones.
     """
 
-    unique: Tensor
     inverse: Tensor
     means: Averages
 
@@ -207,7 +205,7 @@ def _ties(plans: Sequence[TokenPlan], place: Sequence[Tensor], length: int) -> T
     unique, of_rows = torch.cat(leaders).unique(return_inverse=True)
     inverse = torch.zeros(len(plans) * length, dtype=torch.long)
     inverse[rows] = of_rows
-    return Ties(unique, inverse, averages(rows, of_rows, len(unique)))
+    return Ties(inverse, averages(rows, of_rows, len(unique)))
 
 
 def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:

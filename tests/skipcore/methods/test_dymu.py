@@ -51,23 +51,6 @@ def test_unmerging_equals_full_attention_over_tied_tokens(family: str) -> None:
     torch.testing.assert_close(output.logits, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", BUILDERS)
-def test_the_exact_form_equals_the_fast_one(family: str) -> None:
-    vlm = tiny_model(family)
-    prompts = [vlm.prepare(noise_picture(0), text) for text in (QUESTION, "Hm?")]
-    exact = replace(LOW, exact=True)
-    for prepared in prompts:
-        encoded = prepared.with_features(vlm.encode(prepared, LOW))
-        with LOW(vlm.model) as session:
-            expected = logits(vlm, encoded)
-        with exact(vlm.model):
-            if family.startswith("GLM") and session.trace.merged.any():
-                with pytest.raises(InputError, match="exact=False"):
-                    logits(vlm, encoded)
-            else:
-                torch.testing.assert_close(logits(vlm, encoded), expected, rtol=0, atol=2e-5)
-
-
 @pytest.mark.parametrize("thresholds", [(0.8, 0.85), (-1.0, 0.9), (0.99, 0.7)])
 def test_the_tower_equals_merging_for_real(thresholds: tuple[float, float]) -> None:
     """CLIP's blocks by hand: merged tokens are gone, and attention adds the logarithm of their sizes."""
