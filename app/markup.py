@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from app import palette
@@ -38,3 +38,20 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def layer_table(*columns: tuple[str, Iterable[str]], corner: str = "") -> str:
+    """A table with one row a layer.
+
+    Args:
+        columns: heading and cells of each, one cell a layer.
+        corner: the heading of the layers.
+    """
+    by_layer = zip(*(cells for _, cells in columns), strict=True)
+    rows = [[f"Layer {layer}", *cells] for layer, cells in enumerate(by_layer, start=1)]
+    return html_table([corner, *(heading for heading, _ in columns)], rows)
+
+
+def paragraph(sentence: str, kind: str = "finding") -> str:
+    """A sentence of plain text, in a class of theme.css."""
+    return f'<p class="{kind}">{escape(sentence)}</p>'

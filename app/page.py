@@ -18,6 +18,7 @@ from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.benchmark import BenchmarkPanel
 from app.panels.calibration import CalibrationPanel
+from app.panels.components import status
 from app.panels.follow import FollowPanel
 from app.panels.lanes import LanesPanel
 from app.panels.latency import LatencyPanel
@@ -25,7 +26,6 @@ from app.panels.layers import LayersPanel
 from app.panels.link import LinkPanel
 from app.panels.linked import link
 from app.panels.models import ModelsPanel
-from app.panels.notice import status
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.panels.trade_off_panel import SweepPanel

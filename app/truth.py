@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from app.server.uploads import uploaded_file
@@ -52,7 +53,7 @@ def digest_of_upload(picture: Any) -> str | None:
         return None
 
 
-def digest_of_file(path: str) -> str:
+def digest_of_file(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

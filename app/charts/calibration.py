@@ -1,4 +1,4 @@
-"""What skipping each sub-layer alone does to the next token, as a map."""
+"""What skipping each sub-layer alone does to the next token, as a map, and what was chosen to skip."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app import palette
-from app.charts.style import style
+from app.charts.chart import style
+from app.markup import html_table, layer_table
 from skipcore import Calibration
 
 SMALLEST = 1e-6
@@ -45,3 +46,30 @@ def divergence_map(calibration: Calibration) -> go.Figure:
     )
     figure.update_xaxes(title_text="layer", dtick=max(1, len(layers) // 16))
     return style(figure, height=190)
+
+
+def finding(calibration: Calibration) -> str:
+    """What was chosen, against the best of the other choices."""
+    choice, rival = calibration.choice, min(calibration.rivals, key=lambda each: each.kl)
+    return (
+        f"At {choice.flops:.0%} of the prefill FLOPs and {choice.kv:.0%} of the KV cache, {choice.label} changes the "
+        f"next token by {choice.kl:.2g} nats (KL), the best of the other choices ({rival.name}) by {rival.kl:.2g}."
+    )
+
+
+def choices_table(calibration: Calibration) -> str:
+    """The choice and its rivals."""
+    rows = [
+        [each.name, each.label, f"{each.flops:.1%}", f"{each.kv:.1%}", f"{each.kl:.2g}", f"{each.top1:.0%}"]
+        for each in (calibration.choice, *calibration.rivals)
+    ]
+    return html_table(["", "method", "prefill FLOPs", "KV cache", "KL, nats", "same likeliest token"], rows)
+
+
+def sublayers_table(calibration: Calibration) -> str:
+    """The values behind the map, and the FFN update of the tokens that would skip."""
+    return layer_table(
+        ("KL without attention", [f"{kl:.2g}" for kl in calibration.attention_kl]),
+        ("KL without FFN", [f"{kl:.2g}" for kl in calibration.ffn_kl]),
+        ("FFN update", [f"{update:.3f}" for update in calibration.ffn_update]),
+    )

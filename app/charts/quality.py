@@ -1,18 +1,24 @@
-"""Measured accuracy of a model, read from a record of `python -m skipcore.builtin evaluate`."""
+"""Measured accuracy of a model against FLOPs, from a record of `python -m skipcore.builtin evaluate`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import ASSETS
-from skipcore import InputError, Vlm
+import plotly.graph_objects as go
+
+from app import ASSETS, palette, wording
+from app.charts.chart import style
+from app.markup import html_table, keys
+from app.world import KIND_NAMES
+from skipcore import InputError
 
 RECORD = ASSETS / "results" / "quality.json"
 COMMAND = "python -m skipcore.builtin evaluate --output assets/results/quality.json"
+MARKERS = ("circle", "square", "diamond", "triangle-up")
+"""One for each split, so that no curve and no blind guess is known by its color alone."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +119,6 @@ def read_quality(file: Path = RECORD) -> Quality | None:
         ) from error
 
 
-def weights_sha256(vlm: Vlm) -> str | None:
-    """SHA-256 of the model's `model.safetensors`; None for a model that was not loaded from a folder with one."""
-    file = Path(vlm.model.name_or_path) / "model.safetensors"
-    if not vlm.model.name_or_path or not file.is_file():
-        return None
-    with file.open("rb") as weights:
-        return hashlib.file_digest(weights, "sha256").hexdigest()
-
-
 def _split(name: str, values: dict[str, Any]) -> SplitScores:
     return SplitScores(
         name,
@@ -158,3 +155,91 @@ def _device(device: str | dict[str, Any]) -> str:
 
 def _versions(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def accuracy_by_flops(quality: Quality) -> go.Figure:
+    """One curve a split: share of right answers over prefill FLOPs (both percent); its blind guess as dashed line."""
+    figure = go.Figure()
+    for number, split in enumerate(quality.splits):
+        _add_split(figure, split, number)
+    for arm in quality.splits[0].curve if quality.splits else []:
+        figure.add_annotation(
+            x=100 * (arm.flops_ratio or 0),
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            text=arm.label,
+            textangle=-65,
+            xanchor="left",
+            xshift=-6,
+            showarrow=False,
+            font={"size": 12},
+        )
+    figure.update_xaxes(title_text="prefill FLOPs, % of dense", range=[0, 108], ticksuffix="%", nticks=6)
+    figure.update_yaxes(ticksuffix="%", nticks=7, range=[_lowest(quality), 101.5])
+    return style(figure, height=400, top=70)
+
+
+def _add_split(figure: go.Figure, split: SplitScores, number: int) -> None:
+    arms, name = split.curve, wording.split_name(split.name)
+    color, symbol = palette.split_color(number), MARKERS[number % len(MARKERS)]
+    figure.add_scatter(
+        x=[0, 50 + 10 * number, 108],
+        y=[100 * split.blind.accuracy] * 3,
+        mode="lines+markers",
+        line={"color": color, "dash": "dash", "width": 1.5},
+        marker={"symbol": f"{symbol}-open", "size": [0, 9, 0], "color": color},  # one, beside those of other splits
+        name=f"{name}: blind guess",
+        hovertemplate=f"{name}: a blind guess is right in %{{y:.1f}}%<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[100 * (arm.flops_ratio or 0) for arm in arms],
+        y=[100 * arm.score.accuracy for arm in arms],
+        mode="lines+markers",
+        line={"color": color, "width": 2},
+        marker={"symbol": symbol, "size": 10, "color": color},
+        name=name,
+        customdata=[[arm.name, round(arm.score.accuracy * split.questions), split.questions] for arm in arms],
+        hovertemplate=(
+            f"{name}, %{{customdata[0]}}<br>%{{y:.1f}}% right: %{{customdata[1]:,}} of %{{customdata[2]:,}} questions"
+            "<br>%{x:.1f}% of the dense FLOPs<extra></extra>"
+        ),
+    )
+
+
+def _lowest(quality: Quality) -> int:
+    """The end of the axis: the next ten below the lowest value."""
+    values = [
+        100 * score.accuracy for split in quality.splits for score in (split.blind, *(arm.score for arm in split.arms))
+    ]
+    return max(0, int(min(values, default=0) - 2) // 10 * 10)
+
+
+def split_keys(quality: Quality) -> str:
+    """A marker for every split."""
+    swatches = [
+        (f"split-{number % len(MARKERS)}", wording.split_name(split.name))
+        for number, split in enumerate(quality.splits)
+    ]
+    return keys(*swatches, ("blind", "a guess without looking at the picture"))
+
+
+def quality_table(split: SplitScores) -> str:
+    """Accuracy by kind of question (rows) and method (columns), the blind guess last; then what each method costs."""
+    scores = [*(arm.score for arm in split.arms), split.blind]
+    kinds = dict.fromkeys(kind for score in scores for kind in score.by_kind)
+    ordered = [kind for kind in KIND_NAMES if kind in kinds] + [kind for kind in kinds if kind not in KIND_NAMES]
+    rows = [["all questions", *(wording.accuracy(score.accuracy) for score in scores)]]
+    rows += [
+        [KIND_NAMES.get(kind, kind), *(wording.accuracy(score.by_kind.get(kind)) for score in scores)]
+        for kind in ordered
+    ]
+    costs = (
+        wording.NOT_AVAILABLE if arm.flops_ratio is None else wording.accuracy(arm.flops_ratio) for arm in split.arms
+    )
+    rows.append(["prefill FLOPs, of dense", *costs, "–"])
+    size = (
+        f"{split.questions:,} questions about {split.pictures:,} pictures; retained + skipped tokens of each picture."
+    )
+    table = html_table(["right answers", *split.columns, "blind guess"], rows)
+    return f'{table}<p class="hint">{size}</p>'

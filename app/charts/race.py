@@ -1,13 +1,20 @@
-"""The race of a model's methods at equal FLOPs, read from what `python -m profiling sweep-report` wrote."""
+"""Methods against what they cost: the race at equal FLOPs, read from what `python -m profiling sweep-report` wrote, and
+the trade-off of a visitor's own settings."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipcore import InputError
+import plotly.graph_objects as go
+
+from app import palette, wording
+from app.charts.chart import style
+from app.markup import html_table
+from skipcore import METHODS, InputError
 
 COMMAND = "python -m profiling sweep"
 
@@ -119,3 +126,165 @@ def _row(row: dict[str, Any], dense_kv_bytes: float | None) -> RaceRow:
         ahead=row.get("ahead"),
         ahead_interval=row.get("ahead_interval"),
     )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One quantity of a method.
+
+    Attributes:
+        title: beside the axis, unit included.
+        short: in the head of a table.
+        of: its value in the unit of the axis; None where it was not measured.
+        suffix: of the ticks.
+        digits: after the point, in text.
+    """
+
+    title: str
+    short: str
+    of: Callable[[RaceRow], float | None]
+    suffix: str = "%"
+    digits: int = 1
+
+    def text(self, row: RaceRow) -> str:
+        """The value in words; a dash where there is none."""
+        value = self.of(row)
+        return "–" if value is None else f"{value:.{self.digits}f}{self.suffix}"
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+COSTS = {
+    "flops": Axis("prefill FLOPs, % of dense", "prefill FLOPs", lambda row: 100 * row.flops),
+    "time": Axis("prefill time, % of dense", "prefill time", lambda row: _percent(row.prefill_time)),
+    "kv": Axis("KV cache, % of dense", "KV cache", lambda row: _percent(row.kv_bytes)),
+}
+ACCURACY = Axis("right answers, %", "right answers", lambda row: 100 * row.score)
+SAME = Axis("answers as the dense model, %", "answers as the dense model", lambda row: 100 * row.score)
+AGREEMENT = {
+    "top1": Axis("likeliest next token as dense, %", "likeliest token as dense", lambda row: _percent(row.top1)),
+    "kl": Axis("KL to dense, nats (lower is nearer)", "KL to dense", lambda row: row.kl, "", 4),
+}
+
+
+def score_axis(name: str, has_truth: bool) -> Axis:
+    """The axis of a dropdown's value: "score" is accuracy where there are true answers, or else sameness."""
+    return AGREEMENT.get(name, ACCURACY if has_truth else SAME)
+
+
+SYMBOLS = ("square", "triangle-up", "triangle-down", "diamond", "cross", "x", "triangle-left", "triangle-right", "star",
+           "pentagon", "hexagon", "bowtie", "hourglass")  # fmt: skip
+"""With colors that come round, so that no method is known by its color alone."""
+
+
+def race_chart(data: RaceData, cost: str = "flops", score: str = "score") -> go.Figure:
+    """One axis over another; Skip-Vision with its intervals where there are any.
+
+    Args:
+        cost: "flops", "time" or "kv".
+        score: "score" (right answers, or answers as the dense model's), "top1" or "kl".
+    """
+    figure, across, up = go.Figure(), COSTS[cost], score_axis(score, data.has_truth)
+    peers = [name for name in dict.fromkeys(row.method for row in data.rows) if name not in ("Dense", "SkipVision")]
+    looks = {
+        name: (palette.PEERS[number % len(palette.PEERS)], SYMBOLS[number % len(SYMBOLS)])
+        for number, name in enumerate(peers)
+    }
+    looks = {"Dense": (palette.INK, "star"), "SkipVision": (palette.SKIP_VISION, "circle"), **looks}
+    for method, (color, symbol) in looks.items():
+        rows = [row for row in data.rows if row.method == method and None not in (across.of(row), up.of(row))]
+        if rows:
+            rows.sort(key=lambda row: across.of(row) or 0)
+            _add_method(figure, method, rows, (across, up), color, symbol)
+    if data.blind is not None and score == "score":
+        figure.add_hline(100 * data.blind, line={"color": palette.TEXT, "dash": "dash", "width": 1.5})
+    figure.update_xaxes(title_text=across.title, rangemode="tozero", ticksuffix=across.suffix, nticks=6)
+    figure.update_yaxes(title_text=up.title, ticksuffix=up.suffix, nticks=7, rangemode="tozero")
+    if up.suffix:
+        figure.update_yaxes(range=_range_of_shares(figure, data if score == "score" else None))
+    style(figure, height=460)
+    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"})
+    return figure.update_layout(showlegend=True, legend_font_size=12)
+
+
+def _range_of_shares(figure: go.Figure, data: RaceData | None) -> list[float]:
+    """From a little below the lowest value to a little above the highest, never a sliver about one value.
+
+    Args:
+        data: whose intervals and blind guess are to be seen too.
+    """
+    values = [value for curve in figure.data for value in curve.y]
+    if data is not None:
+        ends = [end for row in data.rows for end in (row.low, row.high)]
+        values += [100 * end for end in (*ends, data.blind) if end is not None]
+    lowest, highest = min(values, default=0), max(values, default=100)
+    return [max(0, lowest - 10), min(102, highest + 5)]
+
+
+def _add_method(
+    figure: go.Figure, method: str, rows: list[RaceRow], axes: tuple[Axis, Axis], color: str, symbol: str
+) -> None:
+    own, (across, up) = method == "SkipVision", axes
+    spread = [
+        (row.high - row.score, row.score - row.low) for row in rows if row.high is not None and row.low is not None
+    ]
+    figure.add_scatter(
+        x=[across.of(row) for row in rows],
+        y=[up.of(row) for row in rows],
+        error_y={
+            "array": [100 * above for above, _ in spread],
+            "arrayminus": [100 * below for _, below in spread],
+            "thickness": 1,
+            "width": 0,
+            "visible": own and up in (ACCURACY, SAME) and len(spread) == len(rows),
+        },
+        mode="lines+markers",
+        line={"color": color, "width": 2.5 if own else 1},
+        marker={"symbol": symbol, "size": 11 if own or method == "Dense" else 8, "color": color},
+        name=method_name(method),
+        customdata=[[row.label, across.text(row), up.text(row)] for row in rows],
+        hovertemplate=(
+            f"%{{customdata[0]}}<br>{up.short}: %{{customdata[2]}}<br>{across.short}: %{{customdata[1]}}<extra></extra>"
+        ),
+    )
+
+
+def method_name(method: str) -> str:
+    """A method's class as people call it; one that is gone from the library, as it was written."""
+    return METHODS[method].name if method in METHODS else method
+
+
+def race_table(data: RaceData) -> str:
+    """Every method at every budget, the largest budget first and the best first in each."""
+    axes = [*COSTS.values(), score_axis("score", data.has_truth), *AGREEMENT.values()]
+    rows = [
+        [
+            row.label,
+            "–" if row.budget is None else wording.share(row.budget),
+            *(axis.text(row) + (" †" if axis is COSTS["flops"] and not row.is_at_budget else "") for axis in axes),
+            "–" if row.low is None else f"{wording.accuracy(row.low)} to {wording.accuracy(row.high)}",
+        ]
+        for row in sorted(data.rows, key=lambda row: (-(row.budget or 1), -row.score))
+    ]
+    table = html_table(["method", "budget", *(axis.short for axis in axes), "95% interval"], rows)
+    if all(row.is_at_budget for row in data.rows):
+        return table
+    return f'{table}<p class="hint">† more than 2 points of the FLOPs away from the budget.</p>'
+
+
+def standings_table(data: RaceData) -> str:
+    """Who is ahead of Skip-Vision at each budget, and who behind, with a row for each budget, the largest first."""
+    rows = []
+    for budget in sorted({row.budget for row in data.rows if row.budget is not None}, reverse=True):
+        there = [row for row in data.rows if row.budget == budget]
+        own = [wording.accuracy(row.score) for row in there if row.method == "SkipVision"]
+        peers = [row for row in there if row.method != "SkipVision" and row.is_at_budget]
+        sure = [row for row in peers if row.is_beyond_chance]
+        ahead, behind = (
+            [method_name(row.method) for row in sure if ((row.ahead or 0) > 0) is wins] for wins in (True, False)
+        )
+        cells = [", ".join(each) or "none" for each in (own, ahead, behind)]
+        rows.append([wording.share(budget), *cells, f"{len(peers) - len(sure)}"])
+    return html_table(["FLOPs", "Skip-Vision", "ahead of it", "behind it", "others, within chance"], rows)

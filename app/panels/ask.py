@@ -9,8 +9,8 @@ import gradio as gr
 
 from app.examples import Example, outcomes_sentence
 from app.panels import QUIET, Changes
+from app.panels.components import status
 from app.panels.method import MethodPanel
-from app.panels.notice import status
 from app.panels.scene import ScenePanel
 from app.runs.budgets import OWN, SKIP_VISION
 from app.server.models import BUILT_IN, running_model

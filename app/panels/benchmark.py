@@ -1,29 +1,31 @@
-"""Benchmark: many timed runs of the question above, in turns and of one length, with files to take away."""
+"""Benchmark: many timed runs of the question above, in turns and of one length, with files to download."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
-from html import escape
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
+from PIL import Image
 
 from app import wording
-from app.markup import html_table
+from app.markup import html_table, paragraph
 from app.panels import Changes
-from app.panels.downloads import DOWNLOADS
-from app.panels.run_controls import RunControls
+from app.panels.components import RunControls
 from app.runs.comparison import run
 from app.runs.eta import Eta
-from app.server.refusals import Refusal, refusing
 from app.settings import Settings
+from app.tokens.overlay import View, plain_pictures, token_marks
+from app.tokens.token_grids import token_grids
 from profiling import Report
 from profiling.events import Progress
+from profiling.output.exports import chrome_trace, csv_text, json_text
+from profiling.output.html_report import Captioned, html_report
 from skipcore import Vlm
 
 INTRO = (
@@ -31,6 +33,37 @@ INTRO = (
     "out. Keep other programs quiet meanwhile."
 )
 MAX_REPEATS, MAX_LENGTH = 20, 128
+
+
+@dataclass(frozen=True)
+class Download:
+    """One kind of file: what its button says, what it is called, and what is in it."""
+
+    name: str
+    label: str
+    file: str
+    text: Callable[[Report], str]
+
+
+def overlays(report: Report) -> list[Captioned]:
+    """The picture with what the first layer of each arm does with its tokens."""
+    grids = token_grids(report.pictures, report.tiles)
+    return [
+        (
+            f"{arm.name}: what layer 1 does with each token",
+            Image.alpha_composite(plain.convert("RGBA"), marks.convert("RGBA")),
+        )
+        for arm in report.arms
+        for plain, marks in zip(plain_pictures(grids), token_marks(grids, arm.trace, View.STATE, 0), strict=True)
+    ]
+
+
+DOWNLOADS = (
+    Download("json", "JSON", "skip-vision.json", json_text),
+    Download("csv", "CSV", "skip-vision.csv", csv_text),
+    Download("html", "Report (HTML)", "skip-vision.html", lambda report: html_report(report, overlays(report))),
+    Download("trace", "Trace (Perfetto)", "skip-vision.trace.json", chrome_trace),
+)
 
 
 class BenchmarkPanel:
@@ -73,25 +106,20 @@ class BenchmarkPanel:
             values: the settings, then runs and length.
         """
         *settings, repeats, length = values
-        stop = threading.Event()
-        yield {self.controls.stop: stop} | self.controls.running("Reading the picture and the question…")
-        try:
-            with refusing():
-                chosen = replace(self.settings(*settings), repeats=repeats, max_new_tokens=length, fixed_length=True)
-                eta = Eta(monotonic)
-                with closing(run(self.vlm, picture, question, chosen, stop)) as events:
-                    for event in events:
-                        match event:
-                            case Progress():
-                                eta.begin(2 * event.runs)
-                                yield self.controls.running(eta.sentence(f"run {event.run} of {event.runs}"))
-                            case Report():
-                                yield self.show(event)
-            yield self.controls.ended(stop)
-        except Refusal as refusal:
-            yield self.controls.idle(str(refusal), failed=True)
-        finally:
-            stop.set()
+
+        def steps(stop: threading.Event) -> Iterator[Changes]:
+            chosen = replace(self.settings(*settings), repeats=repeats, max_new_tokens=length, fixed_length=True)
+            eta = Eta(monotonic)
+            with closing(run(self.vlm, picture, question, chosen, stop)) as events:
+                for event in events:
+                    match event:
+                        case Progress():
+                            eta.begin(2 * event.runs)
+                            yield self.controls.running(eta.sentence(f"run {event.run} of {event.runs}"))
+                        case Report():
+                            yield self.show(event)
+
+        yield from self.controls.follow(steps)
 
     def show(self, report: Report) -> Changes:
         """The figures, and the files."""
@@ -117,5 +145,5 @@ def figures_table(report: Report) -> str:
             spreads = [arm.spread.get(name) for arm in report.arms]
             cells = [wording.NOT_AVAILABLE if each is None else f"{getattr(each, figure):.2f} ms" for each in spreads]
             rows.append([f"{title}, {'median' if figure == 'p50' else figure}", *cells])
-    conditions = f'<p class="conditions">{escape(wording.conditions_sentence(report))}</p>'
+    conditions = paragraph(wording.conditions_sentence(report), "conditions")
     return html_table(["", *(arm.name for arm in report.arms)], rows) + conditions

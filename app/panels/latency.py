@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import gradio as gr
 
-from app import charts as figures
 from app import wording
-from app.charts import tables
-from app.charts.latency_tables import gpu_table, roofline_table, steps_table
-from app.charts.roofline import roofline_sentence
-from app.markup import arm_keys, keys
+from app.charts.gpu import gpu_over_time, gpu_sentence, gpu_table
+from app.charts.phases import PHASES
+from app.charts.roofline import ROOFLINE
+from app.charts.steps import STEPS
+from app.charts.timeline import TIMELINE
+from app.markup import arm_keys, keys, paragraph
 from app.panels import Changes
-from app.panels.layers import plot
+from app.panels.components import ChartView, plot
 from profiling import Arm, Report
 from profiling.predict.break_even import break_even
 
@@ -21,31 +20,16 @@ INTRO = "Where the time goes: encoding the picture, reading the prompt (prefill)
 
 
 class LatencyPanel:
-    """The answers as a time line, and every phase with its spread."""
+    """The answers as a time line, every phase with its spread, and what device and GPU did."""
 
     def __init__(self) -> None:
         gr.HTML(f"<h2>Latency</h2><p class='intro'>{INTRO}</p>")
         with gr.Column(visible=False, elem_id="latency-result") as self.result:
             with gr.Row(elem_id="latency-pair"):
-                with gr.Column(min_width=320):
-                    gr.HTML("<h3>From picture to last token</h3>")
-                    self.timeline = plot("timeline")
-                    self.finding = gr.HTML()
-                with gr.Column(min_width=320):
-                    gr.HTML("<h3>Each phase</h3>")
-                    self.phases_key = gr.HTML()
-                    self.phases = plot("phases")
+                charts = [ChartView(TIMELINE), ChartView(PHASES, with_table=False)]
             self.break_even = gr.HTML(elem_id="break-even")
             with gr.Row(elem_id="latency-depth"):
-                with gr.Column(min_width=320):
-                    gr.HTML("<h3>Time between tokens over the answer</h3>")
-                    self.steps_key = gr.HTML()
-                    self.steps = plot("steps")
-                with gr.Column(min_width=320):
-                    gr.HTML("<h3>What the device gives, and what is reached</h3>")
-                    self.roofline_key = gr.HTML()
-                    self.roofline = plot("roofline")
-                    self.roofline_note = gr.HTML()
+                charts += [ChartView(STEPS, with_table=False), ChartView(ROOFLINE, with_table=False)]
             gr.HTML("<h3>GPU over time</h3>")
             self.gpu_note = gr.HTML(elem_id="gpu-note")
             with gr.Column(visible=False) as self.gpu_result:
@@ -53,57 +37,30 @@ class LatencyPanel:
                 self.gpu = plot("gpu")
             with gr.Accordion("As text", open=False):
                 self.text = gr.HTML(elem_id="latency-text")
-        self.outputs = [
-            self.result,
-            self.timeline,
-            self.finding,
-            self.phases_key,
-            self.phases,
-            self.break_even,
-            self.steps_key,
-            self.steps,
-            self.roofline_key,
-            self.roofline,
-            self.roofline_note,
-            self.gpu_note,
-            self.gpu_result,
-            self.gpu_key,
-            self.gpu,
-            self.text,
-        ]
+        self._charts = charts
+        own = [self.result, self.break_even, self.gpu_note, self.gpu_result, self.gpu_key, self.gpu, self.text]
+        self.outputs = [*own, *(component for chart in charts for component in chart.outputs)]
 
     def show(self, report: Report) -> Changes:
         """The charts of a report."""
-        return {
+        changes = {
             self.result: gr.update(visible=True),
-            self.timeline: figures.timeline(report),
-            self.finding: f'<p class="finding">{escape(latency_sentence(report))}</p>',
-            self.phases_key: keys(*arm_keys(report), ("p90", "90th percentile"), ("whisker", "fastest to slowest run")),
-            self.phases: figures.phases(report),
-            self.break_even: f'<p class="finding">{escape(break_even_sentence(report))}</p>',
-            self.steps_key: keys(*arm_keys(report), *[("whisker", "fastest to slowest run")] * (report.repeats > 1)),
-            self.steps: figures.inter_token(report),
-            self.roofline_key: keys(*arm_keys(report), ("prefill-point", "prefill"), ("decode-point", "decode")),
-            self.roofline: figures.roofline(report),
-            self.roofline_note: f'<p class="hint">{escape(roofline_sentence(report))}</p>',
-            self.gpu_note: f'<p class="hint">{escape(gpu_sentence(report))}</p>',
+            self.break_even: paragraph(break_even_sentence(report)),
+            self.gpu_note: paragraph(gpu_sentence(report), "hint"),
             self.gpu_result: gr.update(visible=bool(report.arms[0].gpu_samples)),
             self.gpu_key: keys(*arm_keys(report)),
-            self.gpu: figures.gpu_over_time(report),
-            self.text: tables.latency_table(report) + roofline_table(report) + steps_table(report) + gpu_table(report),
+            self.gpu: gpu_over_time(report),
+            self.text: tables(report),
         }
+        for chart in self._charts:
+            changes |= chart.show(report)
+        return changes
 
 
-def latency_sentence(report: Report) -> str:
-    """Prefill of both arms in words."""
-    first, last = report.arms[0], report.arms[-1]
-    sentence = (
-        f"The picture is encoded once for both ({wording.milliseconds(first.vision_ms)}). Prefill takes "
-        f"{wording.milliseconds(first.prefill_ms)} dense and {wording.milliseconds(last.prefill_ms)} with {last.name}."
-    )
-    if report.repeats == 1:
-        return sentence + " One run shows no spread: raise “Timed runs of each” for that."
-    return sentence
+def tables(report: Report) -> str:
+    """The values of all charts."""
+    found = [chart.table(report) for chart in (PHASES, ROOFLINE, STEPS) if chart.table is not None]
+    return "".join(found) + gpu_table(report)
 
 
 def break_even_sentence(report: Report) -> str:
@@ -145,10 +102,3 @@ def _chance(first: Arm, last: Arm) -> str:
     if one.min <= other.max and other.min <= one.max:
         return " The runs of both overlap, so it may be chance: more timed runs on a quiet machine tell more."
     return ""
-
-
-def gpu_sentence(report: Report) -> str:
-    """What the samples are, or why there are none."""
-    if report.arms[0].gpu_samples:
-        return "One run of each, watched through NVML and in no time above; memory is that of all processes."
-    return f"Not available; {report.unavailable.get('gpu_samples', 'it was not watched')}."

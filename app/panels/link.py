@@ -11,7 +11,7 @@ from app.examples import Example
 from app.links import Link, from_query, ignored_sentence, settings_that_apply, to_query
 from app.panels import QUIET, Changes
 from app.panels.ask import AskPanel
-from app.panels.notice import status
+from app.panels.components import status
 from app.runs.budgets import OWN, SKIP_VISION
 from app.truth import Known, digest_of_file, digest_of_upload
 

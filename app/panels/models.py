@@ -12,7 +12,7 @@ import gradio as gr
 
 from app.markup import html_table
 from app.panels import QUIET, Changes
-from app.panels.run_controls import RunControls
+from app.panels.components import RunControls
 from app.server.models import VARIABLE, models_for, running_model
 from app.server.refusals import Refusal, refusing
 from app.server.shelf import Shelf, address_of

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from app import charts as figures
 from app import wording
-from app.charts.quality import COMMAND, RECORD, Quality, read_quality, weights_sha256
-from app.charts.quality_chart import MARKERS
-from app.charts.race import Race, RaceData, read_race
-from app.charts.tables import quality_table, race_table, standings_table
-from app.markup import keys
-from app.panels.axes import axis_choices
-from app.panels.layers import plot
+from app.charts.quality import COMMAND, RECORD, Quality, accuracy_by_flops, quality_table, read_quality, split_keys
+from app.charts.race import Race, RaceData, race_chart, race_table, read_race, standings_table
+from app.panels import QUIET
+from app.panels.components import axis_choices, plot
+from app.world import weights_sha256
 from skipcore import InputError, Vlm
 
 INTRO = "How often the model answers rightly, and what that costs: measured once, on pictures it was not trained on."
@@ -48,21 +45,14 @@ class QualityPanel:
             with gr.Column(min_width=320):
                 gr.HTML("<h3>Right answers against FLOPs</h3>")
                 gr.HTML(split_keys(quality))
-                plot("quality", figures.accuracy_by_flops(quality))
+                plot("quality", accuracy_by_flops(quality))
             with gr.Column(min_width=320):
                 names = [(wording.split_name(split.name), number) for number, split in enumerate(quality.splits)]
                 split = gr.Radio(names, value=0, label="Pictures", elem_id="quality-split")
                 tables = [quality_table(each) for each in quality.splits]
                 table = gr.HTML(tables[0], elem_id="quality-table")
         gr.HTML(_sentence(origin_sentence(quality)))
-        split.input(
-            lambda number: tables[number],
-            split,
-            table,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        split.input(lambda number: tables[number], split, table, queue=False, **QUIET)
 
     def _lay_out_race(self, race: Race) -> None:
         gr.HTML(f"<h3>The race: all methods at equal FLOPs</h3><p class='intro'>{RACE_INTRO}</p>")
@@ -71,7 +61,7 @@ class QualityPanel:
             with gr.Row():
                 with gr.Column(min_width=320):
                     gr.HTML(f"<h3>{escape(data.name)}</h3>")
-                    charts.append(plot(f"race-{number}", figures.race_chart(data)))
+                    charts.append(plot(f"race-{number}", race_chart(data)))
                 with gr.Column(min_width=320):
                     gr.HTML(
                         standings_table(data)
@@ -80,12 +70,11 @@ class QualityPanel:
                     )
         gr.on(
             [axis.input for axis in axes],
-            lambda *chosen: [figures.race_chart(data, *chosen) for data in race.data],
+            lambda *chosen: [race_chart(data, *chosen) for data in race.data],
             axes,
             charts,
             queue=False,
-            show_progress="hidden",
-            api_visibility="private",
+            **QUIET,
         )
         gr.HTML(_sentence(f"Measured on {race.device}, {race.date}, by `python -m profiling sweep`."))
 
@@ -105,15 +94,6 @@ def why_not_shown(quality: Quality | None, sha256: str | None) -> str:
             f"which say nothing about this one: `{COMMAND}` measures it."
         )
     return "" if quality.splits else f"{RECORD.name} holds no figures: `{COMMAND}` measures them."
-
-
-def split_keys(quality: Quality) -> str:
-    """A marker for every split."""
-    swatches = [
-        (f"split-{number % len(MARKERS)}", wording.split_name(split.name))
-        for number, split in enumerate(quality.splits)
-    ]
-    return keys(*swatches, ("blind", "a guess without looking at the picture"))
 
 
 def origin_sentence(quality: Quality) -> str:

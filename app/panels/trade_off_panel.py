@@ -10,17 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from app import charts as figures
-from app.charts.race import RaceRow
-from app.charts.tables import race_table
+from app.charts.race import RaceRow, race_chart, race_table
 from app.panels import QUIET, Changes
-from app.panels.axes import axis_choices
-from app.panels.layers import plot
-from app.panels.run_controls import RunControls
+from app.panels.components import RunControls, axis_choices, plot
 from app.runs.budgets import OFFERED, SKIP_VISION
 from app.runs.eta import Eta
 from app.runs.trade_off import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, sweep
-from app.server.refusals import Refusal, refusing
 from app.settings import Settings
 from skipcore import Vlm
 
@@ -70,7 +65,7 @@ class SweepPanel:
         )
         gr.on(
             [axis.input for axis in self.axes],
-            lambda rows, *axes: figures.race_chart(as_data(rows), *axes),
+            lambda rows, *axes: race_chart(as_data(rows), *axes),
             [self.rows, *self.axes],
             self.chart,
             queue=False,
@@ -84,24 +79,20 @@ class SweepPanel:
             values: the settings, then both axes, methods and budgets.
         """
         *settings, cost, score, methods, shares = values
-        stop, rows = threading.Event(), list[RaceRow]()
-        yield {self.controls.stop: stop} | self.controls.running("Reading the picture and the question…")
-        try:
-            with refusing():
-                parts, eta = parts_of(methods or (), shares or ()), Eta(monotonic)
-                with closing(sweep(self.vlm, picture, question, self.settings(*settings), parts, stop)) as events:
-                    for part, report in events:
-                        if report is None:
-                            eta.begin(len(parts))
-                            yield self.controls.running(eta.sentence(part.name))
-                        else:
-                            rows += rows_of(part, report)
-                            yield self.show(rows, cost, score)
-            yield self.controls.ended(stop)
-        except Refusal as refusal:
-            yield self.controls.idle(str(refusal), failed=True)
-        finally:
-            stop.set()
+
+        def steps(stop: threading.Event) -> Iterator[Changes]:
+            rows: list[RaceRow] = []
+            parts, eta = parts_of(methods or (), shares or ()), Eta(monotonic)
+            with closing(sweep(self.vlm, picture, question, self.settings(*settings), parts, stop)) as events:
+                for part, report in events:
+                    if report is None:
+                        eta.begin(len(parts))
+                        yield self.controls.running(eta.sentence(part.name))
+                    else:
+                        rows += rows_of(part, report)
+                        yield self.show(rows, cost, score)
+
+        yield from self.controls.follow(steps)
 
     def show(self, rows: list[RaceRow], cost: str, score: str) -> Changes:
         """What is known so far."""
@@ -109,6 +100,6 @@ class SweepPanel:
         return {
             self.rows: list(rows),
             self.result: gr.update(visible=True),
-            self.chart: figures.race_chart(data, cost, score),
+            self.chart: race_chart(data, cost, score),
             self.table: race_table(data),
         }

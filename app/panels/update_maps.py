@@ -6,11 +6,13 @@ from html import escape
 
 import numpy as np
 
+from app.markup import keys, ramp
 from app.server.data_uri import data_uri
 from app.tokens.overlay import Scale, common_scale
 from app.tokens.picking import grid_cells
 from app.tokens.selection import layer_number
 from app.tokens.update_map import map_picture, role_picture, row_height
+from app.wording import ROLE_NAMES
 from profiling import Arm, Report
 from skipcore import Trace
 
@@ -29,6 +31,21 @@ follow();
 """
 """Where a map scrolls sideways, a newly selected place is brought in sight."""
 NOT_RECORDED = '<p class="finding">The FFN update is not available: it was not recorded.</p>'
+
+
+def update_key(report: Report) -> str:
+    """The key to the map of updates: what occurs in it, and the colors."""
+    traces = [arm.trace for arm in report.arms]
+    entries = [
+        (f"{name}-token", name)
+        for role, name in ROLE_NAMES.items()
+        if any((trace.slot_role == role).any() for trace in traces)
+    ]
+    if any((trace.entered & ~trace.ran_ffn).any() for trace in traces):
+        entries.append(("none", "no FFN ran"))
+    if any((~trace.entered).any() for trace in traces):
+        entries.append(("empty", "dropped"))
+    return keys(*entries) + ramp(common_scale(traces))
 
 
 def update_maps(report: Report) -> list[str]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app import ASSETS
-from app.charts.quality import weights_sha256
 from app.examples import load_examples, offered
-from app.world import world_of
+from app.world import weights_sha256, world_of
 from profiling import Report, compare
 from profiling.output.record import read_record, write_record
 from skipcore import InputError, Vlm, load

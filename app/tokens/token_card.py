@@ -8,11 +8,11 @@ from itertools import groupby
 import numpy as np
 from PIL import Image
 
-from app.charts.sparkline import sparkline
 from app.server.data_uri import data_uri
 from app.tokens.marks import Mark, phrase, swatch
 from app.tokens.overlay import plain_pictures
 from app.tokens.selection import Place, group_of, marks_of, place_of, update_of
+from app.tokens.sparkline import sparkline
 from app.tokens.token_grids import TokenGrid, token_grids
 from app.wording import ROLE_NAMES
 from profiling import Report

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image, ImageDraw
 
-from app.charts.quality import weights_sha256
 from app.page import build_page
 from app.server.launch import start
+from app.world import weights_sha256
 from skipcore import Vlm
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ import hand_made
 import numpy as np
 import pytest
 
-from app import charts as figures
 from app import palette
-from app.charts.quality_chart import MARKERS
-from app.charts.race_chart import SYMBOLS
-from app.charts.steps_chart import DASHES
+from app.charts.chart import DASHES
+from app.charts.medians import update_medians
+from app.charts.quality import MARKERS
+from app.charts.race import SYMBOLS
+from app.charts.timeline import timeline
 from app.theme import CSS, theme
 from app.tokens.cells import clear
 from app.tokens.overlay import RAMP, _states
@@ -84,7 +85,7 @@ def test_bars_of_both_arms_differ_by_color_alone(vision: str) -> None:
 
 
 def test_phases_of_an_answer_have_one_color_and_differ_in_their_hatches() -> None:
-    bars = figures.timeline(hand_made.report()).data
+    bars = timeline(hand_made.report()).data
     assert len({bar.marker.color for bar in bars}) == 1
     assert len({bar.marker.pattern.shape for bar in bars}) == len(bars) == 3
 
@@ -114,7 +115,7 @@ def test_roles_that_look_alike_differ_in_height() -> None:
 
 
 def test_medians_that_look_alike_differ_in_dash_and_marker() -> None:
-    figure = figures.update_medians(hand_made.report())
+    figure = update_medians(hand_made.report())
     assert figure is not None
     lines = {line.name: line for line in figure.data if line.xaxis == "x"}
     assert too_close({name: line.line.color for name, line in lines.items()}) == {

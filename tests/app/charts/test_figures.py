@@ -11,26 +11,26 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app import charts as figures
 from app import palette, wording
-from app.charts import tables
-from app.charts.medians import medians_of
-from app.charts.rows import rows_of
+from app.charts.kv_bytes import kv_by_layer, kv_sentence, kv_table
+from app.charts.medians import medians_of, medians_sentence, medians_table, update_medians
+from app.charts.phases import phases, phases_table
+from app.charts.rows import rows_by_layer, rows_of, rows_table
+from app.charts.timeline import timeline
 from app.panels.answers import LiveAnswer, answer_card, headline
-from app.panels.layers import kv_sentence, medians_sentence, update_key
 from app.panels.tokens import counts_table, describe
-from app.panels.update_maps import update_maps
+from app.panels.update_maps import update_key, update_maps
 from app.tokens.overlay import View
 from profiling import Report
 from skipcore import Dense, Vlm
 from skipcore.methods import FastV
 
 ALL = [
-    figures.update_medians,
-    figures.rows_by_layer,
-    figures.kv_by_layer,
-    figures.timeline,
-    figures.phases,
+    update_medians,
+    rows_by_layer,
+    kv_by_layer,
+    timeline,
+    phases,
 ]
 
 
@@ -60,8 +60,8 @@ def test_two_pictures_and_a_one_token_answer(draw) -> None:
 def test_what_was_not_recorded_has_no_map() -> None:
     arms = [hand_made.arm("Dense", hand_made.trace(hand_made.DENSE, recorded=False))]
     report = hand_made.report(*arms)
-    assert all("not available" in each for each in update_maps(report)) and figures.update_medians(report) is None
-    assert "not available" in tables.medians_table(report) and "not available" in medians_sentence(report)
+    assert all("not available" in each for each in update_maps(report)) and update_medians(report) is None
+    assert "not available" in medians_table(report) and "not available" in medians_sentence(report)
 
 
 def test_medians_group_the_dense_run_by_the_roles_of_skip_vision() -> None:
@@ -72,18 +72,18 @@ def test_medians_group_the_dense_run_by_the_roles_of_skip_vision() -> None:
     assert np.allclose(dense["merged"], np.median(update[:, [3, 4]], axis=1))
     assert np.allclose(dense["text"], np.median(update[:, [0, 7, 8]], axis=1))
     assert np.isnan(skip["skipped"]).all() and np.isnan(skip["merged"]).all()
-    names = [part.name for part in figures.update_medians(report).data]
+    names = [part.name for part in update_medians(report).data]
     assert names == ["retained", "skipped", "merged", "text", "retained", "text"]
-    assert tables.medians_table(report).count("no FFN") == 2 * hand_made.LAYERS
+    assert medians_table(report).count("no FFN") == 2 * hand_made.LAYERS
 
 
 def test_kv_shows_measured_beside_predicted() -> None:
     dense = hand_made.arm("Dense", hand_made.trace(hand_made.DENSE), layer_kv_bytes_predicted=(1, 2, 3))
     report = hand_made.report(dense)
-    bars, markers = figures.kv_by_layer(report).data
+    bars, markers = kv_by_layer(report).data
     assert tuple(bars.customdata) == dense.layer_kv_bytes and tuple(markers.customdata) == (1, 2, 3)
     assert bars.marker.color == palette.INK
-    assert "2 B" in tables.kv_table(report)
+    assert "2 B" in kv_table(report)
 
 
 def test_kv_sentence_tells_a_miss() -> None:
@@ -94,9 +94,9 @@ def test_kv_sentence_tells_a_miss() -> None:
 
 def test_latency_is_what_was_measured() -> None:
     report = hand_made.report()
-    vision, prefill, decode = figures.timeline(report).data
+    vision, prefill, decode = timeline(report).data
     assert list(vision.x) == [40, 40] and list(prefill.x) == [60, 30] and list(decode.x) == [16, 16]
-    bars = [part for part in figures.phases(report).data if part.type == "bar"]
+    bars = [part for part in phases(report).data if part.type == "bar"]
     assert [bar.y[0] for bar in bars] == [40, 60, 30, 4, 4]
     assert bars[1].error_y.array[0] == 6 and bars[1].error_y.arrayminus[0] == 1
 
@@ -106,11 +106,11 @@ def test_one_run_has_no_whisker() -> None:
 
     spread = {name: Spread.of([4.0]) for name in ("vision_ms", "prefill_ms", "ttft_ms", "tpot_ms")}
     report = hand_made.report(hand_made.arm("Dense", hand_made.trace(hand_made.DENSE), spread=spread))
-    assert all(part.type == "bar" and part.error_y.array is None for part in figures.phases(report).data)
+    assert all(part.type == "bar" and part.error_y.array is None for part in phases(report).data)
 
 
 def test_none_is_not_zero() -> None:
-    table = tables.latency_table(hand_made.report())
+    table = phases_table(hand_made.report())
     assert table.count("not available") == 5  # peak memory and energy of two arms, and the reason
     assert "the runs were on the &lt;CPU&gt;" in table
     assert wording.milliseconds(None) == wording.size(None) == wording.pace(None) == "not available"
@@ -186,11 +186,11 @@ def test_rows_of_every_layer_as_chart_and_table(dropping: Report) -> None:
         does: [prompt, prompt - 48, prompt - 48]
         for does in ("enter the layer", "attend", "run the FFN", "stay in the KV cache")
     }
-    figure = figures.rows_by_layer(dropping)
+    figure = rows_by_layer(dropping)
     for part in figure.data:
         assert list(part.y) == ([prompt] * 3 if part.name == "Dense" else [prompt, prompt - 48, prompt - 48])
     assert len(figure.data) == 8
-    assert tables.rows_table(dropping).count(f"<td>{prompt - 48}</td>") == 8
+    assert rows_table(dropping).count(f"<td>{prompt - 48}</td>") == 8
     skipping = rows_of(hand_made.report().arms[1].trace)
     assert skipping["attend"] == skipping["enter the layer"] == [9] * 3
     assert skipping["run the FFN"] == skipping["stay in the KV cache"] == [7] * 3
@@ -209,13 +209,13 @@ def test_medians_of_what_was_dropped(dropping: Report) -> None:
     assert len(gone) == 48
     assert np.allclose(dense["dropped"], np.median(dropping.arms[0].trace.ffn_update[:, gone], axis=1))
     assert np.isnan(fastv["dropped"]).tolist() == [False, True, True]
-    assert tables.medians_table(dropping).count("<td>–</td>") == 2
+    assert medians_table(dropping).count("<td>–</td>") == 2
     sentence = medians_sentence(dropping)
     assert "retained with FastV 25% after 1 layer by " in sentence and "dropped ones by" in sentence
 
 
 def test_layers_that_keep_unlike_parts_of_the_cache_say_so(dropping: Report) -> None:
-    bars = [part for part in figures.kv_by_layer(dropping).data if part.type == "bar"]
+    bars = [part for part in kv_by_layer(dropping).data if part.type == "bar"]
     assert tuple(bars[1].customdata) == dropping.arms[1].layer_kv_bytes
     assert bars[1].customdata[0] > bars[1].customdata[1]
     dense, fastv = kv_sentence(dropping).split("; ")
@@ -228,5 +228,5 @@ def test_every_method_has_all_its_charts(tiny: Vlm, picture: Image.Image, name: 
     report = hand_made.report(hand_made.arm("Dense", arms[0]), hand_made.arm(name, arms[1], faster=2.0))
     for draw in ALL:
         assert draw(report).to_json()
-    for text in (medians_sentence(report), kv_sentence(report), counts_table(report), tables.medians_table(report)):
+    for text in (medians_sentence(report), kv_sentence(report), counts_table(report), medians_table(report)):
         assert text and "nan" not in text

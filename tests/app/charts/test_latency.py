@@ -7,11 +7,10 @@ from dataclasses import replace
 import hand_made
 import pytest
 
-from app import charts as figures
-from app.charts.latency_tables import gpu_table, roofline_table, steps_table
-from app.charts.roofline import points_of, roofline_sentence
-from app.charts.steps import step_spreads
-from app.panels.latency import break_even_sentence, gpu_sentence
+from app.charts.gpu import gpu_over_time, gpu_sentence, gpu_table
+from app.charts.roofline import points_of, roofline, roofline_sentence, roofline_table
+from app.charts.steps import inter_token, step_spreads, steps_table
+from app.panels.latency import break_even_sentence
 from profiling import Spread
 from profiling.gpu.samples import GpuSample
 
@@ -24,7 +23,7 @@ def test_steps_are_medians_over_the_runs() -> None:
     assert [(step.token, step.p50, step.min, step.max) for step in steps] == [
         (2, 5.0, 4.0, 6.0), (3, 4.0, 4.0, 4.0), (4, 5.0, 5.0, 5.0), (5, 4.0, 3.0, 5.0)
     ]  # fmt: skip
-    lines = {part.name: part for part in figures.inter_token(report).data}
+    lines = {part.name: part for part in inter_token(report).data}
     assert list(lines["Dense"].y) == [5, 4, 5, 4] and list(lines["Dense"].x) == [2, 3, 4, 5]
     assert lines["Dense"].line.dash != lines["Skip-Vision 2+2"].line.dash
     assert "5.00 ms (4.00 to 6.00)" in steps_table(report)
@@ -47,7 +46,7 @@ def test_the_roofline_has_both_phases_of_both_arms() -> None:
     ]  # fmt: skip
     assert points[0].intensity == 100 and points[0].flops_per_s == pytest.approx(1e9 / 0.06)
     assert points[0].share_of_roof == pytest.approx(1e9 / 0.06 / 6e10)
-    figure = figures.roofline(report)
+    figure = roofline(report)
     roof = figure.data[0]
     assert roof.name == "roof" and list(roof.y)[-2:] == [6e10, 6e10] and len(figure.data) == 5
     assert len({part.marker.symbol for part in figure.data[1:]}) == 4
@@ -56,7 +55,7 @@ def test_the_roofline_has_both_phases_of_both_arms() -> None:
 
 def test_without_roofs_there_are_points_and_a_reason() -> None:
     report = replace(hand_made.report(), roof=None, unavailable={"roof": "it is a GPU nobody knows"})
-    assert len(figures.roofline(report).data) == 4
+    assert len(roofline(report).data) == 4
     assert "it is a GPU nobody knows" in roofline_sentence(report) and "not available" in roofline_table(report)
 
 
@@ -84,7 +83,7 @@ def test_the_gpu_over_time_or_the_reason() -> None:
     samples = tuple(GpuSample(20.0 * n, 0.2 * n, 3_000_000_000, 100.0 + n) for n in range(3))
     watched = hand_made.arm("Dense", hand_made.trace(hand_made.DENSE), gpu_samples=samples)
     report = hand_made.report(watched)
-    utilization, memory, power = figures.gpu_over_time(report).data
+    utilization, memory, power = gpu_over_time(report).data
     assert list(utilization.y) == pytest.approx([0, 20, 40]) and list(memory.y) == pytest.approx([3, 3, 3])
     assert list(power.x) == [0, 20, 40]
     assert "20% (40%)" in gpu_table(report) and "3 GB" in gpu_table(report) and "101 W (102 W)" in gpu_table(report)

@@ -12,13 +12,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app import charts as figures
 from app import palette
-from app.charts.quality import COMMAND, Quality, read_quality, weights_sha256
-from app.charts.quality_chart import MARKERS
-from app.charts.tables import quality_table
+from app.charts.quality import COMMAND, MARKERS, Quality, accuracy_by_flops, quality_table, read_quality, split_keys
 from app.page import build_page
-from app.panels.quality import QualityPanel, origin_sentence, split_keys, why_not_shown
+from app.panels.quality import QualityPanel, origin_sentence, why_not_shown
+from app.world import weights_sha256
 from skipcore import InputError, Vlm
 
 RECORD = Path(__file__).parents[2] / "data" / "quality.json"
@@ -47,7 +45,7 @@ def panel_of(vlm: Vlm, record: Path) -> gr.Blocks:
 
 
 def test_the_chart_shows_every_accuracy_over_its_flops(quality: Quality) -> None:
-    figure = figures.accuracy_by_flops(quality)
+    figure = accuracy_by_flops(quality)
     curves = [part for part in figure.data if part.line.dash is None]
     assert [part.name for part in curves] == [
         "scenes, test", "scenes, new combinations", "scenes, new art style", "easy-VQA, test"
@@ -62,7 +60,7 @@ def test_the_chart_shows_every_accuracy_over_its_flops(quality: Quality) -> None
 
 
 def test_curves_differ_in_more_than_color(quality: Quality) -> None:
-    curves = [part for part in figures.accuracy_by_flops(quality).data if part.line.dash is None]
+    curves = [part for part in accuracy_by_flops(quality).data if part.line.dash is None]
     assert len({part.marker.symbol for part in curves}) == 4
     assert {part.marker.color for part in curves} == set(palette.SPLITS)
     keys = split_keys(quality)
@@ -88,7 +86,7 @@ def test_what_was_not_counted_is_no_zero(tmp_path: Path) -> None:
     quality = read_quality(tmp_path / "q.json")
     assert quality is not None
     assert "not available" in quality_table(quality.splits[0]) and "–" in quality_table(quality.splits[0])
-    assert len(figures.accuracy_by_flops(quality).data[1].x) == 3
+    assert len(accuracy_by_flops(quality).data[1].x) == 3
 
 
 def test_another_retain_rule_is_a_column_and_not_a_kink(tmp_path: Path) -> None:
@@ -99,7 +97,7 @@ def test_another_retain_rule_is_a_column_and_not_a_kink(tmp_path: Path) -> None:
     quality = read_quality(tmp_path / "q.json")
     assert quality is not None
     assert "Skip-Vision 100+156, raster" in quality_table(quality.splits[0])
-    assert list(figures.accuracy_by_flops(quality).data[1].y) == pytest.approx([90, 94, 95, 96])
+    assert list(accuracy_by_flops(quality).data[1].y) == pytest.approx([90, 94, 95, 96])
 
 
 def test_the_origin_is_told(quality: Quality) -> None:

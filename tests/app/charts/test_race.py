@@ -10,11 +10,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app.charts import race_chart
-from app.charts.quality import weights_sha256
-from app.charts.race import COMMAND, Race, read_race
-from app.charts.tables import race_table, standings_table
+from app.charts.race import COMMAND, Race, race_chart, race_table, read_race, standings_table
 from app.panels.quality import QualityPanel
+from app.world import weights_sha256
 from skipcore import InputError, Vlm
 
 

@@ -1,12 +1,12 @@
-"""The map of a calibration and its tables."""
+"""The map of a calibration and its"""
 
 from __future__ import annotations
 
 import gradio as gr
 import pytest
 
-from app.charts import divergence_map
-from app.panels.calibration import CalibrationPanel, choices_table, finding, sublayers_table
+from app.charts.calibration import choices_table, divergence_map, finding, sublayers_table
+from app.panels.calibration import CalibrationPanel
 from app.wording import skipped_tokens_sentence, skipping_sentence
 from skipcore import Calibration, SkipVision, Vlm
 from skipcore.calibration.choice import Choice

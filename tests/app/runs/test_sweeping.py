@@ -7,10 +7,7 @@ import threading
 import hand_made
 import pytest
 
-from app import charts as figures
-from app.charts.axes import AGREEMENT, COSTS, score_axis
-from app.charts.race import RaceRow
-from app.charts.tables import race_table
+from app.charts.race import AGREEMENT, COSTS, RaceRow, race_chart, race_table, score_axis
 from app.runs import trade_off as sweeping
 from app.runs.budgets import OFFERED
 from app.runs.trade_off import SHARES, Part, as_data, parts_of, rows_of, settings_of
@@ -68,7 +65,7 @@ def row(method: str, **values: float | None) -> RaceRow:
 @pytest.mark.parametrize("score", ["score", *AGREEMENT])
 def test_every_pair_of_axes(cost: str, score: str) -> None:
     known = row("FastV", kl=0.1, top1=0.9, prefill_time=0.6, kv_bytes=0.5)
-    figure = figures.race_chart(as_data([known, row("VTW")]), cost, score)
+    figure = race_chart(as_data([known, row("VTW")]), cost, score)
     needs = cost != "flops" or score != "score"
     assert [curve.name for curve in figure.data] == ["FastV"] + ["VTW"] * (not needs)  # None is no point
     assert figure.data[0].x[0] == COSTS[cost].of(known) and figure.data[0].y[0] == score_axis(score, False).of(known)

@@ -13,7 +13,6 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app.charts.sparkline import sparkline
 from app.tokens.marks import phrase
 from app.tokens.picking import picture_cells
 from app.tokens.selection import (
@@ -29,6 +28,7 @@ from app.tokens.selection import (
     token_on_picture,
     update_of,
 )
+from app.tokens.sparkline import sparkline
 from app.tokens.token_card import close_up, company, fate, no_token, said, token_card, where_exactly
 from app.tokens.token_grids import TokenGrid
 from app.tokens.token_states import State, token_states

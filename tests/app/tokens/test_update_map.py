@@ -13,7 +13,7 @@ from every_method import CASES, trace_on
 from PIL import Image
 
 from app import palette
-from app.panels.layers import layers_named, skips_sentence
+from app.charts.rows import layers_named, skips_sentence
 from app.panels.tokens import layered_marks
 from app.panels.update_maps import in_words, update_map_cells, update_maps
 from app.tokens.overlay import View, common_scale, looks_of, token_marks
