@@ -1,15 +1,36 @@
-"""The phases of an answer on the clock: vision, prefill, decode."""
+"""The clock of every measurement, and the phases of an answer on it: vision, prefill, decode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
 
 from skipcore import AnswerToken, Method, Vlm
 from skipcore.model.hardware import devices_of, synchronize
 from skipcore.model.vlm import Prepared
+
+Result = TypeVar("Result")
+
+
+def now(devices: Iterable[torch.device] = ()) -> float:
+    """Read the clock, in seconds, once the devices have done all the work that they were given.
+
+    Args:
+        devices: of the model, all of them where it is spread over several; default: the CPU alone.
+    """
+    synchronize(devices)
+    return perf_counter()
+
+
+def timed(run: Callable[[], Result], devices: Sequence[torch.device] = ()) -> tuple[Result, float]:
+    """Return what `run` returns, and the seconds that it took on the devices."""
+    start = now(devices)
+    result = run()
+    return result, now(devices) - start
 
 
 @dataclass(frozen=True)
@@ -77,11 +98,8 @@ class VisionClock:
         return self.times[1:] or self.times
 
     def _encode(self) -> Any:
-        synchronize(self._devices)
-        start = perf_counter()
-        features = self._vlm.encode(self._prepared, self._method)
-        synchronize(self._devices)
-        self.times.append((perf_counter() - start) * 1000)
+        features, seconds = timed(lambda: self._vlm.encode(self._prepared, self._method), self._devices)
+        self.times.append(1000 * seconds)
         return features
 
 
@@ -105,5 +123,9 @@ def fair_order(num_arms: int, repeats: int) -> Iterator[tuple[int, int]]:
     Whatever drifts while the runs go on (clocks, temperature, neighbors) then meets all arms alike.
     """
     for number in range(repeats):
-        arms = range(num_arms) if number % 2 == 0 else reversed(range(num_arms))
-        yield from ((number, arm) for arm in arms)
+        yield from ((number, arm) for arm in arms_of_round(number, num_arms))
+
+
+def arms_of_round(number: int, num_arms: int) -> Sequence[int]:
+    """List the arms in the order of round `number`, from 0: reversed in every other one."""
+    return range(num_arms)[:: 1 if number % 2 == 0 else -1]

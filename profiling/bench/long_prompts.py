@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,14 @@ from transformers import DynamicCache
 
 from profiling.bench.dispatch import KernelCount, MemoryCount
 from profiling.bench.random_models import DecoderSize, random_qwen2_5_vl
-from profiling.clock import fair_order
+from profiling.clock import fair_order, timed
 from profiling.compare import same_attention
 from profiling.machine import device_facts, versions
 from profiling.output.table import columns
 from skipcore import METHODS, Dense, Method, SkipVision, Vlm
 from skipcore.flops import FlopCount
 from skipcore.methods import Combined, VisionZip
+from skipcore.model.hardware import devices_of
 from skipcore.model.preset import PRESET
 
 GRIDS: dict[int, tuple[int, int]] = {576: (24, 24), 2_880: (48, 60), 8_192: (64, 128), 15_360: (96, 160)}
@@ -139,9 +139,9 @@ def _prefill(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> tuple[float, i
     """Seconds of a prefill, and bytes of the KV cache after it."""
     cache = DynamicCache(config=vlm.model.config)
     with nullcontext() if method == Dense() else method(vlm.model):
-        start = perf_counter()
-        int(vlm.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].argmax())
-        seconds = perf_counter() - start
+        _, seconds = timed(
+            lambda: vlm.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1), devices_of(vlm.model)
+        )
     return seconds, sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from profiling.clock import arms_of_round, now, timed
 from skipcore import Dense, Vlm
 from skipcore.answering.generate import generate
 
@@ -91,10 +91,8 @@ def time_in_pairs(run: Callable[[], None], against: Callable[[], None], seconds:
     for each in runs:
         each()
     times: tuple[list[float], list[float]] = [], []
-    end = perf_counter() + seconds
-    while len(times[0]) < 2 or perf_counter() < end:
-        for arm in (0, 1) if len(times[0]) % 2 == 0 else (1, 0):
-            start = perf_counter()
-            runs[arm]()
-            times[arm].append(perf_counter() - start)
+    end = now() + seconds
+    while len(times[0]) < 2 or now() < end:
+        for arm in arms_of_round(len(times[0]), 2):
+            times[arm].append(timed(runs[arm])[1])
     return PairedRatio.of(*times)

@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import pynvml
 import torch
 
-from skipcore.model.hardware import synchronize
+from profiling.clock import now
 
 MIN_ENERGY_WINDOW_S = 1.0
 """The energy counter of NVIDIA boards advances in steps of up to 100 ms; shorter windows are mostly its error."""
@@ -51,17 +50,16 @@ class GpuMeter:
         if not_on_gpus(self.devices) is not None:
             yield
             return
-        synchronize(self.devices)
+        start, joules = now(self.devices), self._counter()
         for device in self.devices:
             torch.cuda.reset_peak_memory_stats(device)
         allocated = sum(map(torch.cuda.memory_allocated, self.devices))
-        start, joules = perf_counter(), self._counter()
         yield
-        synchronize(self.devices)
+        seconds = now(self.devices) - start
         self.peak_bytes = max(self.peak_bytes, sum(map(torch.cuda.max_memory_allocated, self.devices)) - allocated)
         self.measured = True
         if energy:
-            self.seconds += perf_counter() - start
+            self.seconds += seconds
             self.joules += self._counter() - joules
             self.energy_runs += 1
 

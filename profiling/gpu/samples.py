@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from time import perf_counter
 from typing import Any
 
 import pynvml
 import torch
 
+from profiling.clock import now
 from profiling.gpu.meter import boards_of, not_on_gpus
 from skipcore.model.hardware import synchronize
 
@@ -50,12 +50,12 @@ def watch(devices: Sequence[torch.device], run: Callable[[], None]) -> tuple[tup
     samples: list[GpuSample] = []
     failed: list[pynvml.NVMLError] = []
     done = threading.Event()
-    start = perf_counter()
+    start = now()
 
     def ask() -> None:
         try:
             while not done.is_set():
-                samples.append(_sample(boards, 1000 * (perf_counter() - start)))
+                samples.append(_sample(boards, 1000 * (now() - start)))
                 done.wait(INTERVAL_S)
         except pynvml.NVMLError as error:
             failed.append(error)

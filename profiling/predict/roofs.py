@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from time import perf_counter
 
 import torch
 
+from profiling.clock import timed
 from skipcore.model.hardware import OUTSIDE, device_name
 
 MATRIX = 1024
@@ -99,9 +99,4 @@ def _measured(dtype: torch.dtype, threads: int) -> Roof:
 
 def _fastest(run: Callable[[], object]) -> float:
     run()
-    times = []
-    for _ in range(TRIALS):
-        start = perf_counter()
-        run()
-        times.append(perf_counter() - start)
-    return min(times)
+    return min(timed(run)[1] for _ in range(TRIALS))

@@ -7,17 +7,17 @@ from contextlib import closing
 from copy import copy
 from dataclasses import asdict
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
+from profiling.clock import timed
 from profiling.compare import compare
 from profiling.predict.prefill_flops import predict_prefill_flops
 from skipcore import Method, Vlm
 from skipcore.answering.generate import generate
-from skipcore.model.hardware import devices_of, synchronize
+from skipcore.model.hardware import devices_of
 from skipcore.model.inputs import ImageLike
 
 NEW_TOKENS = 16
@@ -113,16 +113,13 @@ class Stopwatch:
         """A copy of the method whose decisions are timed."""
         watched = copy(method)
         for name in ("plan", "decide"):
-            object.__setattr__(watched, name, self._timed(getattr(method, name)))
+            object.__setattr__(watched, name, self._watched(getattr(method, name)))
         return watched
 
-    def _timed(self, decision: Callable) -> Callable:
-        def timed(*args: Any) -> Any:
-            synchronize(self._devices)
-            start = perf_counter()
-            made = decision(*args)
-            synchronize(self._devices)
-            self.milliseconds += (perf_counter() - start) * 1000
+    def _watched(self, decision: Callable) -> Callable:
+        def watched(*args: Any) -> Any:
+            made, seconds = timed(lambda: decision(*args), self._devices)
+            self.milliseconds += 1000 * seconds
             return made
 
-        return timed
+        return watched

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from profiling import clock as profiling_clock
 from profiling.gpu import meter as gpu
 from profiling.gpu.meter import GpuMeter
 
@@ -53,7 +54,7 @@ def board(monkeypatch):
         monkeypatch.setattr(gpu.pynvml, name, function)
     for name, function in cuda.items():
         monkeypatch.setattr(torch.cuda, name, function)
-    monkeypatch.setattr(gpu, "perf_counter", clock)
+    monkeypatch.setattr(profiling_clock, "perf_counter", clock)
     monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
     return state
 
