@@ -21,7 +21,8 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from gradio_client.utils import apply_diff  # type: ignore[import-untyped]
+
+from app.server.gradio_internals import patched
 
 ANSWERS = ("answer-0", "answer-1")
 
@@ -126,7 +127,7 @@ class Visitor:
                 output = message.get("output") or {}
                 new = output.get("data") or []
                 if message["msg"] == "process_generating":
-                    shown = [apply_diff(*each) for each in zip(shown, new, strict=True)] if shown else new
+                    shown = [patched(*each) for each in zip(shown, new, strict=True)] if shown else new
                 failed = message["msg"] == "process_completed" and not message["success"]
                 data = shown if message["msg"] == "process_generating" else new
                 yield Message(arrived, message["msg"], data, str(output.get("error") or "") if failed else None)

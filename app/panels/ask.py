@@ -13,6 +13,7 @@ from app.panels.components import status
 from app.panels.method import MethodPanel
 from app.panels.scene import ScenePanel
 from app.runs.budgets import OWN, SKIP_VISION
+from app.server.gradio_internals import keep_samples
 from app.server.models import BUILT_IN, running_model
 from app.server.uploads import size_note
 from app.settings import MAX_NEW_TOKENS, MAX_REPEATS, Settings
@@ -118,8 +119,7 @@ class AskPanel:
             label="Or take an example",
             elem_id="examples",
         )
-        # a clicked example counts as an upload, but must outlive the cleaning of uploads
-        self.picture.keep_in_cache |= thumbnail.keep_in_cache
+        keep_samples(self.picture, thumbnail)
 
     def _lay_out_settings(self, own: SkipVision, most: int) -> None:
         with gr.Column(visible=self.method.first == SKIP_VISION) as self.skip_vision:

@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from app import wording
@@ -19,6 +18,7 @@ from app.panels import Changes
 from app.panels.components import RunControls
 from app.runs.comparison import run
 from app.runs.eta import Eta
+from app.server.gradio_internals import save_download
 from app.settings import Settings
 from app.tokens.overlay import View, plain_pictures, token_marks
 from app.tokens.token_grids import token_grids
@@ -125,9 +125,7 @@ class BenchmarkPanel:
         """The figures, and the files."""
         files: Changes = {}
         for button, download in zip(self.files, DOWNLOADS, strict=True):
-            # in Gradio's own folder, which it cleans: `delete_cache` of the page
-            path = save_bytes_to_cache(download.text(report).encode(), download.file, button.GRADIO_CACHE)
-            button.temp_files.add(path)
+            path = save_download(download.text(report), download.file, button)
             files[button] = gr.update(value=path, interactive=True)
         return {self.result: figures_table(report)} | files
 

@@ -9,6 +9,7 @@ import gradio as gr
 from app.panels import QUIET, Changes
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
+from app.server.gradio_internals import payload
 from app.tokens.selection import cell_of, slot_in_map, token_on_picture
 from app.tokens.token_card import no_token
 from app.tokens.token_grids import token_grids
@@ -39,11 +40,11 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
     def picked_on_picture(event: gr.EventData, report: Report | None, *controls: Any) -> Changes:
         if report is None:
             return nothing
-        token = token_on_picture(token_grids(report.pictures, report.tiles), cell_of(event._data))
+        token = token_on_picture(token_grids(report.pictures, report.tiles), cell_of(payload(event)))
         return nothing if token is None else {tokens.selected: token} | tell(report, token, *controls)
 
     def picked_in_map(event: gr.EventData, report: Report | None, token: int | None, *controls: Any) -> Changes:
-        found = None if report is None else slot_in_map(report, cell_of(event._data))
+        found = None if report is None else slot_in_map(report, cell_of(payload(event)))
         if report is None or token is None or found is None:
             return nothing
         arm, layer, slot = found

@@ -7,9 +7,9 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_pil_to_cache
 
 from app.panels import QUIET, Changes
+from app.server.gradio_internals import save_picture
 from app.truth import Known, digest_of_file, digest_of_upload
 from skipcore import InputError
 from skipcore.builtin.scenes.numbered import NUMBERS, capitalized, numbered_scene
@@ -63,7 +63,7 @@ class ScenePanel:
             scene = numbered_scene(number, MOST_SUGGESTIONS, self.world)
         except InputError as error:
             return {self.number: f'<p class="hint">{escape(str(error))}</p>'}
-        path = save_pil_to_cache(scene.picture, picture.GRADIO_CACHE, name=f"scene-{number}", format="png")
+        path = save_picture(scene.picture, f"scene-{number}", picture)
         texts = [capitalized(each.text) for each in scene.questions]
         shown = dict(zip(self.suggestions, texts, strict=False))
         return {

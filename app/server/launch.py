@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.server.gradio_internals import set_polling
 from app.server.shelf import Shelf
 from app.theme import CSS, theme
 from skipcore import InputError
@@ -36,9 +37,7 @@ def with_limits(page: gr.Blocks) -> gr.Blocks:
     """The page with a line and a memory of limited length."""
     # Closed to calls that skip the line, which Gradio otherwise takes.
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=4, api_open=False)
-    # Gradio looks a thousand times a second whether someone waits, also while a run is measured.
-    page._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
-    page._queue.progress_update_sleep_when_free = SECONDS_BETWEEN_LOOKS
+    set_polling(page, SECONDS_BETWEEN_LOOKS)
     page.state_session_capacity = MAX_VISITORS
     return page
 

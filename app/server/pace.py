@@ -14,7 +14,8 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from app.server.device import do_on_device
-from app.server.visitors import is_followed, waiting_for_device
+from app.server.gradio_internals import is_followed
+from app.server.visitors import waiting_for_device
 from skipcore import InputError
 
 Item = TypeVar("Item")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gradio.utils import get_upload_folder
 from PIL import Image
 
+from app.server.gradio_internals import upload_folder
 from skipcore import InputError
 from skipcore.model.inputs import open_picture, picture_size
 
@@ -72,6 +72,6 @@ def uploaded_file(picture: Any) -> str:
 
 def _is_upload(path: str) -> bool:
     try:
-        return Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
+        return Path(path).resolve().is_relative_to(upload_folder())
     except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a loop of links
         return False

@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import gradio as gr
-from gradio.context import LocalContext
+
+from app.server.gradio_internals import current_session, is_line_full, is_running, waiting_sessions
 
 ANOTHER_RUN = "In line for the device, which is still at another run…"
 
@@ -24,7 +24,7 @@ _waiting: set[str | None] = set()
 @contextmanager
 def ends_when_they_leave(stop: threading.Event) -> Iterator[None]:
     """Inside, `stop` is set when the visitor whose request this is closes the page or the connection."""
-    session = _session()
+    session = current_session()
     if session is None:
         yield
         return
@@ -43,17 +43,12 @@ def ends_when_they_leave(stop: threading.Event) -> Iterator[None]:
 def waiting_for_device() -> Iterator[None]:
     """Inside, the visitor whose request this is waits for what still runs on the device: a page's line lets in one run,
     but each model has a page of its own, and a run that was stopped takes a moment to end."""
-    session = _session()
+    session = current_session()
     _waiting.add(session)
     try:
         yield
     finally:
         _waiting.discard(session)
-
-
-def _session() -> str | None:
-    """Whose request this is; None where the library is called, not by a visitor."""
-    return getattr(LocalContext.request.get(None), "session_hash", None)
 
 
 def left(request: gr.Request) -> None:
@@ -64,20 +59,12 @@ def left(request: gr.Request) -> None:
         stop.set()
 
 
-def is_followed() -> bool:
-    """Whether somebody still waits for the answer to this request. A client without a heartbeat does not say that it
-    leaves, but its connection ends."""
-    page, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    event = None if page is None else page._queue.event_ids_to_events.get(str(event_id))
-    return event is None or event.alive
-
-
 class Line:
-    """The queue for the device, as Gradio keeps it: nobody is counted twice, or after they left.
+    """The waiting line for the device, as Gradio keeps it: nobody is counted twice, or after they left.
 
     Args:
-        page: whose queue it is.
-        name: the queue's `concurrency_id`.
+        page: whose line it is.
+        name: its `concurrency_id`.
     """
 
     def __init__(self, page: gr.Blocks, name: str) -> None:
@@ -85,26 +72,20 @@ class Line:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next one is turned away: all queues of the page share one limit."""
-        most = self._page._queue.max_size
-        return most is not None and len(self._page._queue) >= most
+        """Whether the next one is turned away: all lines of the page share one limit."""
+        return is_line_full(self._page)
 
     def at_its_end(self) -> str:
         """What a visitor is told who joins now."""
-        line = self._queue
-        busy = line is not None and line.current_concurrency > 0
-        return place_in_line(len(line.queue) if busy else None)
+        busy = is_running(self._page, self._name)
+        return place_in_line(len(waiting_sessions(self._page, self._name)) if busy else None)
 
     def seen_by(self, session: str | None) -> str | None:
         """What a visitor is told who waits; None when they do not."""
         if session in _waiting:
             return ANOTHER_RUN
-        waiting = [] if self._queue is None else [event.session_hash for event in self._queue.queue]
-        return place_in_line(waiting.index(session)) if session in waiting else None
-
-    @property
-    def _queue(self) -> Any:
-        return self._page._queue.event_queue_per_concurrency_id.get(self._name)
+        waiting = waiting_sessions(self._page, self._name)
+        return place_in_line(waiting.index(str(session))) if str(session) in waiting else None
 
 
 def place_in_line(before: int | None) -> str:

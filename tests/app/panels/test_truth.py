@@ -43,7 +43,7 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that counts as the one where uploads lie."""
     folder = tmp_path / "uploads"
     folder.mkdir()
-    monkeypatch.setattr(uploads_module, "get_upload_folder", lambda: str(folder))
+    monkeypatch.setattr(uploads_module, "upload_folder", folder.resolve)
     return folder
 
 

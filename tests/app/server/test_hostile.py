@@ -12,11 +12,11 @@ from typing import Any
 import hostile_values as values
 import httpx
 import pytest
-from gradio.utils import get_upload_folder
 from hostile_pictures import PICTURES, PNG, picture_file
 
 from app.measure.over_http import Refused, Visitor
 from app.page import build_page
+from app.server.gradio_internals import upload_folder
 from app.server.launch import start
 from profiling import compare
 from skipcore import Vlm
@@ -48,7 +48,7 @@ def good(visitor: Visitor) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def uploads() -> Iterator[Path]:
     """Where uploads lie, with links in it that lead elsewhere."""
-    folder = Path(get_upload_folder())
+    folder = upload_folder()
     links = {folder / "link.png": Path("/etc/passwd"), folder / "loop.png": folder / "loop.png"}
     for link, target in links.items():
         link.unlink(missing_ok=True)

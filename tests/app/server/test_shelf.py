@@ -27,7 +27,7 @@ from app.server.device import device_held
 from app.server.launch import serving, start
 from app.server.models import KNOWN
 from app.server.shelf import Shelf, Shelved, address_of
-from app.server.visitors import ANOTHER_RUN, Line
+from app.server.visitors import _waiting
 from skipcore import Vlm
 
 # Gradio 6.31 counts its events in ways that pandas 3 deprecates
@@ -100,7 +100,7 @@ def call(visitor: Visitor, event: str, *values: Any) -> str:
 
 def _until_it_waits(visitor: Visitor) -> None:
     for _ in range(1500):
-        if Line.seen_by(SimpleNamespace(_queue=None), visitor.session) is not None:
+        if visitor.session in _waiting:
             return
         threading.Event().wait(0.02)
     raise AssertionError("it does not wait")
@@ -229,7 +229,7 @@ def test_a_run_on_another_page_waits_for_the_device_and_the_visitor_knows(addres
         with device_held():
             run = pool.submit(other.compare, picture, "what is it?", max_new_tokens=2)
             _until_it_waits(other)
-            assert Line.seen_by(SimpleNamespace(_queue=None), other.session) == ANOTHER_RUN
+            assert other.session in _waiting
             assert not run.done()
         assert len(run.result()["arms"]) == 2
     other.close()
