@@ -9,9 +9,9 @@ from app.charts.medians import MEDIANS
 from app.charts.rows import ROWS
 from app.panels import Changes
 from app.panels.components import ChartView
-from app.panels.update_maps import IN_SIGHT, update_key, update_map_cells, update_maps
-from app.tokens.picking import PICK
+from app.tokens import script
 from app.tokens.selection import first_choice
+from app.tokens.update_map import update_key, update_map_cells, update_maps
 from profiling import Report
 
 INTRO = "How much the FFN changes each token in each layer, how many tokens run there, and what the KV cache keeps."
@@ -53,4 +53,4 @@ class LayersPanel:
     def _sheets(self) -> tuple[gr.HTML, gr.HTML]:
         """Room for the map of an arm, and for its cells on top, which scroll together."""
         with gr.Column(elem_classes="sheets"):
-            return gr.HTML(), gr.HTML(elem_classes="map-cells", js_on_load=PICK + IN_SIGHT)
+            return gr.HTML(), gr.HTML(elem_classes="map-cells", js_on_load=script("cell_at", "pick", "in_sight"))

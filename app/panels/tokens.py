@@ -11,10 +11,11 @@ import numpy as np
 from app.markup import html_table, keys, ramp
 from app.panels import Changes
 from app.server.data_uri import data_uri
-from app.tokens.hover import HOVER, hover
+from app.tokens import script
+from app.tokens.hover import hover
 from app.tokens.marks import marks, phrase, sentence, swatch
 from app.tokens.overlay import Scale, View, common_scale, looks_of, plain_pictures, token_marks
-from app.tokens.picking import PICK, picture_cells
+from app.tokens.picking import picture_cells
 from app.tokens.selection import first_choice, group_of, layer_number
 from app.tokens.token_card import token_card
 from app.tokens.token_grids import TokenGrid, token_grids
@@ -27,17 +28,6 @@ INTRO = (
     "it is; click or tap it to follow it, then go on with the arrow keys."
 )
 VIEWS = [("What happens", View.STATE), ("FFN update", View.UPDATE), ("Merged into", View.MERGES)]
-SHOW_LAYER = """layer => {
-  const pictures = document.querySelector('#overlay .pictures');
-  if (!pictures) return;
-  const {sheets, looks, words} = JSON.parse(pictures.dataset.layers);
-  [...pictures.children].forEach((image, number) => {
-    image.src = sheets[looks[layer - 1]][number];
-    image.alt = words[layer - 1];
-  });
-  document.dispatchEvent(new Event('layer-shown'));
-}"""
-"""Shows another layer in the browser alone, which has the marks of all: it takes a frame, not a round trip."""
 WIPE = "share => document.getElementById('token-sheets').style.setProperty('--before', share + '%')"
 """Moves the edge between the plain picture and the marked one, in the browser alone."""
 
@@ -63,8 +53,8 @@ class TokensPanel:
                 with gr.Column(elem_classes="sheets", elem_id="token-sheets"):
                     self.plain = gr.HTML(elem_id="overlay-plain")
                     self.marks = gr.HTML(elem_id="overlay")
-                    self.cells = gr.HTML(elem_id="overlay-cells", js_on_load=PICK)
-                    self.hover = gr.HTML(elem_id="hover", js_on_load=HOVER)
+                    self.cells = gr.HTML(elem_id="overlay-cells", js_on_load=script("cell_at", "pick"))
+                    self.hover = gr.HTML(elem_id="hover", js_on_load=script("cell_at", "hover"))
                 before = gr.Slider(
                     0, 100, 0, step=1, label="Before / after: plain up to here, %", elem_id="overlay-before", buttons=[]
                 )
@@ -82,7 +72,7 @@ class TokensPanel:
         self.told_parts = [self.cells, self.legend, self.card]
         once = [self.selected, self.result, self.arm, self.plain, self.hover, self.text]
         self.outputs = [*once, self.marks, *self.told_parts]
-        for control, js in ((before, WIPE), (self.layer, SHOW_LAYER)):
+        for control, js in ((before, WIPE), (self.layer, script("show_layer"))):
             control.change(None, control, None, js=js, queue=False, show_progress="hidden", api_visibility="private")
 
     def show(self, report: Report, arm: int, view: View, layer: int) -> Changes:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from app.tokens.marks import marks, phrase, swatch
-from app.tokens.picking import CELL_AT
 from app.tokens.selection import place_of
 from app.tokens.token_card import position, taken_in, taker_of, tile_and_picture
 from app.tokens.token_grids import token_grids
@@ -25,83 +24,6 @@ from skipcore import Role, Trace
 MOST_LEVELS = 254
 GONE, NO_FFN = 0, 1
 """Codes of an FFN update; those of levels follow."""
-
-HOVER = (
-    CELL_AT
-    + """
-let told = null, updates = null, over = null;
-const unpack = packed => {
-  const bytes = Uint8Array.from(atob(packed), letter => letter.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'))).arrayBuffer();
-};
-const load = async () => {
-  told = null;
-  const packed = element.querySelector('.tip');
-  if (!packed) return;
-  const [words, codes] = await Promise.all([packed.dataset.words, packed.dataset.updates].map(unpack));
-  if (packed.isConnected)
-    [told, updates] = [JSON.parse(new TextDecoder().decode(words)), new Uint8Array(codes)];
-};
-const update = (arm, layer, place) => arm.updates === null ? told.unknown
-  : place < 0 ? '' : told.levels[updates[arm.updates + layer * arm.roles.length + place]];
-const summed = (steps, number) => steps.slice(0, number + 1).reduce((sum, step) => sum + step);
-// lines of a swatch and words
-const ofToken = (cells, row, column) => {
-  const token = summed(told.grids[cells.dataset.grid], row * Number(cells.dataset.columns) + column);
-  const arm = told.arms[cells.closest('[data-arm]').dataset.arm];
-  const slider = document.querySelector('#overlay-layer input[type=range]');
-  const layer = Math.max(0, Math.min(arm.layers.length, Number(slider?.value ?? 1)) - 1);
-  const [swatch, words] = arm.marks[arm.tokens.fates[arm.tokens.fate[token]][layer]];
-  return [['', told.tokens[token]], [swatch, `${arm.layers[layer]}: ${words}`], ['', arm.tokens.company[token]],
-    ['', update(arm, layer, summed(arm.tokens.place, token))]];
-};
-const ofPlace = (cells, layer, place) => {
-  const arm = told.arms[cells.dataset.grid];
-  const mark = arm.marks[arm.fates[arm.fate[place]][layer]];
-  const where = arm.place.replace('{}', (place + 1).toLocaleString('en'));
-  return [['', `${arm.layers[layer]}, ${where}`], arm.roles[place], mark, ['', update(arm, layer, place)]];
-};
-const tip = () => element.querySelector('.tip');
-const unframe = () => document.querySelectorAll('.cells .pointed').forEach(frame => frame.remove());
-const leave = () => {
-  if (!tip()?.classList.contains('seen')) return;
-  tip().classList.remove('seen');
-  unframe();
-};
-const show = () => {
-  const cells = told && over && document.elementFromPoint(over.clientX, over.clientY)?.closest('.cells');
-  if (!cells) return leave();
-  const [row, column] = cellAt(cells, over), box = tip(), cell = `x="${column}" y="${row}" width="1" height="1"`;
-  unframe();
-  cells.insertAdjacentHTML('beforeend', `<rect class="pointed light" ${cell}/><rect class="pointed" ${cell}/>`);
-  const lines = (cells.closest('[data-arm]') ? ofToken : ofPlace)(cells, row, column);
-  box.replaceChildren(...lines.filter(([, words]) => words).map(([swatch, words]) => {
-    const line = document.createElement('p');
-    if (swatch) line.append(Object.assign(document.createElement('span'), {className: `key ${swatch}`}));
-    line.append(Object.assign(document.createElement('span'), {textContent: words}));
-    return line;
-  }));
-  box.classList.add('seen');
-  const fits = (at, size, room) => at + 16 + size <= room - 8 ? at + 16 : Math.max(8, at - 16 - size);
-  box.style.left = `${fits(over.clientX, box.offsetWidth, document.documentElement.clientWidth)}px`;
-  box.style.top = `${fits(over.clientY, box.offsetHeight, innerHeight)}px`;
-};
-const forget = () => {
-  over = null;
-  leave();
-};
-document.addEventListener('pointermove', event => {
-  over = event.pointerType !== 'touch' && event.target.closest?.('.cells') ? event : null;
-  show();
-});
-document.documentElement.addEventListener('pointerleave', forget);
-document.addEventListener('scroll', forget, true);
-document.addEventListener('layer-shown', show);  // the mouse may rest while a key changes the layer
-watch('value', load);
-load();
-"""
-)
-"""Shows the words of the cell under the mouse, in the layer that is shown, in the browser alone. A finger selects."""
 
 
 def hover(report: Report) -> str:

@@ -1,17 +1,26 @@
-"""Heat map of the FFN update, layer × place in the decoder's sequence. Trace in, two small pictures out."""
+"""Heat maps of the FFN update, layer × slot, one for each arm: two small pictures below, cells to click above."""
 
 from __future__ import annotations
+
+from html import escape
 
 import numpy as np
 from PIL import Image
 
 from app import palette
+from app.markup import keys, ramp
+from app.server.data_uri import data_uri
 from app.tokens import cells
-from app.tokens.overlay import RAMP, Scale, share_of_scale
+from app.tokens.overlay import RAMP, Scale, common_scale, share_of_scale
+from app.tokens.picking import grid_cells
+from app.tokens.selection import layer_number
+from app.wording import ROLE_NAMES
+from profiling import Arm, Report
 from skipcore import Role, Trace
 
 WIDTH = 1180
 STRIP = 12
+NOT_RECORDED = '<p class="finding">The FFN update is not available: it was not recorded.</p>'
 _HEIGHTS = {Role.TEXT: 0.34, Role.RETAINED: 1.0, Role.SUMMARY: 0.67, Role.SKIPPED: 0.5}
 """Roles differ in height, too, for those who do not tell the colors apart."""
 
@@ -61,3 +70,87 @@ def _enlarged(values: np.ndarray) -> np.ndarray:
 
 def _width(slots: int) -> int:
     return max(1, WIDTH // slots)
+
+
+def update_key(report: Report) -> str:
+    """The key to the map of updates: what occurs in it, and the colors."""
+    traces = [arm.trace for arm in report.arms]
+    entries = [
+        (f"{name}-token", name)
+        for role, name in ROLE_NAMES.items()
+        if any((trace.slot_role == role).any() for trace in traces)
+    ]
+    if any((trace.entered & ~trace.ran_ffn).any() for trace in traces):
+        entries.append(("none", "no FFN ran"))
+    if any((~trace.entered).any() for trace in traces):
+        entries.append(("empty", "dropped"))
+    return keys(*entries) + ramp(common_scale(traces))
+
+
+def update_maps(report: Report) -> list[str]:
+    """The pictures of every arm."""
+    scale = common_scale([arm.trace for arm in report.arms])
+    return [_map(arm, scale) for arm in report.arms]
+
+
+def _map(arm: Arm, scale: Scale) -> str:
+    if arm.trace.ffn_update is None:
+        return NOT_RECORDED
+    roles = f'<img class="roles" src="{data_uri(role_picture(arm.trace))}" alt="The role of every place">'
+    picture = f'<img src="{data_uri(map_picture(arm.trace, scale))}" alt="{escape(in_words(arm))}">'
+    return _frame(arm, roles, picture)
+
+
+def update_map_cells(report: Report, token: int, layer: int, picked: tuple[int, int] | None = None) -> list[str]:
+    """The cells of every arm, with a frame around the place of a token and around a layer, counted from 1.
+
+    Args:
+        picked: an arm and a place there that is framed instead, because it holds no token.
+    """
+    slots = [int(arm.trace.token_slot[token]) for arm in report.arms]
+    if picked is not None:
+        slots[picked[0]] = picked[1]
+    return [_cells(number, arm, slots[number], layer) for number, arm in enumerate(report.arms)]
+
+
+def _cells(number: int, arm: Arm, slot: int, layer: int) -> str:
+    if arm.trace.ffn_update is None:
+        return ""
+    row = layer_number(arm.trace, layer)
+    label = escape(f"{arm.name}: places by layer; choose with arrow keys")
+    at, frames = (row, max(slot, 0)), _marks(arm.trace, row, slot)
+    return _frame(arm, "", grid_cells(number, tuple(arm.trace.ran_ffn.shape), at, frames, label))
+
+
+def in_words(arm: Arm) -> str:
+    """What a map shows: "Dense: FFN update of 591 places in 5 layers, at the median 0.12 in layer 1, …"."""
+    assert arm.trace.ffn_update is not None
+    layers, slots = arm.trace.ffn_update.shape
+    ran = [row[np.isfinite(row)] for row in arm.trace.ffn_update.float().numpy()]
+    medians = ", ".join(
+        f"{np.median(row):.3g} in layer {number}" if len(row) else f"none in layer {number}"
+        for number, row in enumerate(ran, start=1)
+    )
+    return f"{arm.name}: FFN update of {slots:,} places in {layers} layers, at the median {medians}."
+
+
+def _marks(trace: Trace, row: int, slot: int) -> str:
+    layers, slots = trace.ran_ffn.shape
+    boxes = [f'x="0" y="{row}" width="{slots}" height="1"']
+    boxes += [f'x="{slot}" y="0" width="1" height="{layers}"'] * (slot >= 0)
+    return "".join(f'<rect class="chosen light" {box}/><rect class="chosen" {box}/>' for box in boxes)
+
+
+def _frame(arm: Arm, roles: str, map_or_cells: str) -> str:
+    """The same room for the pictures and for the cells above them."""
+    layers, slots = arm.trace.ran_ffn.shape
+    step = max(1, layers // 8)
+    numbers = "".join(f"<span>{layer if (layer - 1) % step == 0 else ''}</span>" for layer in range(1, layers + 1))
+    return (
+        f'<section class="map" style="--map-height: {layers * row_height(layers)}px; --places: {slots}">'
+        f"<h4>{escape(arm.name)}</h4>"
+        f'<div class="strip-room">{roles}</div><div class="layer-numbers" aria-hidden="true">{numbers}</div>'
+        f'<div class="map-room">{map_or_cells}</div>'
+        f'<p class="places"><span>1</span><span>place in the decoder\'s sequence</span><span>{slots:,}</span></p>'
+        "</section>"
+    )

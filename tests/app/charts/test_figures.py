@@ -19,8 +19,8 @@ from app.charts.rows import rows_by_layer, rows_of, rows_table
 from app.charts.timeline import timeline
 from app.panels.answers import LiveAnswer, answer_card, headline
 from app.panels.tokens import counts_table, describe
-from app.panels.update_maps import update_key, update_maps
 from app.tokens.overlay import View
+from app.tokens.update_map import update_key, update_maps
 from profiling import Report
 from skipcore import Dense, Vlm
 from skipcore.methods import FastV

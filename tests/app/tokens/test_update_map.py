@@ -15,10 +15,9 @@ from PIL import Image
 from app import palette
 from app.charts.rows import layers_named, skips_sentence
 from app.panels.tokens import layered_marks
-from app.panels.update_maps import in_words, update_map_cells, update_maps
 from app.tokens.overlay import View, common_scale, looks_of, token_marks
 from app.tokens.token_grids import TokenGrid
-from app.tokens.update_map import map_picture, role_picture, row_height
+from app.tokens.update_map import in_words, map_picture, role_picture, row_height, update_map_cells, update_maps
 from skipcore import Role, Trace, Vlm
 
 GRIDS = [TokenGrid(Image.new("RGB", (64, 64)), np.arange(64).reshape(8, 8))]
