@@ -68,7 +68,7 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
             projections += 2 * len(trace.tied_to.unique()) * linear_weights(own)
         else:
             projections += 2 * entered * (linear_weights(own) - of_queries) + 2 * attending * of_queries
-        blind = not (method.text_attends_skipped or full_masks)
+        blind = not (method.execution.text_attends_skipped or full_masks)
         attention += 4 * _scores(trace, index, blind, full_masks) * shape.heads * shape.head_width
         ffn += 2 * int(trace.ran_ffn[index].sum()) * ffn_weights(layer.get_submodule("mlp"), decoder.config)
     return PrefillFlops(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from transformers import PreTrainedModel
@@ -18,21 +19,36 @@ from skipcore.tower.observer import TowerRecorder
 Positions = Literal["original", "renumbered"]
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How a session runs what a method plans.
+
+    Attributes:
+        keeps_all: the plan keeps every token of every picture: layers run unhooked, and plans are made when a trace is
+            asked for.
+        text_attends_skipped: whether text attends to skipped tokens in prefill.
+        positions: "original": kept tokens keep their position ids; "renumbered": where tokens are merged, added or
+            dropped, those that are left are counted anew, one after the other (rows and columns of M-RoPE, too), from
+            the layer on where some are dropped. See `skipcore.plan.positions`. Sliding windows go by prompt indices
+            either way.
+        summary: the trained `AdaptiveSummary` for summary tokens; None for the mean.
+        ties_rows: whether tokens may share their rows (`ImagePlan.ties`): every projection is hooked then.
+    """
+
+    keeps_all: bool = False
+    text_attends_skipped: bool = True
+    positions: Positions = "original"
+    summary: AdaptiveSummary | None = None
+    ties_rows: bool = False
+
+
 class Planner(Protocol):
     """Everything that a session asks; `skipcore.methods.Method` says what each means."""
 
     @property
     def label(self) -> str: ...
     @property
-    def keeps_all(self) -> bool: ...
-    @property
-    def text_attends_skipped(self) -> bool: ...
-    @property
-    def positions(self) -> Positions: ...
-    @property
-    def summary(self) -> AdaptiveSummary | None: ...
-    @property
-    def ties_rows(self) -> bool: ...
+    def execution(self) -> Execution: ...
     @property
     def tower_looks(self) -> frozenset[TowerLook]: ...
     @property

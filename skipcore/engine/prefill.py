@@ -39,7 +39,7 @@ class Prefill:
         self._memory: Memory = {}
         self._laid_out = lay_out(plans)
         self.layout = self.layout_on(device)
-        self._rows = rows_of_layers(plans, method.text_attends_skipped)
+        self._rows = rows_of_layers(plans, method.execution.text_attends_skipped)
         self._kept: Callable[[LayerRows, int | None], Kept] | None = None
         self._cache: DynamicCache | None = None
         self._windows: list[int | None] = []
@@ -97,7 +97,7 @@ class Prefill:
         self.waiting.discard(layer)
         with without_autocast(views[0].states.device):
             self.plans = [self.method.decide(layer, view, plan) for view, plan in zip(views, self.plans, strict=True)]
-        self._rows[layer:] = rows_of_layers(self.plans, self.method.text_attends_skipped)[layer:]
+        self._rows[layer:] = rows_of_layers(self.plans, self.method.execution.text_attends_skipped)[layer:]
         if self._cache is not None and self._kept is not None:
             for number in range(layer, len(self._rows)):
                 self._cache.layers[number] = KeptLayer(self._kept(self._rows[number], self._windows[number]))
@@ -105,19 +105,19 @@ class Prefill:
     def arguments(self, family: Family, model: PreTrainedModel, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The decoder's keyword arguments with the prompts laid out and a cache that stores what is kept."""
         decoder, embeds, layout = model.get_decoder(), kwargs["inputs_embeds"], self.layout
-        renumber = self.method.positions == "renumbered"
+        renumber = self.method.execution.positions == "renumbered"
         positions = layout.positions(kwargs.get("position_ids"), renumber)
         self._positions = positions if renumber else None
         kwargs = dict(
             kwargs,
-            inputs_embeds=layout.embed(embeds, self.method.summary),
+            inputs_embeds=layout.embed(embeds, self.method.execution.summary),
             position_ids=positions,
             attention_mask=None,
             skip_prefill=self,
         )
         kwargs |= family.follow(kwargs, layout)
         if family.masks is not None:
-            kwargs["attention_mask"] = family.masks(model.config, layout, self.method.text_attends_skipped)
+            kwargs["attention_mask"] = family.masks(model.config, layout, self.method.execution.text_attends_skipped)
         self._windows = windows(decoder.config, len(self._rows))
         window = min((own for own in self._windows if own is not None), default=None)
         if family.masks is None and window is not None and embeds.shape[1] > window:

@@ -102,7 +102,7 @@ class Session:
         check_uncompiled(self.model, self._container, self._decoder)
         if self.record:
             check_recordable(decoder_layers(self.model))
-        check_summary(self.method.summary, self.model)
+        check_summary(self.method.execution.summary, self.model)
         _in_session.add(self._decoder)
         self._entered = True
         try:
@@ -110,7 +110,7 @@ class Session:
             self._hooks.before(self._decoder, self._before_decoder, with_kwargs=True)
             self._hooks.after(self._decoder, self._after_decoder, with_kwargs=True, always_call=True)
             self._encoders.install(self._container, self._hooks)
-            self._attend_by_skipping(not self.method.keeps_all)
+            self._attend_by_skipping(not self.method.execution.keeps_all)
         except BaseException:
             self.__exit__()
             raise
@@ -173,20 +173,20 @@ class Session:
         """Plan a prefill; the decoder's keyword arguments for it."""
         method, embeds = self.method, kwargs["inputs_embeds"]
         self._last = None
-        check_summary(method.summary, self.model)
+        check_summary(method.execution.summary, self.model)
         features = inputs.get("mm_encoder_outputs") or {}
         encodings = {kind: known for kind, own in features.items() if (known := remembered(own))} | encodings
         given = {name: value for known in encodings.values() for name, value in known.given.items()}
         given |= {name: value for name, value in inputs.items() if value is not None}
         self._sublayers.recorder = UpdateRecorder(self._num_layers) if self.record else None
         self._sublayers.counts = []
-        if self.record or not method.keeps_all:
-            self._sublayers.install(method.ties_rows, counting=True)
-        if method.keeps_all:  # the baseline must cost nothing: read the prompts when a trace is asked for
+        if self.record or not method.execution.keeps_all:
+            self._sublayers.install(method.execution.ties_rows, counting=True)
+        if method.execution.keeps_all:  # the baseline must cost nothing: read the prompts when a trace is asked for
             given, embeds = without_contents(given), embeds.to("meta")
         plan = partial(plan_prompts, method, self._family, self.model.config, self._num_layers)
         last = LastPrefill(partial(plan, given, embeds, encodings), self._sublayers.recorder, self._sublayers.counts)
-        if not method.keeps_all:
+        if not method.execution.keeps_all:
             last.read()
             decides = bool(last.prompts.visual.any()) and bool(method.decision_layers(self._num_layers))
             last.laid_out = decides or not all(plan.unchanged for plan in last.plans)
@@ -215,20 +215,20 @@ class Session:
             if prefill is not None:
                 prefill.restore_output(output, self._family.adds_between_layers)
             self._await_backward(output, prefill is not None)
-        self._attend_by_skipping(not self.method.keeps_all)
+        self._attend_by_skipping(not self.method.execution.keeps_all)
         return output
 
     def _await_backward(self, output: Any, skipping: bool) -> None:
         """Checkpointed layers run again in `backward`, and must find the hooks and the attention that they had."""
         outputs = [output.last_hidden_state, *(states for states in output.hidden_states or () if states is not None)]
         outputs = [states for states in outputs if states.requires_grad]
-        if self.method.keeps_all or not outputs:
+        if self.method.execution.keeps_all or not outputs:
             return
         checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self._decoder.modules())
 
         def begins(gradient: Tensor) -> None:
             if self._entered:
-                self._sublayers.install(self.method.ties_rows)
+                self._sublayers.install(self.method.execution.ties_rows)
                 self._attend_by_skipping(skipping)
             elif checkpointed and skipping:
                 raise InputError("Keep backward inside the session: checkpointed layers run again there.")

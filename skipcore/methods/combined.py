@@ -12,11 +12,11 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from skipcore.engine.layer_view import LayerView, Look
+from skipcore.engine.planner import Execution
 from skipcore.errors import InputError
-from skipcore.methods.method import DecoderShape, Method, Positions
+from skipcore.methods.method import DecoderShape, Method
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
-from skipcore.plan.summary import AdaptiveSummary
 from skipcore.plan.token_plan import TokenPlan
 from skipcore.plan.tower_view import TowerLook
 from skipcore.tower.observer import TowerRecorder
@@ -52,28 +52,18 @@ class Combined(Method):
         return f"{self.dropping.label} + {self.skipping.label}"
 
     @property
-    def text_attends_skipped(self) -> bool:  # type: ignore[override]
-        """As `skipping` has it."""
-        return self.skipping.text_attends_skipped
+    def execution(self) -> Execution:
+        """As `skipping` has it; positions are counted anew where either counts them anew."""
+        own = self.skipping.execution
+        return own if own.positions == "renumbered" else replace(own, positions=self.dropping.execution.positions)
 
     @property
-    def positions(self) -> Positions:  # type: ignore[override]
-        """Counted anew where either counts them anew."""
-        both = self.dropping.positions, self.skipping.positions
-        return "renumbered" if "renumbered" in both else "original"
-
-    @property
-    def summary(self) -> AdaptiveSummary | None:  # type: ignore[override]
-        """As `skipping` has it."""
-        return self.skipping.summary
-
-    @property
-    def looks(self) -> frozenset[Look]:  # type: ignore[override]
+    def looks(self) -> frozenset[Look]:
         """What `dropping` asks to see."""
         return self.dropping.looks
 
     @property
-    def tower_looks(self) -> frozenset[TowerLook]:  # type: ignore[override]
+    def tower_looks(self) -> frozenset[TowerLook]:
         """What `dropping` asks to see of the tower."""
         return self.dropping.tower_looks
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from skipcore.engine.layer_view import LayerView
+from skipcore.engine.planner import Execution, Positions
 from skipcore.errors import InputError
 from skipcore.methods.budget import Budget, Target
-from skipcore.methods.method import Method, Positions, Steps
+from skipcore.methods.method import Method, Steps
 from skipcore.methods.settings import (
     Count,
     Layer,
@@ -60,13 +61,18 @@ class Dropping(Method):
 
     Attributes:
         positions: "original": tokens that are left keep their positions; "renumbered": they are counted anew, from the
-            layer on where some are gone, in prefill and in decode; see `Method.positions`.
+            layer on where some are gone, in prefill and in decode; see `Execution`.
     """
 
     positions: Positions = field(default="original", kw_only=True)
 
     def __post_init__(self) -> None:
         check_choice("positions", self.positions, ("original", "renumbered"))
+
+    @property
+    def execution(self) -> Execution:
+        """With its positions."""
+        return Execution(positions=self.positions)
 
 
 @dataclass(frozen=True)

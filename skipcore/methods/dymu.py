@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from skipcore.engine.planner import Execution
 from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
 from skipcore.methods.budget import Budget, Examples, Target
@@ -63,7 +64,6 @@ class DyMU(Method):
 
     name: ClassVar[str] = "DyMU"
     budget: ClassVar[Budget | None] = Budget(0.5, "Patches left after merging", digits=2)
-    ties_rows: ClassVar[bool] = True
     thresholds: Sequence[float] = ()
 
     def __post_init__(self) -> None:
@@ -71,12 +71,12 @@ class DyMU(Method):
         object.__setattr__(self, "thresholds", tuple(checked_number("Each of thresholds", value) for value in values))
 
     @property
-    def keeps_all(self) -> bool:  # type: ignore[override]
-        """Without thresholds it is the dense model."""
-        return not self.thresholds
+    def execution(self) -> Execution:
+        """Merged tokens share their rows; without thresholds it is the dense model."""
+        return Execution(keeps_all=not self.thresholds, ties_rows=True)
 
     @property
-    def tower_looks(self) -> frozenset[TowerLook]:  # type: ignore[override]
+    def tower_looks(self) -> frozenset[TowerLook]:
         """Which patches merged."""
         return LOOKS if self.thresholds else frozenset()
 

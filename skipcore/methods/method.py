@@ -11,12 +11,11 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from skipcore.engine.layer_view import LayerView, Look
-from skipcore.engine.planner import Positions
+from skipcore.engine.planner import Execution
 from skipcore.engine.session import Session
 from skipcore.errors import InputError
 from skipcore.methods.budget import Budget, Examples, Target
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
-from skipcore.plan.summary import AdaptiveSummary
 from skipcore.plan.token_plan import TokenPlan
 from skipcore.plan.tower_view import TowerLook
 from skipcore.tower.blocks import Tower
@@ -68,19 +67,6 @@ class Method:
     """
 
     name: ClassVar[str]
-    keeps_all: ClassVar[bool] = False
-    """Whether `plan` keeps every token of every picture: a session then lets the layers run unhooked, and plans when it
-    is asked for a trace."""
-
-    # What a session asks a method besides its plan; a subclass may make fields of them.
-    text_attends_skipped: bool = True
-    """Whether text attends to skipped tokens in prefill."""
-    positions: Positions = "original"
-    """"original": kept tokens keep their position ids; "renumbered": where tokens are merged, added or gone, those that
-    are left are counted anew, one after the other (rows and columns of M-RoPE, too), from the layer on where they are
-    gone. See `skipcore.plan.positions`. Sliding windows go by places in the prompt either way."""
-    summary: AdaptiveSummary | None = None
-    """The trained `AdaptiveSummary` for summary tokens; None for the mean."""
 
     @property
     def label(self) -> str:
@@ -95,12 +81,16 @@ class Method:
         """Decide before the decoder what happens to each visual token of one picture; here: all enter it."""
         return ImagePlan.keep_all(len(image.features))
 
-    ties_rows: ClassVar[bool] = False
-    """Whether tokens may share their rows (`ImagePlan.ties`): every projection is hooked then."""
-    tower_looks: ClassVar[frozenset[TowerLook]] = frozenset()
-    """What the method asks to see of the vision tower; `plan` finds it in `VisualTokens.tower`."""
-    looks: ClassVar[frozenset[Look]] = frozenset()
-    """What the method asks to see when it decides within the decoder."""
+    @property
+    def tower_looks(self) -> frozenset[TowerLook]:
+        """What the method asks to see of the vision tower, a constant of most; `plan` finds it in
+        `VisualTokens.tower`."""
+        return frozenset()
+
+    @property
+    def looks(self) -> frozenset[Look]:
+        """What the method asks to see when it decides within the decoder, a constant of most."""
+        return frozenset()
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """The layers at whose door the method decides again, 0 … num_layers − 1; none for most."""
@@ -122,6 +112,11 @@ class Method:
     def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
         """FLOPs of the matrix products by which tokens of one prompt are chosen and merged, as torch counts them."""
         return 0
+
+    @property
+    def execution(self) -> Execution:
+        """How a session runs the plans."""
+        return Execution()
 
     # How the settings are chosen.
 

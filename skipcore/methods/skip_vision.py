@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from skipcore.engine.planner import Execution, Positions
 from skipcore.errors import InputError
 from skipcore.methods.budget import Examples, Target
 from skipcore.methods.method import DecoderShape, Method, Steps
@@ -60,7 +61,7 @@ class SkipVision(Method):
     text_attends_skipped: bool = False
     retain: str = "saliency"
     merge_order: MergeOrder = "raster"
-    positions: Literal["original", "renumbered"] = "original"
+    positions: Positions = "original"
     summary: AdaptiveSummary | None = None
     summary_start: int = 0
     last_skipped_runs_ffn: bool = False
@@ -150,6 +151,11 @@ class SkipVision(Method):
     def tuned(self, examples: Examples) -> SkipVision:
         """As the model takes it best."""
         return examples.vlm.skip_vision
+
+    @property
+    def execution(self) -> Execution:
+        """With the settings that say how it runs."""
+        return Execution(text_attends_skipped=self.text_attends_skipped, positions=self.positions, summary=self.summary)
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Choose the retained tokens, merge the others to the skipped ones."""

@@ -145,7 +145,7 @@ class _Reference:
         differences. Queries scaled by their position (Ministral 3) go by one that ends where the prompt's does, where
         tokens leave within the decoder."""
         gone = [place for place in self.visual if place not in self.left]
-        if self.method.positions == "original" or not gone:
+        if self.method.execution.positions == "original" or not gone:
             return kwargs
         left = torch.ones(states.shape[1], dtype=torch.bool)
         left[gone] = False

@@ -94,7 +94,7 @@ def chunk_key(vlm: Vlm, model_sha256: str, chunk: Sequence[AskedPicture], token_
 
 def method_key(chunk: str, method: Method) -> str:
     """What fixes one method's answers to a chunk."""
-    summary = weights_sha256(method.summary) if method.summary is not None else None
+    summary = weights_sha256(method.execution.summary) if method.execution.summary is not None else None
     return _sha256([chunk, method.name, method.settings(), summary])
 
 

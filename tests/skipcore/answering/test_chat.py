@@ -149,7 +149,7 @@ def test_what_was_not_read_again_is_not_what_the_cache_holds(tiny: Vlm) -> None:
         tokens(chat, SECOND)
         behind = prompt - chat.reused  # the end of the first prompt, which the second one words differently
         assert chat.reused > 64 and chat.kv_tokens == pytest.approx(held.double().mean() - behind)
-        assert (chat.kv_tokens == chat.reused) == method.keeps_all
+        assert (chat.kv_tokens == chat.reused) == method.execution.keeps_all
 
 
 def test_the_first_token_is_timed_from_the_encoded_picture_on(tiny: Vlm, monkeypatch) -> None:

@@ -20,7 +20,7 @@ QUESTION = "What color is the shape?"
 def test_a_cache_goes_on_in_another_session(tiny: Vlm, picture, name: str, outside: bool) -> None:
     """The cache itself knows what it dropped: several new tokens at once, in a new session (or in none)."""
     method = methods_for(tiny)[name]
-    if outside and method.positions == "renumbered":
+    if outside and method.execution.positions == "renumbered":
         pytest.skip("positions counted anew are known to a session only")
     inputs = tiny.prepare(picture, QUESTION).inputs
     more = torch.tensor([[70, 80, 90, 100]])

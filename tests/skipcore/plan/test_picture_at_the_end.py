@@ -53,7 +53,7 @@ def assert_the_last_token_runs_everything(vlm: Vlm, method: Method) -> None:
         assert ran[:, last].all()
     assert trace.slot_place[last] == inputs["input_ids"].shape[1] - 1
     assert trace.tied_to[last] == last
-    if not method.ties_rows:  # else the tower has merged it
+    if not method.execution.ties_rows:  # else the tower has merged it
         assert torch.equal(entered[0][0, -1], dense[0][0, -1])
     if trace.slot_token[last] >= 0:  # no newline that ends the picture
         assert trace.token_slot[-1] == last and trace.role[-1] == Role.RETAINED and not trace.merged[-1]

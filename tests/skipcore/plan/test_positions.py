@@ -84,13 +84,13 @@ def test_the_cache_goes_on_outside_the_session(family: str) -> None:
 
 def test_a_combination_counts_anew_where_either_does() -> None:
     anew = SkipVision(0.3, 0.3, positions="renumbered")
-    assert Combined(FastV(2, 0.3), anew).positions == "renumbered"
-    assert Combined(FastV(2, 0.3, positions="renumbered"), SkipVision(0.3, 0.3)).positions == "renumbered"
-    assert Combined(FastV(2, 0.3), SkipVision(0.3, 0.3)).positions == "original"
+    assert Combined(FastV(2, 0.3), anew).execution.positions == "renumbered"
+    assert Combined(FastV(2, 0.3, positions="renumbered"), SkipVision(0.3, 0.3)).execution.positions == "renumbered"
+    assert Combined(FastV(2, 0.3), SkipVision(0.3, 0.3)).execution.positions == "original"
 
 
 @pytest.mark.parametrize("kind", [FastV, PyramidDrop, DART, VTW, VisionZip, SPIDER, DivPrune])
 def test_other_words_are_refused(kind: type[Method]) -> None:
-    assert kind().positions == "original"
+    assert kind().execution.positions == "original"
     with pytest.raises(InputError, match="positions must be one of original, renumbered"):
         kind(positions="new")  # type: ignore[call-arg]
