@@ -77,7 +77,11 @@ def kv_table(report: Report) -> str:
 def latency_table(report: Report) -> str:
     """Median, 90th percentile and range of every phase and arm; then what else was measured, or why it was not."""
     rows = []
-    for name, title in {**PHASES, "tpot_ms": "decode, per token", "ttft_ms": "first token (vision + prefill)"}.items():
+    for name, title in {
+        **PHASES,
+        "tpot_ms": "decode, per token",
+        "ttft_ms": "first token (median of vision + prefill)",
+    }.items():
         for arm in report.arms[:1] if name == "vision_ms" else report.arms:
             spread = arm.spread.get(name)
             label = title if name == "vision_ms" else f"{title}: {arm.name}"
