@@ -21,7 +21,7 @@ from profiling.clock import VISION_SHARE, VisionClock, fair_order, may_encode_ag
 from profiling.events import Encoding, Event, Progress, Started, Traced
 from profiling.machine import device_facts, versions
 from profiling.predict.roofs import roof_of
-from profiling.report import AnswerAgreement, Report, savings_of
+from profiling.report import AnswerAgreement, Arm, Report, savings_of
 from skipcore import Dense, InputError, Method, Vlm
 from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.answering.decoding import describe, end_tokens, until_end
@@ -125,7 +125,7 @@ def stream(
             return
         agreement = _agreement(vlm, runs)
         report = _report(vlm, question, prepared, runs, agreement, max_new_tokens, repeats)
-        yield replace(report, notes=_vision_notes(shared, repeats))
+        yield replace(report, notes=_vision_notes(shared, repeats) + _cache_notes(report.arms))
 
 
 @contextmanager
@@ -177,6 +177,17 @@ def _vision_notes(clock: VisionClock, repeats: int) -> tuple[str, ...]:
     if (count := len(clock.measured)) < repeats:
         return (f"The picture was encoded {count} time{'s' * (count > 1)} on the clock, after a warm-up: {share}",)
     return ()
+
+
+def _cache_notes(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """What is to be said where a cache holds more after prefill than it keeps: the stock one of layers that look back
+    over a window does so for long prompts."""
+    return tuple(
+        f"The KV cache of {arm.name} is measured right after prefill, when it still holds what its layers with a "
+        f"window give up with the next token: {arm.kv_bytes_predicted:,} B of its {arm.kv_bytes:,} B stay."
+        for arm in arms
+        if arm.kv_bytes > arm.kv_bytes_predicted
+    )
 
 
 def _report(

@@ -68,7 +68,7 @@ class Arm:
         spread: of "vision_ms", "prefill_ms", "ttft_ms", "tpot_ms".
         trace: what happened to every token, from a run of its own.
         run_token_ms: time of every step of every timed run, a row a run.
-        prefill_work, decode_work: FLOPs and bytes of the prefill, and of a decode step in the middle of the answer.
+        prefill_work, decode_work: FLOPs and bytes of the prefill, and of the mean decode step of the answer.
         gpu_samples: utilization, memory and power over a run of its own; None where there is no GPU to watch.
         vision_is_warm: whether `vision_ms` is of encodings after the first one, which `spread` counts; otherwise it is
             of the first one alone, as more were too dear.

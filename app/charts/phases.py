@@ -10,7 +10,7 @@ from app.markup import arm_keys, html_table, keys, paragraph
 from profiling import Report, Spread
 
 TITLES = {"vision_ms": "vision", "prefill_ms": "prefill", "tpot_ms": "decode / token"}
-IN_TABLE = {**TITLES, "tpot_ms": "decode, per token", "ttft_ms": "first token (vision + prefill)"}
+IN_TABLE = {**TITLES, "tpot_ms": "decode, per token", "ttft_ms": "first token (median of vision + prefill)"}
 UNAVAILABLE = {
     "peak_memory_bytes": "Peak memory",
     "energy_j": "Energy",

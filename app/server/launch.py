@@ -59,20 +59,25 @@ def start(
         shelf: whose pages come beside this one.
 
     Raises:
-        InputError: the package that MCP needs is missing.
+        InputError: the package that MCP needs is missing, or the port or host cannot be had.
     """
+    if port is not None and not 0 <= port < 2**16:
+        raise InputError(f"A port is a whole number from 0 to {2**16 - 1}, not {port}.")
     if mcp and find_spec("mcp") is None:
         raise InputError('The MCP server needs another package: pip install "gradio[mcp]"')
-    app, address, _ = with_limits(page).launch(
-        server_name=host,
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        mcp_server=mcp,
-        state_session_capacity=MAX_VISITORS,
-        **serving(),
-    )
+    try:
+        app, address, _ = with_limits(page).launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            mcp_server=mcp,
+            state_session_capacity=MAX_VISITORS,
+            **serving(),
+        )
+    except OSError as error:
+        raise InputError("The page cannot listen there: choose another --port, or another --host.") from error
     if shelf is not None:
         shelf.serve_on(app)
     return address

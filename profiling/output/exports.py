@@ -14,7 +14,9 @@ _FIGURES = (
     "kv_bytes_predicted", "flops_prefill", "flops_prefill_predicted", "peak_memory_bytes", "energy_j",
 )  # fmt: skip
 _SPREADS = tuple(
-    (phase, figure) for phase in ("vision_ms", "prefill_ms", "ttft_ms", "tpot_ms") for figure in ("p90", "min", "max")
+    (phase, figure)
+    for phase in ("vision_ms", "prefill_ms", "ttft_ms", "tpot_ms")
+    for figure in ("runs", "p90", "min", "max")
 )
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -25,10 +27,11 @@ def json_text(report: Report) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """One row an arm: what it ran on, every figure (medians), and the spread of every time. None is an empty cell."""
+    """One row an arm: what it ran on, every figure (medians), and the spread of every time, with how many times it is
+    of: the vision tower may have been timed less often than the rest. None is an empty cell."""
     file = StringIO()
     head = ["model", "device", "dtype", "threads", "torch", "transformers", "prompt_tokens", "repeats", "arm"]
-    spreads = [f"{phase.removesuffix('_ms')}_{figure}_ms" for phase, figure in _SPREADS]
+    spreads = [f"{phase.removesuffix('_ms')}_{figure}{'_ms' * (figure != 'runs')}" for phase, figure in _SPREADS]
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow([*head, *_FIGURES, *spreads, "answer"])
     device, versions = report.device, report.versions
@@ -44,7 +47,7 @@ def chrome_trace(report: Report) -> str:
     """Every timed run as trace events: an arm is a process, a run a thread, a phase or a token a slice.
 
     Written from the measured durations of each step, laid end to end: gaps between steps are not in it. The vision
-    tower's time is the median over the runs.
+    tower ran on a clock of its own, not in these runs: its slice is the median of its times, and says of how many.
     """
     events: list[dict[str, Any]] = []
     for process, arm in enumerate(report.arms, start=1):
@@ -65,6 +68,8 @@ def chrome_trace(report: Report) -> str:
 
 
 def _arguments(arm: Arm, category: str) -> dict[str, Any]:
+    if category == "vision":
+        return {"median of": arm.spread["vision_ms"].runs}
     if category != "prefill":
         return {}
     return {"FLOPs": arm.flops_prefill, "KV bytes": arm.kv_bytes}

@@ -24,9 +24,9 @@ def summary_lines(report: Report) -> list[str]:
     device = report.device
     return [
         f"{report.model} on {device['name']} ({device['kind']}, {device['dtype']}, {device['attention']}, "
-        f"{device['threads']} CPU threads)",
+        f"{counted(device['threads'], 'CPU thread')})",
         f"torch {report.versions['torch']}, transformers {report.versions['transformers']}; median of "
-        f"{report.repeats} timed run(s) per arm after {report.warmup_runs} warm-up, interleaved",
+        f"{counted(report.repeats, 'timed run')} per arm after {report.warmup_runs} warm-up, interleaved",
         *(_savings_line(report, name) for name in report.savings),
         *(agreement_line(report, name) for name in report.agreement),
         *([report.reason] if report.reason else []),
@@ -34,6 +34,11 @@ def summary_lines(report: Report) -> list[str]:
         *report.notes,
         *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
     ]
+
+
+def counted(number: int, name: str) -> str:
+    """ "1 run", or "2 runs"."""
+    return f"{number} {name}{'s' * (number != 1)}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -86,7 +91,7 @@ _ROWS = [
     ("New tokens", lambda arm: str(arm.new_tokens)),
     ("Vision", lambda arm: _milliseconds(arm.vision_ms) + _spread(arm, "vision_ms")),
     ("Prefill", lambda arm: _milliseconds(arm.prefill_ms) + _spread(arm, "prefill_ms")),
-    ("TTFT (vision + prefill)", lambda arm: _milliseconds(arm.ttft_ms) + _spread(arm, "ttft_ms")),
+    ("TTFT (median of vision + prefill)", lambda arm: _milliseconds(arm.ttft_ms) + _spread(arm, "ttft_ms")),
     ("TPOT", lambda arm: _milliseconds(arm.tpot_ms) + _spread(arm, "tpot_ms")),
     ("Decode", lambda arm: "not available" if arm.tpot_ms is None else f"{arm.decode_tokens_per_s:,.1f} tokens/s"),
     ("KV cache tokens", lambda arm: f"{arm.kv_tokens:,.0f}"),

@@ -9,11 +9,35 @@ from skipcore.engine.cache import windows
 def predict_layer_kv_bytes(vlm: Vlm, trace: Trace) -> tuple[int, ...]:
     """Keys and values by layer after prefill: 2 · key-value heads · head width · kept tokens · bytes per value. Layers
     that look back over a window of w places keep the last w − 1 alone."""
-    config = vlm.model.get_decoder().config
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_key_value_heads * head_width * vlm.model.dtype.itemsize
+    per_token = 2 * kv_width(vlm) * vlm.model.dtype.itemsize
     back = trace.slot_place.max() + 1 - trace.slot_place  # how many places back from the next token
     return tuple(
         per_token * int((kept if window is None else kept & (back < window)).sum())
-        for kept, window in zip(trace.in_cache, windows(config, len(trace.in_cache)), strict=True)
+        for kept, window in zip(trace.in_cache, _windows(vlm, trace), strict=True)
     )
+
+
+def tokens_met(vlm: Vlm, trace: Trace, step: int) -> tuple[int, ...]:
+    """Tokens by layer that a decode step attends to, its own one included. Layers that look back over a window of w
+    places meet the last w alone.
+
+    Args:
+        trace: of the prompt.
+        step: from 1, of the token that is read.
+    """
+    back = trace.slot_place.max() + step - trace.slot_place
+    return tuple(
+        int(kept.sum()) + step if window is None else int((kept & (back < window)).sum()) + min(step, window)
+        for kept, window in zip(trace.in_cache, _windows(vlm, trace), strict=True)
+    )
+
+
+def kv_width(vlm: Vlm) -> int:
+    """Values of one token's keys in one layer: key-value heads · head width."""
+    config = vlm.model.get_decoder().config
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_key_value_heads * head_width
+
+
+def _windows(vlm: Vlm, trace: Trace) -> list[int | None]:
+    return windows(vlm.model.get_decoder().config, len(trace.in_cache))

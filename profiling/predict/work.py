@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
+from torch import nn
+from transformers import PreTrainedConfig
 
+from profiling.predict.kv import kv_width, tokens_met
 from profiling.predict.prefill_flops import ffn_weights, linear_weights
 from skipcore import Trace, Vlm
 from skipcore.families import decoder_layers
@@ -19,7 +21,7 @@ class Work:
     Attributes:
         flops: 2 for each multiply–add.
         weight_bytes: of the decoder's layers and the output head.
-        kv_bytes: keys and values that are written in prefill, or read in a decode step.
+        kv_bytes: keys and values that are written in prefill; in a decode step those that are read, and its own ones.
         activation_bytes: the residual stream, in and out of every sub-layer that runs.
     """
 
@@ -48,42 +50,43 @@ def prefill_work(vlm: Vlm, trace: Trace, flops: int) -> Work:
     """
     size = vlm.model.dtype.itemsize
     width = vlm.model.get_decoder().config.hidden_size
-    kv_width = _kv_width(vlm)
     entered, rows = int(trace.entered.sum()), int(trace.ran_attention.sum() + trace.ran_ffn.sum())
-    weights = sum(parameter.numel() for layer in decoder_layers(vlm.model) for parameter in layer.parameters())
-    return Work(flops, size * (weights + _head(vlm)), size * 2 * kv_width * entered, size * 2 * width * rows)
+    weights = sum(map(_parameters, decoder_layers(vlm.model)))
+    return Work(flops, size * (weights + _head(vlm)), size * 2 * kv_width(vlm) * entered, size * 2 * width * rows)
 
 
 def decode_work(vlm: Vlm, trace: Trace, new_tokens: int) -> Work:
-    """A decode step in the middle of an answer: every token meets 2·|weights| FLOPs and 4·H·h for each cached token.
+    """The mean decode step of an answer: 2·|weights| FLOPs, and 4·H·h for each token that it attends to in each layer.
 
     Args:
         trace: of the prompt; it says what the cache holds.
-        new_tokens: length of the answer.
+        new_tokens: length of the answer, at least 2; the first token is the prefill's.
     """
     shape, config = DecoderShape.of(vlm.model), vlm.model.get_decoder().config
     layers = list(decoder_layers(vlm.model))
+    unmet = sum(_unmet_weights(layer.get_submodule("mlp"), config) for layer in layers)
     met = sum(
         linear_weights(layer.get_submodule("self_attn")) + ffn_weights(layer.get_submodule("mlp"), config)
         for layer in layers
     )
-    cached = int(trace.in_cache.sum()) + len(layers) * (new_tokens - 1) / 2
+    attended = sum(sum(tokens_met(vlm, trace, step)) for step in range(1, new_tokens)) / (new_tokens - 1)
     size = vlm.model.dtype.itemsize
     return Work(
-        flops=2 * (met + _head(vlm)) + 4 * cached * shape.heads * shape.head_width,
-        weight_bytes=size * (met + _head(vlm)),
-        kv_bytes=size * 2 * _kv_width(vlm) * cached,
+        flops=2 * (met + _head(vlm)) + 4 * attended * shape.heads * shape.head_width,
+        weight_bytes=size * (sum(map(_parameters, layers)) - unmet + _head(vlm)),
+        kv_bytes=size * 2 * kv_width(vlm) * attended,
         activation_bytes=size * 4 * config.hidden_size * len(layers),
     )
 
 
 def _head(vlm: Vlm) -> int:
-    head: torch.nn.Module = vlm.model.get_output_embeddings()
-    return sum(parameter.numel() for parameter in head.parameters())
+    return _parameters(vlm.model.get_output_embeddings())
 
 
-def _kv_width(vlm: Vlm) -> int:
-    config = vlm.model.get_decoder().config
-    return config.num_key_value_heads * (
-        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    )
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _unmet_weights(ffn: nn.Module, config: PreTrainedConfig) -> int:
+    """Weights of the experts that one token does not meet."""
+    return sum(p.numel() for p in ffn.parameters() if p.ndim > 1) - ffn_weights(ffn, config)

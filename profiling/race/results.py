@@ -161,7 +161,9 @@ def read_race(output: Path) -> RaceResult:
             check_same(found[0], lines[0], file)
         lines += found
     if not lines:
-        raise InputError(f"{output} is empty: run `python -m profiling sweep --output {output}` again.")
+        raise InputError(
+            f"{output} holds no answers of a sweep: `python -m profiling sweep --output {output}` writes them."
+        )
     return result_of(lines)
 
 

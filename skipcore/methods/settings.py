@@ -43,7 +43,7 @@ def is_all(count: Count) -> bool:
 
 def show(count: Count) -> str:
     """ "100" or "25%"."""
-    return f"{count:.3g}" if not isinstance(count, float) else f"{count:.1%}".replace(".0%", "%")
+    return str(count) if not isinstance(count, float) else f"{count:.1%}".replace(".0%", "%")
 
 
 def show_layers(layer: Layer) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Literal
 
-import easy_vqa
 import numpy as np
 from PIL import Image
+
+from skipcore.errors import InputError
 
 Split = Literal["train", "test"]
 
@@ -27,11 +29,16 @@ class Picture:
 
 @cache
 def load_split(split: Split) -> tuple[Picture, ...]:
-    """The pictures of one split in the order of their numbers."""
+    """The pictures of one split in the order of their numbers.
+
+    Raises:
+        InputError: the package `easy-vqa` is not installed.
+    """
+    package = _package()
     questions: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for question, answer, number in _records(split):
         questions[number].append((question, answer))
-    paths = easy_vqa.get_train_image_paths() if split == "train" else easy_vqa.get_test_image_paths()
+    paths = package.get_train_image_paths() if split == "train" else package.get_test_image_paths()
     pictures = []
     for number in sorted(paths):
         with Image.open(paths[number]) as image:
@@ -46,5 +53,15 @@ def questions_of(split: Split) -> list[str]:
 
 def _records(split: Split) -> list[tuple[str, str, int]]:
     """(question, answer, picture's number) for each question of a split."""
-    columns = easy_vqa.get_train_questions() if split == "train" else easy_vqa.get_test_questions()
+    package = _package()
+    columns = package.get_train_questions() if split == "train" else package.get_test_questions()
     return list(zip(*columns, strict=True))
+
+
+def _package() -> ModuleType:
+    """The package, which only training and evaluation need."""
+    try:
+        import easy_vqa
+    except ImportError as error:
+        raise InputError("easy-VQA needs another package. Install it: pip install 'easy-vqa>=1.0,<2'") from error
+    return easy_vqa

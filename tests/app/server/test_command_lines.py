@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from shared_models import ROOT, noise_picture
 
 from app.__main__ import run as app_main
 from profiling.__main__ import main as profiling_main
-from skipcore import command_line
+from skipcore import Vlm, command_line
 from skipcore.__main__ import main as skipcore_main
 from skipcore.builtin.__main__ import main as training_main
 from skipcore.command_line import BAD_INPUT, CLOSED_PIPE, INTERRUPTED, OUT_OF_MEMORY
@@ -72,6 +73,37 @@ def test_files_that_do_not_exist(name: str, arguments: list[str], capsys) -> Non
     assert COMMANDS[name][1](arguments) == BAD_INPUT
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1
+
+
+def test_a_port_that_is_taken_or_none(scenes: Vlm, capsys) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for port, says in ((taken.getsockname()[1], "another --port"), (2**16, "0 to 65535"), (-1, "0 to 65535")):
+            assert app_main(["--one-model", "--port", str(port)]) == BAD_INPUT
+            printed = capsys.readouterr().err
+            assert printed.splitlines()[-1].startswith("error: ") and says in printed and "Traceback" not in printed
+
+
+HIDDEN = """
+import importlib, pkgutil, sys
+for name in ("easy_vqa", "matplotlib", "playwright", "pytest", "lmms_eval"):
+    sys.modules[name] = None
+import app, profiling, skipcore
+for package in (app, profiling, skipcore):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if module.name != "profiling.lmms_eval_model":
+            importlib.import_module(module.name)
+from skipcore.training.easy_vqa import load_split
+sys.exit(skipcore.command_line.run(lambda: load_split("test")))
+"""
+
+
+def test_what_only_tests_and_training_need_may_be_missing() -> None:
+    """`make app` does not install it."""
+    done = subprocess.run([sys.executable, "-c", HIDDEN], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == BAD_INPUT, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: easy-VQA needs another package.")
 
 
 def test_what_is_unexpected_stays_a_traceback() -> None:

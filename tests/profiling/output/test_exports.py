@@ -15,6 +15,7 @@ import pytest
 from profiling import Report, compare
 from profiling.output.exports import chrome_trace, csv_text, json_text
 from profiling.output.html_report import html_report
+from profiling.report import Spread
 from skipcore import Dense, SkipVision
 
 
@@ -34,6 +35,26 @@ def test_csv_has_a_row_an_arm(report: Report) -> None:
     for row, arm in zip(rows, report.arms, strict=True):
         assert float(row["prefill_ms"]) == arm.prefill_ms and float(row["tpot_p90_ms"]) == arm.spread["tpot_ms"].p90
         assert int(row["kv_bytes"]) == arm.kv_bytes and row["energy_j"] == ""
+        for phase in ("vision", "prefill", "ttft", "tpot"):
+            spread = arm.spread[f"{phase}_ms"]
+            assert int(row[f"{phase}_runs"]) == spread.runs
+            assert float(row[f"{phase}_ms"]) == pytest.approx(spread.p50)
+
+
+def test_every_file_says_how_often_the_tower_was_timed(report: Report) -> None:
+    """It is timed less often than the arms where it is dear."""
+    spread = {"vision_ms": Spread.of([4.0])}
+    told = replace(report, arms=tuple(replace(arm, spread=arm.spread | spread) for arm in report.arms))
+    events = json.loads(chrome_trace(told))["traceEvents"]
+    assert {event["args"]["median of"] for event in events if event["name"] == "vision"} == {1}
+    assert {row["vision_runs"] for row in csv.DictReader(StringIO(csv_text(told)))} == {"1"}
+    assert all(arm["spread"]["vision_ms"]["runs"] == 1 for arm in json.loads(json_text(told))["arms"])
+
+
+def test_one_run_is_no_plural(report: Report) -> None:
+    one = html_report(replace(report, repeats=1, device=report.device | {"threads": 1}))
+    assert "1 CPU thread)" in one and "1 timed run per arm" in one
+    assert "2 timed runs per arm" in html_report(report)
 
 
 @pytest.mark.parametrize("answer, cell", [("=1+1", "'=1+1"), ("@x", "'@x"), ("a=1", "a=1"), ("", "")])

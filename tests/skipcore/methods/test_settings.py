@@ -61,3 +61,7 @@ def test_numbers_of_numpy_are_plain_ones(name: str) -> None:
             value = np.int64(value)
         method: Method = METHODS[name](**{field.name: value})
         assert method == plain and hash(method) == hash(plain) and method.label == plain.label
+
+
+def test_a_label_spells_large_counts_out() -> None:
+    assert SkipVision(9999, 12345).label == "Skip-Vision 9999+12345"
