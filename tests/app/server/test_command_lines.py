@@ -94,7 +94,7 @@ for package in (app, profiling, skipcore):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name != "profiling.lmms_eval_model":
             importlib.import_module(module.name)
-from skipcore.training.easy_vqa import load_split
+from skipcore.builtin.scenes.easy_vqa import load_split
 sys.exit(skipcore.command_line.run(lambda: load_split("test")))
 """
 

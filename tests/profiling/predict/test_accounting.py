@@ -12,9 +12,9 @@ from shared_models import noise_picture, trained_summary
 from tiny_families import BUILDERS, WIDTH, tiny_model
 
 from profiling import compare
-from profiling.work import decode_work
+from profiling.predict.work import decode_work
 from skipcore import Dense, Method, SkipVision
-from skipcore.answer import generate
+from skipcore.answering.generate import generate
 from skipcore.flops import FlopCount
 
 ARMS = [
