@@ -203,8 +203,8 @@ def _turns(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
     """A turn of a conversation, LLaVA's or the usual one, with "role" and "content"."""
-    role = turn["role"] if "role" in turn else SPEAKERS.get(turn.get("from"), turn.get("from"))
-    return {"role": role, "content": turn.get("content", turn.get("value"))}
+    speaker = str(turn.get("role") or turn.get("from"))
+    return {"role": SPEAKERS.get(speaker, speaker), "content": turn.get("content", turn.get("value"))}
 
 
 def _message(message: Mapping[str, Any], found: list[Any]) -> dict[str, Any]:

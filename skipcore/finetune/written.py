@@ -89,8 +89,8 @@ def _added(processor: Any, template: str, messages: list[dict[str, Any]], text: 
         after = render(processor, template, messages[: number + 1], to_answer=False)
         if not after.startswith(before) or not text.startswith(after):
             raise InputError(
-                "The model's chat template writes a prompt with its answer in another way than without, so what is "
-                "to be learned is unclear: put {% generation %} … {% endgeneration %} around the assistant's words in it."
+                "The model's chat template writes a prompt with its answer in another way than without, so what "
+                "is learned is unclear: put {% generation %} … {% endgeneration %} around the assistant's words in it."
             )
         spans.append((len(before), len(after)))
     return spans
