@@ -48,5 +48,5 @@ def test_the_figures_of_an_answer_are_small(report: Report, view: View) -> None:
 def test_a_scrub_is_small(report: Report) -> None:
     with gr.Blocks():
         tokens, layers = TokensPanel(5), LayersPanel()
-    changes = tokens.told(report, 100, 1, View.STATE, 3) | layers.marked(report, 100, 3)
+    changes = tokens.selection(report, 100, 1, View.STATE, 3) | layers.marked(report, 100, 3)
     assert sum(map(weight, changes.values())) < 20_000
