@@ -39,6 +39,7 @@ class Collator:
         self, processor: Any, spare: bool = False, max_length: int | None = None, max_pixels: int | None = None
     ) -> None:
         self.processor, self.spare, self.max_length, self.max_pixels = processor, spare, max_length, max_pixels
+        self._of_sizes: dict[tuple[int, int], int] = {}
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The model's inputs for some rows, with "labels" [batch, length]: −100 where nothing is learned.
@@ -68,13 +69,38 @@ class Collator:
             labels[0] = NO_LABEL
         return {**batch, "labels": labels}
 
+    def length(self, row: Row, sizes: Sequence[tuple[int, int]]) -> int:
+        """How many tokens a row takes alone; its pictures are not read.
+
+        Args:
+            sizes: width and height of each picture in pixels. Where a picture's tokens depend on how many there are,
+                what they would take alone counts.
+        """
+        text = write(self.processor, row.messages).text
+        words = self.processor.tokenizer(text, add_special_tokens=self._adds_special(text))["input_ids"]
+        return len(words) + sum(self._gained(size) for size in sizes)
+
+    def _gained(self, size: tuple[int, int]) -> int:
+        """Tokens that a picture of a size takes beyond its placeholder."""
+        if size not in self._of_sizes:
+            mark, options = self.processor.image_token, {"add_special_tokens": False}
+            blank = Image.new("RGB", size)
+            picture = smaller(blank, self.max_pixels) if self.max_pixels else blank
+            whole = self.processor(text=[mark], images=[[picture]], return_tensors="pt", **options)["input_ids"]
+            self._of_sizes[size] = whole.shape[1] - len(self.processor.tokenizer(mark, **options)["input_ids"])
+        return self._of_sizes[size]
+
+    def _adds_special(self, text: str) -> bool:
+        """Whether the tokenizer adds its special tokens, as transformers has it: unless the template begins by one."""
+        begin = self.processor.tokenizer.bos_token
+        return not (begin and text.startswith(begin))
+
     def _open(self, row: Row) -> list[Image.Image]:
         pictures = [open_picture(image) for image in row.images]
         return [smaller(picture, self.max_pixels) for picture in pictures] if self.max_pixels else pictures
 
     def _read(self, written: list[Written], pictures: list[list[Image.Image]]) -> tuple[dict[str, Tensor], Tensor]:
         """The processor's tensors, and where each token stands in the written text [batch, length, 2]."""
-        begin = self.processor.tokenizer.bos_token
         with in_a_sentence("The model's processor cannot read a row", "check its pictures and its text with --dry-run"):
             batch = dict(
                 self.processor(
@@ -82,14 +108,16 @@ class Collator:
                     images=pictures if any(pictures) else None,
                     padding=True,
                     padding_side="right",
-                    add_special_tokens=not (begin and written[0].text.startswith(begin)),
+                    add_special_tokens=self._adds_special(written[0].text),
                     return_tensors="pt",
                     return_offsets_mapping=True,
                     return_text_replacement_offsets=True,
                 )
             )
         offsets, replaced = batch.pop("offset_mapping"), batch.pop("text_replacement_offsets", None)
-        for own, placeholders in zip(offsets, replaced or [], strict=False):
+        if not isinstance(replaced, list):  # InternVL has an empty tensor where there is no picture
+            replaced = []
+        for own, placeholders in zip(offsets, replaced, strict=False):
             moved = torch.zeros_like(own)
             for each in placeholders:  # the difference of their ends is what all placeholders so far have gained
                 begin, end = each["new_span"]

@@ -17,13 +17,13 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer
 
 from skipcore.errors import InputError
+from skipcore.finetune.collate import NO_LABEL
 from skipcore.methods.settings import Count, checked_count, checked_number
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.model.hardware import input_device
 from skipcore.model.saved_method import load_method, save_method
 from skipcore.model.wrappers import stock_model
 
-NO_LABEL = -100
 SUMMARY = "skip_summary"
 """The name under which the method's summary is a part of the model while it trains."""
 WHOLE = StateDictOptions(full_state_dict=True)
