@@ -34,7 +34,6 @@ from app.runs.follow import Following
 from app.runs.recorded import RECORDED, recorded_for
 from app.runs.side_by_side import Racing
 from app.server.device import DEVICE
-from app.server.only_changes import OnlyChanges
 from app.server.shelf import Shelf
 from app.server.visitors import Line, left
 from app.server.zero_gpu import is_lent
@@ -66,8 +65,8 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, sh
     examples = offered(load_examples(), world)
     first = recorded_for(vlm, recorded)
     # Uploaded pictures are deleted within an hour and ten minutes.
-    with OnlyChanges(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        report, stop = gr.State(None), gr.State(None)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        report, finished, stop = gr.State(None), gr.State(None), gr.State(None)
         gr.HTML(HEADER)
         ModelsPanel(page, vlm, shelf)
         with gr.Row(elem_id="top"):
@@ -93,7 +92,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, sh
             QualityPanel(vlm, record)
             SweepPanel(vlm, ask_panel.inputs, ask_panel.settings)
         asking = Asking(
-            vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, stop, known_of(examples)
+            vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, finished, stop, known_of(examples)
         )
         page.unload(left)
         wire(Line(page, str(DEVICE["concurrency_id"])), asking)
@@ -110,7 +109,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, sh
                     return {report: None}
                 return shown if is_lent(vlm) else shown | follow.start(vlm, first, arms)
 
-            page.load(show_first, None, asking.outputs, queue=False, **QUIET)
+            page.load(show_first, None, asking.drawn, queue=False, **QUIET)
     return page
 
 
@@ -124,9 +123,13 @@ def wire(line: Line, asking: Asking) -> None:
     in_line = InLine(line, panel, looking)
     race = in_line.queued([lanes.button.click], racing, api_name="race")
     replay = race.success(racing.replay, [follow.talk, lanes.steps], racing.outputs, **QUIET)
+    # Gradio would open the picture first, and its words about a bad one are not ours
+    ask = in_line.queued([panel.ask_button.click, panel.question.submit], asking, api_name="ask", preprocess=False)
+    controls = [asking.finished, *asking.tokens.controls]
+    drawn = ask.success(asking.draw, controls, asking.drawn, api_name="draw", queue=False, **QUIET)
+    drawn.failure(lambda: gr.update(interactive=True), None, panel.ask_button, queue=False, **QUIET)
     runs: list[Any] = [
-        # Gradio would open the picture first, and its words about a bad one are not ours
-        in_line.queued([panel.ask_button.click, panel.question.submit], asking, api_name="ask", preprocess=False),
+        ask,
         in_line.queued([follow.button.click, follow.question.submit], following, api_name="follow_up"),
         race,
         replay,

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from app import ASSETS
+from app.runs.ask import Finished
 from app.server.gradio_internals import session_states
 from app.server.launch import start
 from profiling import Report
@@ -62,10 +63,10 @@ class Served:
         answer = json.loads(client.stdout)
         seen = [Seen(each["arrived"], each["notice"], tuple(each["answers"])) for each in answer["messages"]]
         states = session_states(self.page, answer["session"])
-        report = next((each for each in states if isinstance(each, Report)), None)
-        if report is None:
+        finished = next((each for each in states if isinstance(each, Finished)), None)
+        if finished is None:
             raise RuntimeError(f"The page gave no report: {seen[-1].notice}")
-        return seen, report
+        return seen, finished.report
 
 
 @contextmanager

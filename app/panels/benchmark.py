@@ -21,7 +21,7 @@ from app.runs.eta import Eta
 from app.server.gradio_internals import save_download
 from app.settings import Settings
 from app.tokens.overlay import View, plain_pictures, token_marks
-from app.tokens.token_grids import token_grids
+from app.tokens.token_grids import grids_of
 from profiling import Report
 from profiling.events import Progress
 from profiling.output.exports import chrome_trace, csv_text, json_text
@@ -47,7 +47,7 @@ class Download:
 
 def overlays(report: Report) -> list[Captioned]:
     """The picture with what the first layer of each arm does with its tokens."""
-    grids = token_grids(report.pictures, report.tiles)
+    grids = grids_of(report)
     return [
         (
             f"{arm.name}: what layer 1 does with each token",

@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import wording
 from app.panels import Changes
-from app.panels.differences import marked
+from app.panels.answers import marked
 from app.runs.talk import Reply, Talk, Turn
 from profiling import Report
 from skipcore import Method, Vlm

@@ -12,7 +12,7 @@ from app.panels.tokens import TokensPanel
 from app.server.gradio_internals import payload
 from app.tokens.selection import cell_of, slot_in_map, token_on_picture
 from app.tokens.token_card import no_token
-from app.tokens.token_grids import token_grids
+from app.tokens.token_grids import grids_of
 from profiling import Report
 
 
@@ -23,16 +23,16 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
         report: the visitor's last report.
     """
     now = [report, tokens.selected, *tokens.controls]
-    told = [*tokens.told_parts, *layers.map_cells]
+    followers = [*tokens.selection_parts, *layers.map_cells]
     nothing: Changes = {tokens.card: gr.skip()}
     at_once: dict[str, Any] = {"queue": False} | QUIET
-    # Not “always_last” where a click tells its cell: Gradio 6.31 sends the cell of the first click once more.
+    # Not “always_last” where a click names its cell: Gradio 6.31 sends the cell of the first click once more.
     last, every = at_once | {"trigger_mode": "always_last"}, at_once | {"trigger_mode": "multiple"}
 
-    def tell(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
+    def select(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
         if report is None or token is None:
             return nothing
-        return tokens.told(report, token, arm, view, layer) | layers.marked(report, token, layer)
+        return tokens.selection(report, token, arm, view, layer) | layers.marked(report, token, layer)
 
     def redraw(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
         return nothing if report is None or token is None else tokens.redrawn(report, token, arm, view, layer)
@@ -40,8 +40,8 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
     def picked_on_picture(event: gr.EventData, report: Report | None, *controls: Any) -> Changes:
         if report is None:
             return nothing
-        token = token_on_picture(token_grids(report.pictures, report.tiles), cell_of(payload(event)))
-        return nothing if token is None else {tokens.selected: token} | tell(report, token, *controls)
+        token = token_on_picture(grids_of(report), cell_of(payload(event)))
+        return nothing if token is None else {tokens.selected: token} | select(report, token, *controls)
 
     def picked_in_map(event: gr.EventData, report: Report | None, token: int | None, *controls: Any) -> Changes:
         found = None if report is None else slot_in_map(report, cell_of(payload(event)))
@@ -51,16 +51,16 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
         trace = report.arms[arm].trace
         there = int(trace.slot_token[slot])
         chosen = (report, token if there < 0 else there, arm, controls[1], layer + 1)
-        changes = tell(*chosen) | {tokens.arm: arm, tokens.layer: layer + 1}
+        changes = select(*chosen) | {tokens.arm: arm, tokens.layer: layer + 1}
         if arm != controls[0]:
             changes |= redraw(*chosen)
         if there >= 0:
             return changes | {tokens.selected: there}
         return changes | layers.marked(report, token, layer + 1, (arm, slot)) | {tokens.card: no_token(trace, slot)}
 
-    tokens.layer.input(tell, now, told, **last)
-    gr.on([tokens.arm.input, tokens.view.input], redraw, now, [tokens.marks, *tokens.told_parts], **last)
-    tokens.cells.pick(picked_on_picture, [report, *tokens.controls], [tokens.selected, *told], **every)
-    in_map = [tokens.selected, tokens.arm, tokens.layer, tokens.marks, *told]
+    tokens.layer.input(select, now, followers, **last)
+    gr.on([tokens.arm.input, tokens.view.input], redraw, now, [tokens.marks, *tokens.selection_parts], **last)
+    tokens.cells.pick(picked_on_picture, [report, *tokens.controls], [tokens.selected, *followers], **every)
+    in_map = [tokens.selected, tokens.arm, tokens.layer, tokens.marks, *followers]
     for cells in layers.map_cells:
         cells.pick(picked_in_map, now, in_map, **every)

@@ -8,18 +8,16 @@ from html import escape
 import gradio as gr
 import numpy as np
 
-from app.markup import html_table, keys, ramp
-from app.panels import Changes
+from app.markup import keys, layer_table, paragraph, ramp
+from app.panels import QUIET, Changes
 from app.server.data_uri import data_uri
 from app.tokens import script
 from app.tokens.hover import hover
-from app.tokens.marks import marks, phrase, sentence, swatch
-from app.tokens.overlay import Scale, View, common_scale, looks_of, plain_pictures, token_marks
-from app.tokens.picking import picture_cells
-from app.tokens.selection import first_choice, group_of, layer_number
+from app.tokens.overlay import Scale, View, looks_of, plain_pictures, scale_of, token_marks
+from app.tokens.selection import first_choice, group_of, layer_number, picture_cells
 from app.tokens.token_card import token_card
-from app.tokens.token_grids import TokenGrid, token_grids
-from app.tokens.token_states import State, token_states
+from app.tokens.token_grids import TokenGrid, grids_of
+from app.tokens.token_states import State, marks, phrase, sentence, swatch, token_states
 from profiling import Report
 from skipcore import Trace
 
@@ -42,7 +40,7 @@ class TokensPanel:
         controls: model, view and layer: inputs of `show` after the report, of the others after report and token.
         selected: number of the selected token.
         outputs: what `show` changes.
-        told_parts: what `told` changes; `redrawn` changes the marks as well.
+        selection_parts: what `selection` changes; `redrawn` changes the marks as well.
     """
 
     def __init__(self, num_layers: int) -> None:
@@ -69,18 +67,18 @@ class TokensPanel:
                 with gr.Accordion("As text", open=False):
                     self.text = gr.HTML()
         self.controls = [self.arm, self.view, self.layer]
-        self.told_parts = [self.cells, self.legend, self.card]
+        self.selection_parts = [self.cells, self.legend, self.card]
         once = [self.selected, self.result, self.arm, self.plain, self.hover, self.text]
-        self.outputs = [*once, self.marks, *self.told_parts]
+        self.outputs = [*once, self.marks, *self.selection_parts]
         for control, js in ((before, WIPE), (self.layer, script("show_layer"))):
-            control.change(None, control, None, js=js, queue=False, show_progress="hidden", api_visibility="private")
+            control.change(None, control, None, js=js, queue=False, **QUIET)
 
     def show(self, report: Report, arm: int, view: View, layer: int) -> Changes:
         """The overlay of a new report, with the controls as they stand and a token to begin with."""
         token = first_choice(report.arms[-1].trace)
         plain = "".join(
             f'<img src="{data_uri(picture)}" alt="The picture as the model saw it">'
-            for picture in plain_pictures(token_grids(report.pictures, report.tiles))
+            for picture in plain_pictures(grids_of(report))
         )
         return {
             self.selected: token,
@@ -92,27 +90,23 @@ class TokensPanel:
         } | self.redrawn(report, token, arm, view, layer)
 
     def redrawn(self, report: Report, token: int, arm: int, view: str, layer: int) -> Changes:
-        """What follows model and view: the marks of all layers, and what follows the rest.
+        """What depends on model and view: the marks of all layers, and what depends on the rest.
 
         Args:
             layer: counted from 1, as on the slider.
         """
         trace = report.arms[arm].trace
-        scale = common_scale([each.trace for each in report.arms])
-        grids = token_grids(report.pictures, report.tiles)
-        marked = {self.marks: layered_marks(grids, trace, View(view), layer_number(trace, layer), scale)}
-        return marked | self.told(report, token, arm, view, layer)
+        marked = layered_marks(grids_of(report), trace, View(view), layer_number(trace, layer), scale_of(report))
+        return {self.marks: marked} | self.selection(report, token, arm, view, layer)
 
-    def told(self, report: Report, token: int, arm: int, view: str, layer: int) -> Changes:
-        """What follows the selected token and the layer, counted from 1."""
+    def selection(self, report: Report, token: int, arm: int, view: str, layer: int) -> Changes:
+        """What depends on the selected token and the layer, counted from 1."""
         trace = report.arms[arm].trace
         number = layer_number(trace, layer)
-        scale = common_scale([each.trace for each in report.arms])
-        grids = token_grids(report.pictures, report.tiles)
-        cells = picture_cells(grids, token, group_of(trace, token))
+        cells = picture_cells(grids_of(report), token, group_of(trace, token))
         return {
             self.cells: f'<div class="pictures" data-arm="{arm}">{cells}</div>',
-            self.legend: legend(trace, View(view), number, scale),
+            self.legend: legend(trace, View(view), number, scale_of(report)),
             self.card: token_card(report, arm, token, number),
         }
 
@@ -161,7 +155,7 @@ def legend(trace: Trace, view: View, layer: int, scale: Scale) -> str:
         return f'<p class="finding">Layer {layer + 1}, {total:,} visual tokens:</p>' + keys(
             *((swatch(mark), f"{mark.count:,} {phrase(mark)}") for mark in found)
         )
-    finding = f'<p class="finding">{escape(describe(trace, view, layer))}</p>'
+    finding = paragraph(describe(trace, view, layer))
     gone = [("gone", "dropped")] if any(mark.state is State.GONE for mark in found) else []
     if view is View.MERGES:
         merges = [("taker", "took others in"), ("dot", "merged")] if states.merged.any() else []
@@ -183,8 +177,4 @@ def counts_table(report: Report) -> str:
     by_layer = [marks(states, layer) for layer in range(len(states.state))]
     names = [{phrase(mark, when=False): mark.count for mark in found} for found in by_layer]
     head = list(dict.fromkeys(name for found in names for name in found))
-    rows = [
-        [f"Layer {number}", *(f"{found.get(name, 0):,}" for name in head)]
-        for number, found in enumerate(names, start=1)
-    ]
-    return html_table([arm.name, *head], rows)
+    return layer_table(*((name, [f"{found.get(name, 0):,}" for found in names]) for name in head), corner=arm.name)

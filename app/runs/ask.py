@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +33,24 @@ STOPPED = "Stopped. Ask again whenever you like."
 LINE_FULL = "The line for the device is full: ask again in a minute."
 
 
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A run that has ended with a report, for the panels to draw."""
+
+    report: Report
+    settings: Settings
+
+
 @dataclass(frozen=True)
 class Asking:
     """The panels at work together on one visitor's questions.
 
+    While it runs, a run changes the answers and the notice alone: each message of an event costs as much as the event
+    has outputs, which takes time from the model. What a report shows besides is drawn once, by `draw`.
+
     Attributes:
-        report: the visitor's last report.
+        report: the last report that was drawn.
+        finished: the visitor's last run; None while one goes on, and where the last one gave no report.
         stop: the event that ends the visitor's run.
         known: what is known about pictures that every visitor can choose.
     """
@@ -52,37 +64,42 @@ class Asking:
     lanes: LanesPanel
     follow: FollowPanel
     report: gr.State
+    finished: gr.State
     stop: gr.State
     known: tuple[Known, ...] = ()
 
     @property
     def inputs(self) -> list[Any]:
         """Components whose values `ask` takes, in its order."""
-        return [*self.ask_panel.inputs, *self.tokens.controls, self.ask_panel.scene.known]
+        return [*self.ask_panel.inputs, self.ask_panel.scene.known]
 
     @property
     def outputs(self) -> list[Any]:
         """Every component that `ask` may change."""
-        panels = (self.ask_panel, self.answers, self.tokens, self.layers, self.latency, self.lanes, self.follow)
-        return [self.report, self.stop, *(component for panel in panels for component in panel.outputs)]
+        return [self.finished, self.stop, *self.ask_panel.outputs, *self.answers.outputs]
+
+    @property
+    def drawn(self) -> list[Any]:
+        """Every component that `draw` may change."""
+        panels = (self.tokens, self.layers, self.latency, self.lanes, self.follow)
+        return [self.report, self.ask_panel.ask_button, *(component for panel in panels for component in panel.outputs)]
 
     def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run one comparison and show it as it goes. On bad input what was there before stays.
 
         Args:
             picture: the uploaded file as the browser sends it.
-            values: the settings, the controls of the token overlay, and what is known about the visitor's scene.
+            values: the settings, and what is known about the visitor's scene.
         """
-        *values_chosen, scene = values
-        values_of_settings, controls = _split(values_chosen, len(self.tokens.controls))
+        *chosen, scene = values
         truth = truth_of(picture, question, (scene, *self.known))
         stop = threading.Event()
-        yield {self.stop: stop} | self.ask_panel.running("Reading the picture and the question…")
+        yield {self.stop: stop, self.finished: None} | self.ask_panel.running("Reading the picture and the question…")
         try:
             with refusing():  # also what is wrong with values that the page itself never sends
-                settings = self.ask_panel.settings(*values_of_settings)
+                settings = self.ask_panel.settings(*chosen)
                 with closing(run(self.vlm, picture, question, settings, stop)) as events:
-                    yield from self._follow(events, question, settings, controls, truth)
+                    yield from self._follow(events, question, settings, truth)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
         except Refusal as refusal:
@@ -91,12 +108,7 @@ class Asking:
             stop.set()  # also when the visitor left: whatever still runs ends before its next token
 
     def _follow(
-        self,
-        events: Iterator[Any],
-        question: str,
-        settings: Settings,
-        controls: Sequence[Any],
-        truth: Question | None,
+        self, events: Iterator[Any], question: str, settings: Settings, truth: Question | None
     ) -> Iterator[Changes]:
         live: list[LiveAnswer] = []
         names: tuple[str, ...] = ()
@@ -119,20 +131,25 @@ class Asking:
                     live[number] = live[number].with_text(event, vision_ms)
                     yield self.answers.show_live(live, truth, number)
                 case Report():
-                    yield self._finish(event, controls, truth) | self._follow_up(event, settings)
+                    done = self.ask_panel.idle("Done. Change the question or the settings and ask again.")
+                    done[self.ask_panel.ask_button] = gr.skip()  # `draw` has it
+                    yield {self.finished: Finished(event, settings)} | self.answers.show(event, truth) | done
 
-    def _finish(self, report: Report, controls: Sequence[Any], truth: Question | None) -> Changes:
-        return (
-            self.answers.show(report, truth)
-            | self.show_panels(report, *controls)
-            | self.ask_panel.idle("Done. Change the question or the settings and ask again.")
-        )
+    def draw(self, finished: Finished | None, *controls: Any) -> Changes:
+        """Draw all panels below the answers, begin a new conversation, and let the visitor ask again.
 
-    def _follow_up(self, report: Report, settings: Settings) -> Changes:
-        """A new conversation, where there can be one. DyMU asks the model for its thresholds."""
+        Nothing changes where there is no new report.
+
+        Args:
+            controls: of the token overlay.
+        """
+        if finished is None:
+            return gr.skip()
+        report, settings = finished.report, finished.settings
+        shown = self.show_panels(report, *controls) | {self.ask_panel.ask_button: gr.update(interactive=True)}
         if is_lent(self.vlm):
-            return {}
-        return self.follow.start(self.vlm, report, (Dense(), settings.compared(self.vlm)))
+            return shown
+        return shown | self.follow.start(self.vlm, report, (Dense(), settings.compared(self.vlm)))
 
     def show_panels(self, report: Report, *controls: Any) -> Changes:
         """All that a report shows beside its answers."""
@@ -149,7 +166,3 @@ class Asking:
         if stop is not None:
             stop.set()
         return self.ask_panel.idle(STOPPED)
-
-
-def _split(values: list[Any], last: int) -> tuple[list[Any], list[Any]]:
-    return values[: len(values) - last], values[len(values) - last :]

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from app import palette
 from app.tokens import cells
 from app.tokens.cells import Sheet
-from app.tokens.marks import marks
 from app.tokens.token_grids import TokenGrid
-from app.tokens.token_states import State, TokenStates, token_states
+from app.tokens.token_states import State, TokenStates, marks, token_states
+from profiling import Report
 from skipcore import Trace
 
 LONGEST_SIDE = 672
@@ -23,7 +23,7 @@ _HATCHES = {State.WHOLE: (), State.NO_FFN: (False,), State.NO_ATTENTION: (True,)
 
 
 class View(StrEnum):
-    """What the overlay tells about each token."""
+    """What the overlay shows of each token."""
 
     STATE = "state"
     UPDATE = "update"
@@ -47,8 +47,8 @@ def token_marks(
     Args:
         grids: of all pictures, see `token_grids`.
         trace: of one arm.
-        view: what to tell.
-        layer: which layer is told about, from 0.
+        view: what to show.
+        layer: which layer is shown, from 0.
         scale: the FFN updates that get the first and the last color of the ramp.
     """
     shown, states = [], token_states(trace)
@@ -99,9 +99,14 @@ def common_scale(traces: Sequence[Trace]) -> Scale:
     return float(low), float(max(high, 1.01 * low))
 
 
+def scale_of(report: Report) -> Scale:
+    """The common scale of a report's arms."""
+    return common_scale([arm.trace for arm in report.arms])
+
+
 def share_of_scale(values: np.ndarray, scale: Scale) -> np.ndarray:
     """Where values stand between the ends of the scale, 0 to 1, on a logarithm: text is changed many times more than
-    pictures, and both shall be told apart. NaN stays NaN."""
+    pictures, and both shall stay distinct. NaN stays NaN."""
     low, high = scale
     return (np.log(np.maximum(values, low) / low) / np.log(high / low)).clip(0, 1)
 

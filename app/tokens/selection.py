@@ -1,4 +1,5 @@
-"""The visual token that a visitor has selected: found by where they clicked, and told apart in place and company."""
+"""The visual token that a visitor has selected: the cells they click, clear SVG grids over a picture or a heat map; the
+token in a cell; where it lies, and with which others it was merged."""
 
 from __future__ import annotations
 
@@ -8,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from app.tokens.marks import Mark, marks
 from app.tokens.token_grids import TokenGrid
-from app.tokens.token_states import TokenStates, token_states
+from app.tokens.token_states import Mark, TokenStates, marks, token_states
 from profiling import Report
 from skipcore import Trace
 
@@ -32,7 +32,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a token lies, all counted from 0. Row and column are those of its tile.
 
     Attributes:
@@ -84,7 +84,7 @@ def first_choice(trace: Trace) -> int:
     return int(treated.argmax())
 
 
-def place_of(trace: Trace, token: int) -> Place:
+def location_of(trace: Trace, token: int) -> Location:
     """Where a visual token lies."""
     first = tile = 0
     for picture, tiles in enumerate(trace.tiles):
@@ -92,7 +92,7 @@ def place_of(trace: Trace, token: int) -> Place:
             rows, columns = trace.image_grid[tile]
             if token < first + rows * columns:
                 row, column = divmod(token - first, columns)
-                return Place(picture, len(trace.tiles), number, tiles, row, column)
+                return Location(picture, len(trace.tiles), number, tiles, row, column)
             first += rows * columns
             tile += 1
     raise IndexError(f"there are {first} visual tokens, so none is number {token}")
@@ -130,3 +130,39 @@ def update_of(trace: Trace, token: int) -> np.ndarray | None:
 def layer_number(trace: Trace, layer: int) -> int:
     """A layer of the slider, counted from 1, as an index of the trace."""
     return max(1, min(int(layer), len(trace.ran_ffn))) - 1
+
+
+def picture_cells(grids: Sequence[TokenGrid], token: int, group: np.ndarray) -> str:
+    """The cells of every token grid, with a frame around the selected token and broken ones around those that became
+    one with it."""
+    parts = []
+    for number, grid in enumerate(grids):
+        chosen = np.argwhere(grid.tokens == token)
+        others = np.argwhere(np.isin(grid.tokens, group) & (grid.tokens != token))
+        frames = "".join(_frame(row, column, "other") for row, column in others.tolist())
+        frames += "".join(_frame(row, column, "chosen") for row, column in chosen.tolist())
+        at = (int(chosen[0][0]), int(chosen[0][1])) if len(chosen) else (0, 0)
+        parts.append(grid_cells(number, grid.tokens.shape, at, frames, "Tokens of the picture: choose with arrow keys"))
+    return "".join(parts)
+
+
+def grid_cells(number: int, shape: tuple[int, ...], at: tuple[int, int], frames: str, label: str) -> str:
+    """One clear grid over a picture.
+
+    Args:
+        shape: rows and columns.
+        at: row and column from which the arrow keys go on.
+        frames: SVG in units of cells.
+    """
+    rows, columns = shape
+    return (
+        f'<svg class="cells" viewBox="0 0 {columns} {rows}" preserveAspectRatio="none" tabindex="0" role="application" '
+        f'aria-label="{label}" data-grid="{number}" data-rows="{rows}" data-columns="{columns}" data-row="{at[0]}" '
+        f'data-column="{at[1]}">{frames}</svg>'
+    )
+
+
+def _frame(row: int, column: int, kind: str) -> str:
+    """A dark frame on a light one, seen on any picture."""
+    box = f'x="{column}" y="{row}" width="1" height="1"'
+    return f'<rect class="{kind} light" {box}/><rect class="{kind}" {box}/>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
@@ -9,11 +10,10 @@ import numpy as np
 from PIL import Image
 
 from app.server.data_uri import data_uri
-from app.tokens.marks import Mark, phrase, swatch
 from app.tokens.overlay import plain_pictures
-from app.tokens.selection import Place, group_of, marks_of, place_of, update_of
-from app.tokens.sparkline import sparkline
-from app.tokens.token_grids import TokenGrid, token_grids
+from app.tokens.selection import Location, group_of, location_of, marks_of, update_of
+from app.tokens.token_grids import TokenGrid, grids_of
+from app.tokens.token_states import Mark, phrase, swatch
 from app.wording import ROLE_NAMES
 from profiling import Report
 from skipcore import Role, Trace
@@ -21,27 +21,29 @@ from skipcore import Role, Trace
 AROUND = 2
 """So many cells on each side of the token are shown with it."""
 SMALL_CELL = 20
+WIDTH, HEIGHT, EDGE = 240, 56, 6
+"""Of a sparkline, in pixels."""
 
 
 def token_card(report: Report, arm: int, token: int, layer: int) -> str:
     """The card of a token.
 
     Args:
-        arm: the number of the arm whose run is told.
+        arm: the number of the arm whose run is shown.
         token: number of the visual token, over all pictures.
         layer: which layer is pointed out, from 0.
     """
     trace = report.arms[arm].trace
-    place, found = place_of(trace, token), marks_of(trace, token)
-    picture = data_uri(close_up(token_grids(report.pictures, report.tiles), token))
-    where = escape(where_exactly(place, token, len(trace.token_slot)))
+    location, found = location_of(trace, token), marks_of(trace, token)
+    picture = data_uri(close_up(grids_of(report), token))
+    where = escape(token_and_tile(location, token, len(trace.token_slot)))
     strip = "".join(_strip_cell(number, mark, number == layer) for number, mark in enumerate(found))
     return (
         '<article class="token"><div class="head">'
-        f'<img src="{picture}" alt="The picture around the token at {position(place)}">'
-        f"<div><h3>{position(place).capitalize()}</h3><p class='hint'>{where}</p></div></div>"
-        f'<p class="finding">{escape(fate(found))}</p><ol class="strip">{strip}</ol>'
-        f'<p class="finding">{escape(company(trace, token))}</p>{_updates(report, arm, token, layer)}</article>'
+        f'<img src="{picture}" alt="The picture around the token at {position(location)}">'
+        f"<div><h3>{position(location).capitalize()}</h3><p class='hint'>{where}</p></div></div>"
+        f'<p class="finding">{escape(states_sentence(found))}</p><ol class="strip">{strip}</ol>'
+        f'<p class="finding">{escape(merges_sentence(trace, token))}</p>{_updates(report, arm, token, layer)}</article>'
     )
 
 
@@ -52,29 +54,31 @@ def no_token(trace: Trace, slot: int) -> str:
     place = f"Place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
     ran = int(trace.ran_ffn[:, slot].sum())
     values = (
-        "" if trace.ffn_update is None else f" FFN update by layer: {said(trace.ffn_update[:, slot].float().numpy())}."
+        ""
+        if trace.ffn_update is None
+        else f" FFN update by layer: {values_text(trace.ffn_update[:, slot].float().numpy())}."
     )
-    told = f"{place} holds {holds}. The FFN runs for it in {ran} of {len(trace.ran_ffn)} layers.{values}"
-    return f'<article class="token"><p class="finding">{escape(told)}</p></article>'
+    words = f"{place} holds {holds}. The FFN runs for it in {ran} of {len(trace.ran_ffn)} layers.{values}"
+    return f'<article class="token"><p class="finding">{escape(words)}</p></article>'
 
 
-def position(place: Place) -> str:
+def position(location: Location) -> str:
     """ "row 3, column 12", counted from 1, in its tile."""
-    return f"row {place.row + 1}, column {place.column + 1}"
+    return f"row {location.row + 1}, column {location.column + 1}"
 
 
-def where_exactly(place: Place, token: int, tokens: int) -> str:
+def token_and_tile(location: Location, token: int, tokens: int) -> str:
     """Which tile and picture, where there are several, and the number of the token."""
-    return ", ".join([f"Token {token + 1:,} of {tokens:,}", *tile_and_picture(place)]) + "."
+    return ", ".join([f"Token {token + 1:,} of {tokens:,}", *tile_and_picture(location)]) + "."
 
 
-def tile_and_picture(place: Place) -> list[str]:
+def tile_and_picture(location: Location) -> list[str]:
     """ "tile 3 of 5" and "picture 2 of 2", each where there are several."""
-    tile = [f"tile {place.tile + 1} of {place.tiles}"] * (place.tiles > 1)
-    return tile + [f"picture {place.picture + 1} of {place.pictures}"] * (place.pictures > 1)
+    tile = [f"tile {location.tile + 1} of {location.tiles}"] * (location.tiles > 1)
+    return tile + [f"picture {location.picture + 1} of {location.pictures}"] * (location.pictures > 1)
 
 
-def fate(found: list[Mark]) -> str:
+def states_sentence(found: list[Mark]) -> str:
     """The token's role in each layer in words: "Layers 1 to 3: running in full; layer 4: dropped at layer 4."."""
     runs, first = [], 1
     for words, same in groupby(map(phrase, found)):
@@ -82,11 +86,11 @@ def fate(found: list[Mark]) -> str:
         layers = f"layer {first}" if first == last else f"layers {first} to {last}"
         runs.append(f"{layers}: {words}")
         first = last + 1
-    told = "; ".join(runs)
-    return f"{told[0].upper()}{told[1:]}."
+    words = "; ".join(runs)
+    return f"{words[0].upper()}{words[1:]}."
 
 
-def company(trace: Trace, token: int) -> str:
+def merges_sentence(trace: Trace, token: int) -> str:
     """Where the token was merged, and with how many others."""
     slot = int(trace.token_slot[token])
     if slot < 0:
@@ -97,19 +101,19 @@ def company(trace: Trace, token: int) -> str:
         return f"Merged with no other; it has {shared}."
     others = len(group) - (2 if taker != token else 1)
     if taker == token:
-        return f"{taken_in(others)}; it has {shared}."
+        return f"{merged_in(others)}; it has {shared}."
     with_others = f", with {others:,} other{'s' * (others > 1)}" if others else ""
-    return f"Merged into {taker_of(trace, token)}{with_others}; it shares {shared}."
+    return f"Merged into {merge_target(trace, token)}{with_others}; it shares {shared}."
 
 
-def taken_in(others: int) -> str:
+def merged_in(others: int) -> str:
     """How many were merged into a token, at least one."""
     return f"{others:,} other{'s were' if others > 1 else ' was'} merged into it"
 
 
-def taker_of(trace: Trace, token: int) -> str:
+def merge_target(trace: Trace, token: int) -> str:
     """What a merged token was merged into: "the token at row 3, column 12", and its tile where that is another."""
-    goal, own = place_of(trace, int(trace.taker[token])), place_of(trace, token)
+    goal, own = location_of(trace, int(trace.taker[token])), location_of(trace, token)
     elsewhere = "" if (goal.picture, goal.tile) == (own.picture, own.tile) else f" of tile {goal.tile + 1}"
     return f"the token at {position(goal)}{elsewhere}"
 
@@ -150,12 +154,48 @@ def _updates(report: Report, arm: int, token: int, layer: int) -> str:
     label = escape(f"FFN update of the token in {len(known[0][1])} layers; its values follow")
     drawn = sparkline([(f"arm-{number}", values) for number, values in known], layer, label)
     rows = "".join(
-        f'<dt><span class="key line arm-{number}"></span>{escape(report.arms[number].name)}</dt><dd>{said(values)}</dd>'
+        f'<dt><span class="key line arm-{number}"></span>{escape(report.arms[number].name)}</dt>'
+        f"<dd>{values_text(values)}</dd>"
         for number, values in known
     )
     return f'<p class="finding">FFN update by layer</p>{drawn}<dl class="values">{rows}</dl>'
 
 
-def said(values: np.ndarray) -> str:
+def values_text(values: np.ndarray) -> str:
     """Values as text: "0.12 · 0.08 · no FFN"."""
     return " · ".join("no FFN" if np.isnan(value) else f"{value:.3g}" for value in values.tolist())
+
+
+def sparkline(series: Sequence[tuple[str, np.ndarray]], layer: int, label: str) -> str:
+    """A small line over the layers as inline SVG; several lines on one scale from 0 to the largest value.
+
+    Args:
+        series: a class of theme.css for each line, and its values [layers]; NaN leaves a gap.
+        layer: where the upright rule stands, from 0.
+        label: what is shown, in words without markup.
+    """
+    values = [values for _, values in series]
+    count = max((len(each) for each in values), default=1)
+    finite = [each[np.isfinite(each)] for each in values]
+    top = max((float(each.max()) for each in finite if len(each)), default=0.0) or 1.0
+
+    def x(number: int) -> float:
+        return WIDTH / 2 if count == 1 else EDGE + number * (WIDTH - 2 * EDGE) / (count - 1)
+
+    def y(value: float) -> float:
+        return HEIGHT - EDGE - value / top * (HEIGHT - 2 * EDGE)
+
+    drawn = ""
+    for name, line in series:
+        path, pen = "", "M"
+        dots = ""
+        for number, value in enumerate(line.tolist()):
+            if np.isnan(value):
+                pen = "M"
+                continue
+            path += f"{pen}{x(number):.1f} {y(value):.1f}"
+            dots += f'<circle cx="{x(number):.1f}" cy="{y(value):.1f}" r="2"/>'
+            pen = "L"
+        drawn += f'<g class="{name}"><path d="{path}"/>{dots}</g>' if path else ""
+    rule = f'<line class="here" x1="{x(layer):.1f}" x2="{x(layer):.1f}" y1="0" y2="{HEIGHT}"/>'
+    return f'<svg class="sparkline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{rule}{drawn}</svg>'

@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 from PIL import Image
 
+from profiling import Report
 from skipcore.model.vlm import ShownTile
 
 
@@ -57,3 +58,8 @@ def _joined(picture: Image.Image, tiles: Sequence[tuple[ShownTile, np.ndarray]])
     covered = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
     left, top, right, bottom = (covered * [*picture.size, *picture.size]).round().astype(int).tolist()
     return TokenGrid(picture.crop((left, top, right, bottom)), joined)
+
+
+def grids_of(report: Report) -> list[TokenGrid]:
+    """The grids of all pictures of a report."""
+    return token_grids(report.pictures, report.tiles)

@@ -1,9 +1,13 @@
-"""What happens to every visual token in every layer, in the same words for every method. Trace in, states out."""
+"""What happens to every visual token in every layer, in the same words for every method: states, read off a trace, and
+marks, the tokens of one layer that look alike. The picture draws these marks, the legend names them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import product
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -44,13 +48,19 @@ class TokenStates:
     halted_from: np.ndarray
 
 
+_KNOWN: WeakKeyDictionary[Trace, TokenStates] = WeakKeyDictionary()
+
+
 def token_states(trace: Trace) -> TokenStates:
-    """Read the states of the visual tokens off a trace."""
-    masks = trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache
-    return _states(trace.merged.numpy(), *(trace.of_tokens(mask, False).numpy() for mask in masks))
+    """The states of the visual tokens of a trace, read off it once."""
+    if trace not in _KNOWN:
+        masks = trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache
+        of_tokens = (trace.of_tokens(mask, False).numpy() for mask in masks)
+        _KNOWN[trace] = _states(trace.merged.numpy(), *of_tokens)
+    return _KNOWN[trace]
 
 
-def place_states(trace: Trace) -> TokenStates:
+def slot_states(trace: Trace) -> TokenStates:
     """The same of every place in the decoder's sequence, text and summaries included; tied ones are merged."""
     masks = trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache
     tied = trace.tied_to.numpy() != np.arange(len(trace.tied_to))
@@ -76,3 +86,93 @@ def _states(
         gone_from=entered.sum(axis=0),
         halted_from=np.where(is_halted, after_whole, layers),
     )
+
+
+_PHRASES = {
+    State.WHOLE: "running in full",
+    State.NO_FFN: "skipping the FFN",
+    State.NO_ATTENTION: "skipping attention",
+    State.FROZEN: "frozen (key and value only)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """Tokens that look alike.
+
+    Attributes:
+        state: what the layer does with them.
+        tokens: [N] bool, which they are.
+        merged: they were merged into others; such tokens look alike whatever the state.
+        leaves_cache: the layer does not keep their keys and values after prefill.
+        halted: this layer and all later ones skip a part of them, which an earlier one did not.
+        since: the layers, from 0, at which they were halted or dropped.
+    """
+
+    state: State
+    tokens: np.ndarray
+    merged: bool = False
+    leaves_cache: bool = False
+    halted: bool = False
+    since: tuple[int, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return int(self.tokens.sum())
+
+
+def marks(states: TokenStates, layer: int) -> list[Mark]:
+    """The marks that occur in a layer, counted from 0; every visual token has one of them."""
+    return [mark for mark in _all_marks(states, layer) if mark.count]
+
+
+def _all_marks(states: TokenStates, layer: int) -> Iterator[Mark]:
+    state, leaves = states.state[layer], ~states.in_cache[layer]
+    is_gone = state == State.GONE
+    halted = (states.halted_from <= layer) & ~is_gone
+    for one, leaves_cache, is_halted in product(_PHRASES, (False, True), (False, True)):
+        same = (state == one) & ~states.merged & (leaves == leaves_cache) & (halted == is_halted)
+        yield Mark(one, same, False, leaves_cache, is_halted, _layers(states.halted_from[same]) if is_halted else ())
+    yield Mark(State.WHOLE, states.merged & ~is_gone, merged=True)
+    yield Mark(State.GONE, is_gone, since=_layers(states.gone_from[is_gone]))
+
+
+def _layers(firsts: np.ndarray) -> tuple[int, ...]:
+    return tuple(np.unique(firsts).tolist())
+
+
+def phrase(mark: Mark, *, when: bool = True) -> str:
+    """What befell the tokens of a mark, to be put after their number: "dropped at layer 4". Layers count from 1."""
+    if mark.merged:
+        return "merged into others"
+    since = f" {_when(mark.since)}" if when and mark.since else ""
+    if mark.state is State.GONE:
+        return f"dropped{since}"
+    halted = f", halted{since}" if mark.halted else ""
+    return _PHRASES[mark.state] + halted + ", leaving the KV cache" * mark.leaves_cache
+
+
+def _when(since: tuple[int, ...]) -> str:
+    """(0,) → "before the decoder"; (2, 4) → "at layers 3 and 5"."""
+    numbers = [str(layer + 1) for layer in since if layer > 0]
+    parts = ["before the decoder"] if 0 in since else []
+    if numbers:
+        listed = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if len(numbers) > 1 else numbers[0]
+        parts.append(f"at layer{'s' * (len(numbers) > 1)} {listed}")
+    return " and ".join(parts)
+
+
+def sentence(states: TokenStates, layer: int) -> str:
+    """All marks of a layer in words."""
+    total = states.state.shape[1]
+    found = "; ".join(f"{mark.count:,} {phrase(mark)}" for mark in marks(states, layer))
+    return f"Layer {layer + 1}, {total:,} visual tokens: {found}."
+
+
+def swatch(mark: Mark) -> str:
+    """The classes of a mark's swatch in theme.css."""
+    if mark.merged:
+        return "merged"
+    more = " leaves" * mark.leaves_cache + " halted" * mark.halted
+    return mark.state.name.lower().replace("_", "-") + more

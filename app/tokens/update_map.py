@@ -11,9 +11,8 @@ from app import palette
 from app.markup import keys, ramp
 from app.server.data_uri import data_uri
 from app.tokens import cells
-from app.tokens.overlay import RAMP, Scale, common_scale, share_of_scale
-from app.tokens.picking import grid_cells
-from app.tokens.selection import layer_number
+from app.tokens.overlay import RAMP, Scale, scale_of, share_of_scale
+from app.tokens.selection import grid_cells, layer_number
 from app.wording import ROLE_NAMES
 from profiling import Arm, Report
 from skipcore import Role, Trace
@@ -84,12 +83,12 @@ def update_key(report: Report) -> str:
         entries.append(("none", "no FFN ran"))
     if any((~trace.entered).any() for trace in traces):
         entries.append(("empty", "dropped"))
-    return keys(*entries) + ramp(common_scale(traces))
+    return keys(*entries) + ramp(scale_of(report))
 
 
 def update_maps(report: Report) -> list[str]:
     """The pictures of every arm."""
-    scale = common_scale([arm.trace for arm in report.arms])
+    scale = scale_of(report)
     return [_map(arm, scale) for arm in report.arms]
 
 

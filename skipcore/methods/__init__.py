@@ -9,6 +9,7 @@ from skipcore.methods.downsampled import Downsampled
 from skipcore.methods.dymu import DyMU
 from skipcore.methods.fastv import FastV
 from skipcore.methods.method import Method
+from skipcore.methods.op_skip import OpSkip
 from skipcore.methods.pyramid_drop import PyramidDrop
 from skipcore.methods.shortv import ShortV
 from skipcore.methods.skip_vision import SkipVision
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
         V2Drop,
         ShortV,
         VTW,
+        OpSkip,
         SPIDER,
         DyMU,
         RandomTokens,
@@ -51,6 +53,7 @@ __all__ = [
     "DyMU",
     "FastV",
     "Method",
+    "OpSkip",
     "PyramidDrop",
     "RandomTokens",
     "ShortV",

@@ -75,10 +75,13 @@ def chat_template(processor: Any) -> str | None:
     return None
 
 
-def render(processor: Any, template: str, messages: Sequence[dict[str, Any]]) -> str:
+def render(processor: Any, template: str, messages: Sequence[dict[str, Any]], to_answer: bool = True) -> str:
     """The prompt that a chat template makes of messages whose contents are lists of parts.
 
     Some templates take messages without a picture as plain texts only: they get them so where lists fail.
+
+    Args:
+        to_answer: whether the prompt ends where an answer begins.
 
     Raises:
         InputError: the template takes no such messages.
@@ -89,20 +92,20 @@ def render(processor: Any, template: str, messages: Sequence[dict[str, Any]]) ->
         "change the messages, or set processor.chat_template to one that takes them",
     ):
         try:
-            return _render(processor, template, messages)
+            return _render(processor, template, messages, to_answer)
         except FAILURES:
             if plain == list(messages):
                 raise
             try:
-                return _render(processor, template, plain)
+                return _render(processor, template, plain, to_answer)
             except FAILURES:
                 pass
             raise
 
 
-def _render(processor: Any, template: str, messages: Sequence[dict[str, Any]]) -> str:
+def _render(processor: Any, template: str, messages: Sequence[dict[str, Any]], to_answer: bool) -> str:
     prompt: str = processor.apply_chat_template(
-        [dict(message) for message in messages], chat_template=template, add_generation_prompt=True
+        [dict(message) for message in messages], chat_template=template, add_generation_prompt=to_answer
     )
     lists = [message["content"] for message in messages if not isinstance(message["content"], str)]
     if any(str(content) in prompt for content in lists if content):

@@ -25,6 +25,7 @@ from skipcore.methods import (
     DivPrune,
     Downsampled,
     FastV,
+    OpSkip,
     PyramidDrop,
     RandomTokens,
     ShortV,
@@ -180,6 +181,10 @@ class _Reference:
 
     def _zero(self, index: int, sublayer: str) -> Any:
         def hook(module: Any, args: tuple, output: Tensor) -> Tensor:
+            if isinstance(self.method, OpSkip):
+                number = 2 * index + (sublayer == "ffn")
+                skipped = number in self.method.order[: self.method.num_skipped]
+                return output.index_fill(1, torch.tensor(self.visual), 0) if skipped else output
             if not self.skipping or sublayer != self._target(index)[0]:
                 return output
             output = output.clone()

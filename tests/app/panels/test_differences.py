@@ -7,7 +7,7 @@ from html import escape
 
 import pytest
 
-from app.panels.differences import marked
+from app.panels.answers import marked
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from app.examples import load_examples
+from app.page import build_page
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
+from app.server.shelf import Shelf
 from app.tokens.overlay import View
 from profiling import Report, compare
 from skipcore import Vlm
@@ -34,6 +36,16 @@ def weight(value: Any) -> int:
     return len(json.dumps(sent, ensure_ascii=False).encode())
 
 
+def test_streaming_events_touch_few_outputs(scenes: Vlm) -> None:
+    """Each message of an event costs as much as the event has outputs, changed or not."""
+    page = build_page(scenes, shelf=Shelf(scenes, build_page, {}))
+    streaming = {each["api_name"]: each for each in page.config["dependencies"] if each["types"]["generator"]}
+    assert {"ask", "follow_up", "race", "measure", "load"} <= set(streaming)
+    assert {name: len(each["outputs"]) for name, each in streaming.items() if len(each["outputs"]) >= 10} == {}
+    of_ask = {page.blocks[number].elem_id for number in streaming["ask"]["outputs"]} - {None}
+    assert of_ask == {"ask", "stop", "notice", "asked", "answer-0", "answer-1", "headline"}  # and no panel
+
+
 @pytest.mark.parametrize("view", View)
 def test_the_figures_of_an_answer_are_small(report: Report, view: View) -> None:
     with gr.Blocks():
@@ -48,5 +60,5 @@ def test_the_figures_of_an_answer_are_small(report: Report, view: View) -> None:
 def test_a_scrub_is_small(report: Report) -> None:
     with gr.Blocks():
         tokens, layers = TokensPanel(5), LayersPanel()
-    changes = tokens.told(report, 100, 1, View.STATE, 3) | layers.marked(report, 100, 3)
+    changes = tokens.selection(report, 100, 1, View.STATE, 3) | layers.marked(report, 100, 3)
     assert sum(map(weight, changes.values())) < 20_000

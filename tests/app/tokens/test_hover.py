@@ -16,10 +16,10 @@ import torch
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app.tokens.hover import GONE, MOST_LEVELS, NO_FFN, codes_of, hover, levels_of, told
-from app.tokens.marks import phrase, swatch
+from app.tokens.hover import GONE, MOST_LEVELS, NO_FFN, codes_of, hover, hover_words, levels_of
 from app.tokens.selection import marks_of
-from app.tokens.token_card import company, taker_of
+from app.tokens.token_card import merge_target, merges_sentence
+from app.tokens.token_states import phrase, swatch
 from app.wording import ROLE_NAMES
 from profiling import Report
 from skipcore import Role, Trace, Vlm
@@ -68,7 +68,7 @@ def dense_and_deep() -> Trace:
 
 
 def words_of(report: Report) -> dict[str, Any]:
-    return told(report, levels_of([arm.trace for arm in report.arms]))
+    return hover_words(report, levels_of([arm.trace for arm in report.arms]))
 
 
 def unpacked(markup: str, name: str) -> bytes:
@@ -76,37 +76,39 @@ def unpacked(markup: str, name: str) -> bytes:
     return zlib.decompress(base64.b64decode(packed))
 
 
-def fate_of(arm: dict[str, Any], number: int, kind: dict[str, Any]) -> list[tuple[str, str]]:
+def history_of(arm: dict[str, Any], number: int, kind: dict[str, Any]) -> list[tuple[str, str]]:
     """Swatch and words in each layer, as the browser looks them up."""
-    return [arm["marks"][mark] for mark in kind["fates"][kind["fate"][number]]]
+    return [arm["marks"][mark] for mark in kind["histories"][kind["history"][number]]]
 
 
 def test_a_token_is_told_in_the_words_of_its_card(trace: Trace) -> None:
     [arm] = words_of(report_of(trace))["arms"]
     for token in range(64):
         found = marks_of(trace, token)
-        into = f"merged into {taker_of(trace, token)}" if trace.merged[token] else ""
+        into = f"merged into {merge_target(trace, token)}" if trace.merged[token] else ""
         expected = [(swatch(mark), into if mark.merged else phrase(mark)) for mark in found]
-        assert fate_of(arm, token, arm["tokens"]) == expected
-        said = arm["tokens"]["company"][token]
-        assert company(trace, token).startswith(said) and bool(said) == bool((trace.taker[trace.merged] == token).any())
+        assert history_of(arm, token, arm["tokens"]) == expected
+        said = arm["tokens"]["merges"][token]
+        assert merges_sentence(trace, token).startswith(said) and bool(said) == bool(
+            (trace.taker[trace.merged] == token).any()
+        )
 
 
 def test_a_place_is_told_by_role_and_by_what_its_token_does(trace: Trace) -> None:
     [arm] = words_of(report_of(trace))["arms"]
-    assert arm["place"].format(1) == f"place 1 of {len(trace.slot_role)}"
+    assert arm["slot"].format(1) == f"place 1 of {len(trace.slot_role)}"
     for slot, role in enumerate(trace.slot_role.tolist()):
         kind, words = arm["roles"][slot]
         name = ROLE_NAMES[Role(role)]
         assert kind == f"{name}-token" and words.startswith(name)
-        fate, token = fate_of(arm, slot, arm), int(trace.slot_token[slot])
+        history, token = history_of(arm, slot, arm), int(trace.slot_token[slot])
         if token >= 0:
             row, column = divmod(token, 8)
             assert words == f"{name} token, row {row + 1}, column {column + 1}"
-            assert fate == fate_of(arm, token, arm["tokens"])
+            assert history == history_of(arm, token, arm["tokens"])
         else:
             gone = (~trace.entered[:, slot]).tolist()
-            assert [words.startswith("dropped") for _, words in fate] == gone
+            assert [words.startswith("dropped") for _, words in history] == gone
 
 
 def test_updates_are_told_to_two_digits(trace: Trace) -> None:
@@ -158,10 +160,10 @@ def test_the_words_travel_packed_and_need_no_escape() -> None:
     markup = hover(report)
     words, codes = (unpacked(markup, name) for name in ("words", "updates"))
     levels = levels_of([arm.trace for arm in report.arms])
-    assert json.loads(words) == json.loads(json.dumps(told(report, levels)))
+    assert json.loads(words) == json.loads(json.dumps(hover_words(report, levels)))
     assert re.sub(r'"[A-Za-z0-9+/]{20,}=*"', "", markup) == EMPTY
     dense, skip = report.arms
-    first = told(report, levels)["arms"][1]["updates"]
+    first = hover_words(report, levels)["arms"][1]["updates"]
     assert codes[:first] == codes_of(dense.trace, levels).tobytes()
     assert codes[first:] == codes_of(skip.trace, levels).tobytes()
 

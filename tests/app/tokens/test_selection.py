@@ -13,25 +13,32 @@ import pytest
 from every_method import CASES, trace_on
 from PIL import Image
 
-from app.tokens.marks import phrase
-from app.tokens.picking import picture_cells
 from app.tokens.selection import (
     Cell,
-    Place,
+    Location,
     cell_of,
     first_choice,
     group_of,
     layer_number,
+    location_of,
     marks_of,
-    place_of,
+    picture_cells,
     slot_in_map,
     token_on_picture,
     update_of,
 )
-from app.tokens.sparkline import sparkline
-from app.tokens.token_card import close_up, company, fate, no_token, said, token_card, where_exactly
+from app.tokens.token_card import (
+    close_up,
+    merges_sentence,
+    no_token,
+    sparkline,
+    states_sentence,
+    token_and_tile,
+    token_card,
+    values_text,
+)
 from app.tokens.token_grids import TokenGrid
-from app.tokens.token_states import State, token_states
+from app.tokens.token_states import State, phrase, token_states
 from skipcore import Dense, Role, Trace, Vlm
 from skipcore.model.vlm import ShownTile
 
@@ -104,12 +111,12 @@ def test_the_slider_counts_from_one_and_ends_with_the_trace(layer: int, number: 
 
 def test_places_are_those_of_tiles_and_pictures() -> None:
     two = hand_made.trace(hand_made.SKIPPING, 2)
-    assert place_of(two, 4) == Place(0, 2, 0, 1, 1, 1)
-    assert place_of(two, 11) == Place(1, 2, 0, 1, 1, 2)
+    assert location_of(two, 4) == Location(0, 2, 0, 1, 1, 1)
+    assert location_of(two, 11) == Location(1, 2, 0, 1, 1, 2)
     with pytest.raises(IndexError, match="12 visual tokens"):
-        place_of(two, 12)
-    assert where_exactly(place_of(two, 11), 11, 12) == "Token 12 of 12, picture 2 of 2."
-    assert where_exactly(Place(0, 1, 2, 5, 0, 0), 0, 320) == "Token 1 of 320, tile 3 of 5."
+        location_of(two, 12)
+    assert token_and_tile(location_of(two, 11), 11, 12) == "Token 12 of 12, picture 2 of 2."
+    assert token_and_tile(Location(0, 1, 2, 5, 0, 0), 0, 320) == "Token 1 of 320, tile 3 of 5."
 
 
 def test_every_token_is_in_the_group_of_all_its_members(trace: Trace) -> None:
@@ -142,7 +149,7 @@ def test_a_token_has_its_own_mark_in_every_layer(trace: Trace) -> None:
                 assert mark.since == (states.gone_from[token],)
             elif not mark.merged:
                 assert mark.state == states.state[layer, token] and mark.halted == bool(mark.since)
-        assert all(phrase(mark) in fate(found) for mark in found)
+        assert all(phrase(mark) in states_sentence(found) for mark in found)
 
 
 def test_the_card_tells_of_every_method(trace: Trace, tiny: Vlm, picture: Image.Image) -> None:
@@ -171,16 +178,16 @@ def test_the_card_tells_of_every_method(trace: Trace, tiny: Vlm, picture: Image.
 )
 def test_company_in_words(token: int, says: str) -> None:
     slot = int(SKIPPING.token_slot[token]) + 1
-    assert company(SKIPPING, token) == re.sub(r"place \d", f"place {slot}", says)
+    assert merges_sentence(SKIPPING, token) == re.sub(r"place \d", f"place {slot}", says)
 
 
 def test_what_was_dropped_before_the_decoder_has_no_place(tiny: Vlm, picture: Image.Image) -> None:
     trace = trace_on(tiny, picture, CASES["DivPrune"][0])
     token = int((trace.token_slot < 0).nonzero()[0, 0])
-    assert company(trace, token) == "It never gets a place in the decoder's sequence."
-    assert fate(marks_of(trace, token)) == "Layers 1 to 3: dropped before the decoder."
+    assert merges_sentence(trace, token) == "It never gets a place in the decoder's sequence."
+    assert states_sentence(marks_of(trace, token)) == "Layers 1 to 3: dropped before the decoder."
     update = update_of(trace, token)
-    assert update is not None and said(update) == "no FFN · no FFN · no FFN"
+    assert update is not None and values_text(update) == "no FFN · no FFN · no FFN"
 
 
 def test_what_was_not_recorded_is_said() -> None:
@@ -196,7 +203,7 @@ def test_a_place_without_a_token_says_what_it_holds() -> None:
     for slot in slots:
         told = unescape(no_token(SKIPPING, slot))
         assert f"Place {slot + 1} of 9 in the decoder's sequence {names[Role(int(SKIPPING.slot_role[slot]))]}" in told
-        assert "in 3 of 3 layers" in told and said(SKIPPING.ffn_update[:, slot].numpy()) in told
+        assert "in 3 of 3 layers" in told and values_text(SKIPPING.ffn_update[:, slot].numpy()) in told
 
 
 def test_cells_frame_the_token_and_its_group() -> None:

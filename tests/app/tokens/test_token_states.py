@@ -10,10 +10,9 @@ from PIL import Image
 
 from app import palette
 from app.panels.tokens import describe, legend
-from app.tokens.marks import marks, phrase, sentence
 from app.tokens.overlay import LONGEST_SIDE, View, plain_pictures, token_marks
 from app.tokens.token_grids import TokenGrid
-from app.tokens.token_states import State, token_states
+from app.tokens.token_states import State, marks, phrase, sentence, token_states
 from skipcore import Trace, Vlm
 
 LAYERS = 3

@@ -1,0 +1,1 @@
+"""Fine-tuning of any supported model with Skip-Vision, on transformers' Trainer, accelerate, peft and datasets."""
