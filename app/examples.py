@@ -77,12 +77,12 @@ def offered(examples: list[Example], world: World | None) -> list[Example]:
 
 
 def outcomes_sentence(examples: Sequence[Example]) -> str:
-    """How the built-in model answers the examples, which are called by their places, from 1."""
+    """How the built-in model answers the examples, which are called by their numbers, from 1."""
     parts = []
     for outcome, says in OUTCOMES.items():
-        places = [str(place) for place, example in enumerate(examples, start=1) if example.outcome == outcome]
-        if places:
-            parts.append(says.format(joined(places)))
+        numbers = [str(number) for number, example in enumerate(examples, start=1) if example.outcome == outcome]
+        if numbers:
+            parts.append(says.format(joined(numbers)))
     return f"As measured: {'; '.join(parts)}." if parts else ""
 
 

@@ -1,6 +1,6 @@
 """The colors of the whole product (Okabe–Ito), in one place.
 
-The color-blind tell the two arms apart by them; all else has a dash, marker, hatch, height or label besides.
+The color-blind can distinguish the two arms by them; all else has a dash, marker, hatch, height or label besides.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STATES: dict[State, str] = {
     State.NO_FFN: SKIPPED,
     State.NO_ATTENTION: SKIPPED,
     State.FROZEN: FROZEN,
-    State.GONE: DROPPED,
+    State.DROPPED: DROPPED,
 }
 
 # Viridis: even in lightness, safe for the color-blind. For magnitudes, on the picture and in the heat map.

@@ -18,7 +18,7 @@ class Known:
     """A picture file that true answers are known for.
 
     Attributes:
-        picture: SHA-256 of the file, in hexadecimal. Any other picture has another one, so nothing has to be told
+        picture: SHA-256 of the file, in hexadecimal. Any other picture has another one, so nothing has to be reset
             when the visitor chooses one.
         questions: what is known about it.
         scene: the number of the scene that it shows; None for another picture.

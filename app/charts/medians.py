@@ -27,7 +27,7 @@ NOT_RECORDED = "The FFN update is not available: it was not recorded."
 def medians_of(report: Report, arm: Arm) -> Medians | None:
     """Median FFN update of an arm in each layer, for "retained", "skipped", "merged", "dropped" and "text" tokens.
 
-    Which tokens these are, the report's last arm says, so that the dense arm tells how much the tokens that a method
+    The report's last arm decides which tokens these are, so that the dense arm shows how much the tokens that a method
     skips or drops would have been changed. NaN where no FFN ran; None where nothing was recorded.
     """
     trace = arm.trace
@@ -42,7 +42,7 @@ def medians_of(report: Report, arm: Arm) -> Medians | None:
 def _groups(trace: Trace) -> dict[str, np.ndarray]:
     """Names of the groups that have members, with their original tokens as booleans [N]."""
     states, role = token_states(trace), trace.role.numpy()
-    dropped = states.state[-1] == State.GONE
+    dropped = states.state[-1] == State.DROPPED
     stays = ~dropped & ~states.merged
     groups = {
         "retained": stays & (role == Role.RETAINED),
@@ -114,7 +114,7 @@ def medians_sentence(report: Report) -> str:
 
 
 def medians_table(report: Report) -> str:
-    """Median FFN update by layer, arm and group; a dash where all of them are gone."""
+    """Median FFN update by layer, arm and group; a dash where all of them are dropped."""
     columns = [
         (f"{arm.name}: {group}", [_cell(group, value) for value in values.tolist()])
         for arm in report.arms

@@ -23,36 +23,28 @@ MARKERS = ("circle", "square", "diamond", "triangle-up")
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of right answers, 0 to 1, in all and by kind of question."""
-
-    accuracy: float
-    by_kind: dict[str, float]
-
-
-@dataclass(frozen=True)
-class ArmScore:
-    """How one method did on one split.
+    """How one method, or a guesser who does not look, did on one split.
 
     Attributes:
         name: "Dense", "Skip-Vision 100+156".
+        accuracy: share of right answers, 0 to 1.
+        by_kind: the same by kind of question; a kind that was not asked is left out.
         flops_ratio: FLOPs of its prefill over dense ones; None where they were not counted.
         num_retained, num_skipped: None for dense.
     """
 
     name: str
-    score: Score
+    accuracy: float
+    by_kind: dict[str, float]
     flops_ratio: float | None
-    num_retained: int | None = None
-    num_skipped: int | None = None
+    num_retained: int | None
+    num_skipped: int | None
 
     @property
     def label(self) -> str:
         """ "dense", "100 + 156" with spaces that do not break."""
-        return (
-            "dense"
-            if self.num_retained is None
-            else f"{self.num_retained}\N{NO-BREAK SPACE}+\N{NO-BREAK SPACE}{self.num_skipped}"
-        )
+        space = "\N{NO-BREAK SPACE}"
+        return "dense" if self.num_retained is None else f"{self.num_retained}{space}+{space}{self.num_skipped}"
 
 
 @dataclass(frozen=True)
@@ -63,18 +55,17 @@ class SplitScores:
     questions: int
     pictures: int
     blind: Score
-    arms: tuple[ArmScore, ...]
+    arms: tuple[Score, ...]
 
     @property
-    def curve(self) -> list[ArmScore]:
+    def curve(self) -> list[Score]:
         """The methods of a chart, the cheapest first: of several with the same counts (other retain rules) the first,
         and none whose FLOPs are not known."""
-        first: dict[str, ArmScore] = {}
+        first: dict[str, Score] = {}
         for arm in self.arms:
             first.setdefault(arm.label, arm)
-        return sorted(
-            (arm for arm in first.values() if arm.flops_ratio is not None), key=lambda arm: arm.flops_ratio or 0
-        )
+        counted = [arm for arm in first.values() if arm.flops_ratio is not None]
+        return sorted(counted, key=lambda arm: arm.flops_ratio or 0)
 
     @property
     def columns(self) -> list[str]:
@@ -107,7 +98,7 @@ def read_quality(file: Path = RECORD) -> Quality | None:
             content["model"],
             content["model_sha256"],
             _device(content["device"]),
-            _versions(content["versions"]),
+            ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
             content["date"],
             tuple(_split(name, values) for name, values in content["splits"].items() if values["arms"]),
         )
@@ -120,30 +111,20 @@ def read_quality(file: Path = RECORD) -> Quality | None:
 
 
 def _split(name: str, values: dict[str, Any]) -> SplitScores:
-    return SplitScores(
-        name,
-        int(values["questions"]),
-        int(values["pictures"]),
-        _score(values["blind"]),
-        tuple(_arm(arm) for arm in values["arms"]),
-    )
+    arms = tuple(map(_score, values["arms"]))
+    return SplitScores(name, int(values["questions"]), int(values["pictures"]), _score(values["blind"]), arms)
 
 
-def _arm(values: dict[str, Any]) -> ArmScore:
-    settings, ratio = values["settings"], values.get("flops_ratio")
-    return ArmScore(
-        values["name"],
-        _score(values),
+def _score(values: dict[str, Any]) -> Score:
+    settings, ratio = values.get("settings", {}), values.get("flops_ratio")
+    return Score(
+        values.get("name", "blind guess"),
+        float(values["accuracy"]),
+        {kind: float(share) for kind, share in values["by_kind"].items() if share is not None},
         None if ratio is None else float(ratio),
         settings.get("num_retained"),
         settings.get("num_skipped"),
     )
-
-
-def _score(values: dict[str, Any]) -> Score:
-    """A kind that was not asked has no accuracy and is left out."""
-    by_kind = {kind: float(share) for kind, share in values["by_kind"].items() if share is not None}
-    return Score(float(values["accuracy"]), by_kind)
 
 
 def _device(device: str | dict[str, Any]) -> str:
@@ -151,10 +132,6 @@ def _device(device: str | dict[str, Any]) -> str:
     if isinstance(device, str):
         return device
     return ", ".join(str(device[key]) for key in ("name", "dtype") if key in device)
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def accuracy_by_flops(quality: Quality) -> go.Figure:
@@ -194,12 +171,12 @@ def _add_split(figure: go.Figure, split: SplitScores, number: int) -> None:
     )
     figure.add_scatter(
         x=[100 * (arm.flops_ratio or 0) for arm in arms],
-        y=[100 * arm.score.accuracy for arm in arms],
+        y=[100 * arm.accuracy for arm in arms],
         mode="lines+markers",
         line={"color": color, "width": 2},
         marker={"symbol": symbol, "size": 10, "color": color},
         name=name,
-        customdata=[[arm.name, round(arm.score.accuracy * split.questions), split.questions] for arm in arms],
+        customdata=[[arm.name, round(arm.accuracy * split.questions), split.questions] for arm in arms],
         hovertemplate=(
             f"{name}, %{{customdata[0]}}<br>%{{y:.1f}}% right: %{{customdata[1]:,}} of %{{customdata[2]:,}} questions"
             "<br>%{x:.1f}% of the dense FLOPs<extra></extra>"
@@ -209,9 +186,7 @@ def _add_split(figure: go.Figure, split: SplitScores, number: int) -> None:
 
 def _lowest(quality: Quality) -> int:
     """The end of the axis: the next ten below the lowest value."""
-    values = [
-        100 * score.accuracy for split in quality.splits for score in (split.blind, *(arm.score for arm in split.arms))
-    ]
+    values = [100 * score.accuracy for split in quality.splits for score in (split.blind, *split.arms)]
     return max(0, int(min(values, default=0) - 2) // 10 * 10)
 
 
@@ -226,7 +201,7 @@ def split_keys(quality: Quality) -> str:
 
 def quality_table(split: SplitScores) -> str:
     """Accuracy by kind of question (rows) and method (columns), the blind guess last; then what each method costs."""
-    scores = [*(arm.score for arm in split.arms), split.blind]
+    scores = [*split.arms, split.blind]
     kinds = dict.fromkeys(kind for score in scores for kind in score.by_kind)
     ordered = [kind for kind in KIND_NAMES if kind in kinds] + [kind for kind in kinds if kind not in KIND_NAMES]
     rows = [["all questions", *(wording.accuracy(score.accuracy) for score in scores)]]
@@ -234,12 +209,10 @@ def quality_table(split: SplitScores) -> str:
         [KIND_NAMES.get(kind, kind), *(wording.accuracy(score.by_kind.get(kind)) for score in scores)]
         for kind in ordered
     ]
-    costs = (
-        wording.NOT_AVAILABLE if arm.flops_ratio is None else wording.accuracy(arm.flops_ratio) for arm in split.arms
-    )
+    ratios = (arm.flops_ratio for arm in split.arms)
+    costs = (wording.NOT_AVAILABLE if ratio is None else wording.accuracy(ratio) for ratio in ratios)
     rows.append(["prefill FLOPs, of dense", *costs, "–"])
-    size = (
+    about = (
         f"{split.questions:,} questions about {split.pictures:,} pictures; retained + skipped tokens of each picture."
     )
-    table = html_table(["right answers", *split.columns, "blind guess"], rows)
-    return f'{table}<p class="hint">{size}</p>'
+    return html_table(["right answers", *split.columns, "blind guess"], rows) + about

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from app import palette, wording
 from app.charts.chart import style
-from app.markup import html_table
+from app.markup import html_table, paragraph
 from skipcore import METHODS, InputError
 
 COMMAND = "python -m profiling sweep"
@@ -68,7 +68,6 @@ class RaceData:
     """
 
     name: str
-    asked: int
     has_truth: bool
     blind: float | None
     rows: tuple[RaceRow, ...]
@@ -104,27 +103,21 @@ def read_race(file: Path) -> Race | None:
 
 
 def _data(values: dict[str, Any], sentences: dict[str, str]) -> RaceData:
-    rows = tuple(_row(row, _dense_kv_bytes(values["rows"])) for row in values["rows"])
-    return RaceData(
-        values["name"], values["asked"], values["has_truth"], values["blind"], rows, tuple(sentences.values())
-    )
-
-
-def _dense_kv_bytes(rows: list[dict[str, Any]]) -> float | None:
-    return next((row["cost"]["kv_bytes"] for row in rows if row["method"] == "Dense" and row.get("cost")), None)
+    measured = (row["cost"]["kv_bytes"] for row in values["rows"] if row["method"] == "Dense" and row.get("cost"))
+    dense_kv_bytes = next(measured, None)
+    rows = tuple(_row(row, dense_kv_bytes) for row in values["rows"])
+    return RaceData(values["name"], values["has_truth"], values["blind"], rows, tuple(sentences.values()))
 
 
 def _row(row: dict[str, Any], dense_kv_bytes: float | None) -> RaceRow:
     cost = row.get("cost") or {}
     kv_bytes = cost.get("kv_bytes")
+    optional: dict[str, Any] = {name: row.get(name) for name in ("kl", "top1", "ahead", "ahead_interval")}
     return RaceRow(
         **{name: row[name] for name in ("method", "label", "budget", "flops", "is_at_budget", "score", "low", "high")},
-        kl=row.get("kl"),
-        top1=row.get("top1"),
+        **optional,
         prefill_time=cost.get("prefill_ratio"),
         kv_bytes=kv_bytes / dense_kv_bytes if kv_bytes is not None and dense_kv_bytes else None,
-        ahead=row.get("ahead"),
-        ahead_interval=row.get("ahead_interval"),
     )
 
 
@@ -252,7 +245,7 @@ def _add_method(
 
 
 def method_name(method: str) -> str:
-    """A method's class as people call it; one that is gone from the library, as it was written."""
+    """Return the name of a method by its class; the class where the library no longer has it."""
     return METHODS[method].name if method in METHODS else method
 
 
@@ -269,9 +262,8 @@ def race_table(data: RaceData) -> str:
         for row in sorted(data.rows, key=lambda row: (-(row.budget or 1), -row.score))
     ]
     table = html_table(["method", "budget", *(axis.short for axis in axes), "95% interval"], rows)
-    if all(row.is_at_budget for row in data.rows):
-        return table
-    return f'{table}<p class="hint">† more than 2 points of the FLOPs away from the budget.</p>'
+    note = paragraph("† more than 2 points of the FLOPs away from the budget.", "hint")
+    return table + note * any(not row.is_at_budget for row in data.rows)
 
 
 def standings_table(data: RaceData) -> str:

@@ -7,5 +7,5 @@ from typing import Any
 # Components of the page with the values or updates they get.
 Changes = dict[Any, Any]
 
-# How every event but the API's is wired: its progress is told by the page, and it is nobody else's to call.
+# How every event but the API's is wired: the page itself shows its progress, and nobody else can call it.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

@@ -130,7 +130,7 @@ def verdict(truth: Question | None, answer: str, is_judge: bool) -> str:
 
     Args:
         is_judge: whether the model answers in the scenes' words. One that does not may be right in words of its own,
-            so it is told the true answer and not called wrong.
+            so the true answer is shown beside its own, which is not called wrong.
     """
     if truth is None:
         return ""

@@ -128,7 +128,7 @@ class RunControls:
         self._cancel.click(self._end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
 
     def follow(self, steps: Callable[[threading.Event], Iterator[Changes]]) -> Iterator[Changes]:
-        """The changes of a run from its beginning to its end, however it ends; a refusal is told in the line.
+        """The changes of a run from its beginning to its end, however it ends; a refusal is shown in the line.
 
         Args:
             steps: the changes in between; ends when the event is set.

@@ -33,7 +33,7 @@ class LanesPanel:
         self.outputs = [self.steps, self.column, self.lanes]
 
     def start(self) -> Changes:
-        """Ready for a race, the lanes of an earlier one gone."""
+        """Show the button, and clear the lanes of an earlier race."""
         return {self.column: gr.update(visible=True), self.lanes: ""}
 
     def show(self, names: Sequence[str], steps: Sequence[Step]) -> Changes:

@@ -132,8 +132,8 @@ def describe(trace: Trace, view: View, layer: int) -> str:
         count = int(states.merged.sum())
         if not count:
             return "No token is merged."
-        takers = len(trace.taker[trace.merged].unique())
-        return f"{count:,} tokens are merged, each along a line into one of {takers:,} others."
+        targets = len(trace.taker[trace.merged].unique())
+        return f"{count:,} tokens are merged, each along a line into one of {targets:,} others."
     update = trace.token_update(layer)
     if update is None:
         return "The FFN update was not recorded."
@@ -156,17 +156,17 @@ def legend(trace: Trace, view: View, layer: int, scale: Scale) -> str:
             *((swatch(mark), f"{mark.count:,} {phrase(mark)}") for mark in found)
         )
     finding = paragraph(describe(trace, view, layer))
-    gone = [("gone", "dropped")] if any(mark.state is State.GONE for mark in found) else []
+    dropped = [("dropped", "dropped")] if any(mark.state is State.DROPPED for mark in found) else []
     if view is View.MERGES:
         merges = [("taker", "took others in"), ("dot", "merged")] if states.merged.any() else []
-        return finding + keys(*merges, *gone)
-    stays = states.state[layer] != State.GONE
+        return finding + keys(*merges, *dropped)
+    stays = states.state[layer] != State.DROPPED
     skips = [("none", "no FFN ran")] if not trace.of_tokens(trace.ran_ffn[layer], False).numpy()[stays].all() else []
     return (
         finding
         + ramp(scale)
         + "<p class='hint'>FFN update: size of what the FFN adds, against the size of the token.</p>"
-        + keys(*skips, *gone)
+        + keys(*skips, *dropped)
     )
 
 

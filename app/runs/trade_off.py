@@ -105,4 +105,4 @@ def rows_of(part: Part, report: Report) -> list[RaceRow]:
 
 def as_data(rows: Sequence[RaceRow]) -> RaceData:
     """What chart and table take; the dense row once."""
-    return RaceData("this picture", 1, False, None, tuple(dict.fromkeys(rows)), ())
+    return RaceData("this picture", False, None, tuple(dict.fromkeys(rows)), ())

@@ -53,7 +53,7 @@ def pixels(chosen: np.ndarray, cell: int) -> np.ndarray:
 
 
 def paint(sheet: Sheet, where: np.ndarray, color: str, opacity: float = 1.0) -> Sheet:
-    """Cover the pixels `where` [height, width] is True; what was there before is gone."""
+    """Cover the pixels `where` [height, width] is True; what was there before is lost."""
     one = (color, opacity)
     paints = sheet.paints if one in sheet.paints else (*sheet.paints, one)
     return Sheet(sheet.cell, np.where(where, np.uint8(paints.index(one)), sheet.inks), paints)

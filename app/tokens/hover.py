@@ -157,7 +157,7 @@ def _histories(
                     words = f"merged into {targets.get(tokens[slot], 'others')}"
                     found[layer, slot] = numbers.setdefault((swatch(mark), words), len(numbers))
                 continue
-            firsts = states.gone_from if mark.state is State.GONE else states.halted_from
+            firsts = states.dropped_from if mark.state is State.DROPPED else states.halted_from
             for since in mark.since or (None,):
                 same = mark.tokens if since is None else mark.tokens & (firsts == since)
                 words = phrase(replace(mark, since=() if since is None else (since,)))

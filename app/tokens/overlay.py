@@ -32,7 +32,11 @@ class View(StrEnum):
 
 def plain_pictures(grids: Sequence[TokenGrid]) -> list[Image.Image]:
     """What the tokens of each grid cover, in RGB, resized to whole square cells."""
-    return [grid.picture.convert("RGB").resize(_size(grid)[::-1], Image.Resampling.LANCZOS) for grid in grids]
+    sizes = [(grid.tokens.shape[1] * _cell(grid), grid.tokens.shape[0] * _cell(grid)) for grid in grids]
+    return [
+        grid.picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        for grid, size in zip(grids, sizes, strict=True)
+    ]
 
 
 def token_marks(
@@ -57,11 +61,12 @@ def token_marks(
         # updates are flat colors and differ from layer to layer: half the size is enough, and less to send
         sheet = cells.clear(tokens.shape, _cell(grid, LONGEST_SIDE // 2 if view is View.UPDATE else LONGEST_SIDE))
         if view is View.STATE:
-            shown.append(_states(sheet, tokens, states, layer).picture())
+            sheet = _states(sheet, tokens, states, layer)
         elif view is View.UPDATE:
-            shown.append(_updates(sheet, tokens, trace, states, layer, scale).picture())
+            sheet = _updates(sheet, tokens, trace, states, layer, scale)
         else:
-            shown.append(_merges(sheet, tokens, trace, states, layer).picture())
+            sheet = _merges(sheet, tokens, trace, states, layer)
+        shown.append(sheet.picture())
     return shown
 
 
@@ -74,7 +79,7 @@ def looks_of(trace: Trace, view: View) -> list[int]:
         seen = {
             View.STATE: (states.state[layer], states.in_cache[layer], states.halted_from <= layer),
             View.UPDATE: (np.array(layer),),
-            View.MERGES: (states.state[layer] == State.GONE,),
+            View.MERGES: (states.state[layer] == State.DROPPED,),
         }[view]
         looks.append(firsts.setdefault(b"".join(part.tobytes() for part in seen), layer))
     return looks
@@ -82,11 +87,6 @@ def looks_of(trace: Trace, view: View) -> list[int]:
 
 def _cell(grid: TokenGrid, longest_side: int = LONGEST_SIDE) -> int:
     return max(4, longest_side // max(grid.tokens.shape))
-
-
-def _size(grid: TokenGrid) -> tuple[int, int]:
-    rows, columns = grid.tokens.shape
-    return rows * _cell(grid), columns * _cell(grid)
 
 
 def common_scale(traces: Sequence[Trace]) -> Scale:
@@ -119,7 +119,7 @@ def _states(sheet: Sheet, tokens: np.ndarray, states: TokenStates, layer: int) -
         chosen = mark.tokens[tokens]
         if mark.merged:
             sheet = cells.tint(sheet, chosen, palette.FADED, 0.85)
-        elif mark.state is State.GONE:
+        elif mark.state is State.DROPPED:
             sheet = cells.cross_out(sheet, chosen, palette.DROPPED)
         else:
             color = palette.STATES[mark.state]
@@ -127,51 +127,51 @@ def _states(sheet: Sheet, tokens: np.ndarray, states: TokenStates, layer: int) -
                 sheet = cells.tint(sheet, chosen, color, 0.22)
             for falls in _HATCHES[mark.state]:
                 sheet = cells.hatch(sheet, chosen, color, falls=falls)
-            sheet = cells.outline(sheet, chosen, color, broken=mark.leaves_cache)
+            sheet = cells.outline(sheet, chosen, color, broken=mark.not_cached)
             if mark.halted:
                 sheet = cells.stop(sheet, chosen, color)
     return sheet
 
 
 def _updates(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int, scale: Scale) -> Sheet:
-    """Cells colored by ‖FFN output‖ / ‖residual‖; hatched gray where no FFN ran; crossed out where the token is
-    gone."""
+    """Cells colored by ‖FFN output‖ / ‖residual‖; hatched gray where no FFN ran; crossed out where the token was
+    dropped."""
     update = trace.token_update(layer)
     values = np.full(tokens.shape, np.nan) if update is None else update.numpy()[tokens].astype(float)
-    gone = states.state[layer][tokens] == State.GONE
-    none = np.isnan(values) & ~gone
-    sheet = cells.ramp(sheet, ~none & ~gone, share_of_scale(values, scale), RAMP, 0.85)
+    dropped = states.state[layer][tokens] == State.DROPPED
+    none = np.isnan(values) & ~dropped
+    sheet = cells.ramp(sheet, ~none & ~dropped, share_of_scale(values, scale), RAMP, 0.85)
     sheet = cells.hatch(cells.tint(sheet, none, palette.FADED, 0.85), none, "#74787D")
-    return cells.cross_out(sheet, gone, palette.DROPPED)
+    return cells.cross_out(sheet, dropped, palette.DROPPED)
 
 
 def _merges(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates, layer: int) -> Sheet:
     """A line from each merged token to the token it was merged into."""
     cell = sheet.cell
-    place = {int(token): where for where, token in np.ndenumerate(tokens)}
-    merged, gone = states.merged[tokens], states.state[layer][tokens] == State.GONE
-    taker = trace.taker.numpy()[tokens]
-    is_taker = np.isin(tokens, taker[merged])
+    cell_of = {int(token): where for where, token in np.ndenumerate(tokens)}
+    merged, dropped = states.merged[tokens], states.state[layer][tokens] == State.DROPPED
+    targets = trace.taker.numpy()[tokens]
+    is_target = np.isin(tokens, targets[merged])
     if merged.any():
-        sheet = cells.tint(sheet, ~is_taker, palette.FADED, 0.6)
+        sheet = cells.tint(sheet, ~is_target, palette.FADED, 0.6)
     lines, dots = (Image.new("L", sheet.inks.shape[::-1]) for _ in range(2))
     line, dot = ImageDraw.Draw(lines), ImageDraw.Draw(dots)
 
     def center(token: int) -> tuple[float, float]:
-        row, column = place[token]
+        row, column = cell_of[token]
         return (column + 0.5) * cell, (row + 0.5) * cell
 
-    for token, goal in zip(tokens[merged], taker[merged], strict=True):
-        if int(goal) in place:  # merged within this grid
-            line.line([center(int(token)), center(int(goal))], fill=255, width=max(1, cell // 14))
+    for token, target in zip(tokens[merged], targets[merged], strict=True):
+        if int(target) in cell_of:  # merged within this grid
+            line.line([center(int(token)), center(int(target))], fill=255, width=max(1, cell // 14))
             x, y = center(int(token))
             radius = max(1, cell // 10)
             dot.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
     sheet = cells.paint(sheet, np.asarray(lines) > 0, palette.SKIPPED, 0.6)
     sheet = cells.paint(sheet, np.asarray(dots) > 0, palette.SKIPPED)
-    sheet = cells.outline(sheet, is_taker, palette.SKIPPED)
-    sheet = cells.outline(sheet, ~is_taker & ~merged, palette.RETAINED)
-    return cells.cross_out(sheet, gone, palette.DROPPED)
+    sheet = cells.outline(sheet, is_target, palette.SKIPPED)
+    sheet = cells.outline(sheet, ~is_target & ~merged, palette.RETAINED)
+    return cells.cross_out(sheet, dropped, palette.DROPPED)
 
 
 def ramp_colors(shares: np.ndarray) -> np.ndarray:
@@ -182,4 +182,4 @@ def ramp_colors(shares: np.ndarray) -> np.ndarray:
 
 
 RAMP = tuple("#{:02X}{:02X}{:02X}".format(*color) for color in ramp_colors(np.linspace(0, 1, 64)).astype(int))
-"""As many colors as an eye tells apart."""
+"""As many colors as an eye can distinguish."""

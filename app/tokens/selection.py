@@ -77,9 +77,9 @@ def slot_in_map(report: Report, cell: Cell | None) -> tuple[int, int, int] | Non
 def first_choice(trace: Trace) -> int:
     """The token that is selected before anyone selects one: one that others were merged into, as many as can be
     taken in at a glance; else the first that a layer does not treat in full; else the first."""
-    taker, others = np.unique(trace.taker[trace.merged].numpy(), return_counts=True)
-    if len(taker):
-        return int(taker[np.where(others <= AT_A_GLANCE, others, 0).argmax()])
+    targets, others = np.unique(trace.taker[trace.merged].numpy(), return_counts=True)
+    if len(targets):
+        return int(targets[np.where(others <= AT_A_GLANCE, others, 0).argmax()])
     treated = token_states(trace).state.any(axis=0)
     return int(treated.argmax())
 
@@ -102,8 +102,8 @@ def group_of(trace: Trace, token: int) -> np.ndarray:
     """The tokens that became one with a token, itself among them, in order: alone where none was merged."""
     if trace.token_slot[token] < 0:
         return np.array([token])
-    taker = trace.taker
-    return ((taker == taker[token]) & (trace.token_slot >= 0)).nonzero().flatten().numpy()
+    targets = trace.taker
+    return ((targets == targets[token]) & (trace.token_slot >= 0)).nonzero().flatten().numpy()
 
 
 def marks_of(trace: Trace, token: int) -> list[Mark]:
@@ -113,7 +113,7 @@ def marks_of(trace: Trace, token: int) -> list[Mark]:
         states.state[:, [token]],
         states.in_cache[:, [token]],
         states.merged[[token]],
-        states.gone_from[[token]],
+        states.dropped_from[[token]],
         states.halted_from[[token]],
     )
     return [marks(one, layer)[0] for layer in range(len(one.state))]
@@ -139,8 +139,8 @@ def picture_cells(grids: Sequence[TokenGrid], token: int, group: np.ndarray) -> 
     for number, grid in enumerate(grids):
         chosen = np.argwhere(grid.tokens == token)
         others = np.argwhere(np.isin(grid.tokens, group) & (grid.tokens != token))
-        frames = "".join(_frame(row, column, "other") for row, column in others.tolist())
-        frames += "".join(_frame(row, column, "chosen") for row, column in chosen.tolist())
+        frames = "".join(frame(row, column, "other") for row, column in others.tolist())
+        frames += "".join(frame(row, column, "chosen") for row, column in chosen.tolist())
         at = (int(chosen[0][0]), int(chosen[0][1])) if len(chosen) else (0, 0)
         parts.append(grid_cells(number, grid.tokens.shape, at, frames, "Tokens of the picture: choose with arrow keys"))
     return "".join(parts)
@@ -162,7 +162,7 @@ def grid_cells(number: int, shape: tuple[int, ...], at: tuple[int, int], frames:
     )
 
 
-def _frame(row: int, column: int, kind: str) -> str:
-    """A dark frame on a light one, seen on any picture."""
-    box = f'x="{column}" y="{row}" width="1" height="1"'
+def frame(row: int, column: int, kind: str, rows: int = 1, columns: int = 1) -> str:
+    """A dark frame around some cells on a light one, seen on any picture."""
+    box = f'x="{column}" y="{row}" width="{columns}" height="{rows}"'
     return f'<rect class="{kind} light" {box}/><rect class="{kind}" {box}/>'

@@ -48,7 +48,7 @@ def token_card(report: Report, arm: int, token: int, layer: int) -> str:
 
 
 def no_token(trace: Trace, slot: int) -> str:
-    """The card of a place where no visual token stands."""
+    """The card of a slot that holds no visual token."""
     role = ROLE_NAMES[Role(int(trace.slot_role[slot]))]
     holds = "a summary token, which has no place of its own on the picture" if role == "summary" else "text"
     place = f"Place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
@@ -91,16 +91,16 @@ def states_sentence(found: list[Mark]) -> str:
 
 
 def merges_sentence(trace: Trace, token: int) -> str:
-    """Where the token was merged, and with how many others."""
+    """What the token was merged into, and with how many others."""
     slot = int(trace.token_slot[token])
     if slot < 0:
         return "It never gets a place in the decoder's sequence."
-    group, taker = group_of(trace, token), int(trace.taker[token])
+    group, target = group_of(trace, token), int(trace.taker[token])
     shared = f"place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
     if len(group) == 1:
         return f"Merged with no other; it has {shared}."
-    others = len(group) - (2 if taker != token else 1)
-    if taker == token:
+    others = len(group) - (2 if target != token else 1)
+    if target == token:
         return f"{merged_in(others)}; it has {shared}."
     with_others = f", with {others:,} other{'s' * (others > 1)}" if others else ""
     return f"Merged into {merge_target(trace, token)}{with_others}; it shares {shared}."
@@ -113,9 +113,9 @@ def merged_in(others: int) -> str:
 
 def merge_target(trace: Trace, token: int) -> str:
     """What a merged token was merged into: "the token at row 3, column 12", and its tile where that is another."""
-    goal, own = location_of(trace, int(trace.taker[token])), location_of(trace, token)
-    elsewhere = "" if (goal.picture, goal.tile) == (own.picture, own.tile) else f" of tile {goal.tile + 1}"
-    return f"the token at {position(goal)}{elsewhere}"
+    target, own = location_of(trace, int(trace.taker[token])), location_of(trace, token)
+    elsewhere = "" if (target.picture, target.tile) == (own.picture, own.tile) else f" of tile {target.tile + 1}"
+    return f"the token at {position(target)}{elsewhere}"
 
 
 def close_up(grids: list[TokenGrid], token: int) -> Image.Image:

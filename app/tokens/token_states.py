@@ -24,19 +24,19 @@ class State(IntEnum):
     """It runs the FFN, but does not attend."""
     FROZEN = 3
     """It gives its key and value, and neither attends nor runs the FFN."""
-    GONE = 4
+    DROPPED = 4
     """It was dropped, before the decoder or at this layer or an earlier one."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenStates:
-    """N visual tokens, or as many places of the sequence, in the layers of the decoder.
+    """N visual tokens, or as many slots of the sequence, in the layers of the decoder.
 
     Attributes:
         state: [layers, N] int8, a `State` each.
         in_cache: [layers, N] bool: its key and value stay in the layer's KV cache after prefill.
         merged: [N] bool: it was merged into another token, whose states it shares.
-        gone_from: [N] the first layer in which it is gone; 0: before the decoder, `layers`: never.
+        dropped_from: [N] the first layer that it no longer enters; 0: dropped before the decoder, `layers`: never.
         halted_from: [N] the layer from which on it never runs whole again though it is there, having run whole before;
             `layers`: it is not halted.
     """
@@ -44,7 +44,7 @@ class TokenStates:
     state: np.ndarray
     in_cache: np.ndarray
     merged: np.ndarray
-    gone_from: np.ndarray
+    dropped_from: np.ndarray
     halted_from: np.ndarray
 
 
@@ -61,7 +61,7 @@ def token_states(trace: Trace) -> TokenStates:
 
 
 def slot_states(trace: Trace) -> TokenStates:
-    """The same of every place in the decoder's sequence, text and summaries included; tied ones are merged."""
+    """The states of every slot, text and summaries included; tied ones are merged."""
     masks = trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache
     tied = trace.tied_to.numpy() != np.arange(len(trace.tied_to))
     return _states(tied, *(mask.numpy() for mask in masks))
@@ -72,18 +72,18 @@ def _states(
 ) -> TokenStates:
     state = np.select(
         [~entered, attends & runs_ffn, attends, runs_ffn],
-        [State.GONE, State.WHOLE, State.NO_FFN, State.NO_ATTENTION],
+        [State.DROPPED, State.WHOLE, State.NO_FFN, State.NO_ATTENTION],
         State.FROZEN,
     ).astype(np.int8)
     layers, tokens = state.shape
     after_whole = ((state == State.WHOLE) * np.arange(1, layers + 1)[:, None]).max(axis=0)
     next_state = state[after_whole.clip(max=layers - 1), np.arange(tokens)]
-    is_halted = (after_whole > 0) & (after_whole < layers) & (next_state != State.GONE)
+    is_halted = (after_whole > 0) & (after_whole < layers) & (next_state != State.DROPPED)
     return TokenStates(
         state,
         in_cache,
         merged,
-        gone_from=entered.sum(axis=0),
+        dropped_from=entered.sum(axis=0),
         halted_from=np.where(is_halted, after_whole, layers),
     )
 
@@ -104,7 +104,7 @@ class Mark:
         state: what the layer does with them.
         tokens: [N] bool, which they are.
         merged: they were merged into others; such tokens look alike whatever the state.
-        leaves_cache: the layer does not keep their keys and values after prefill.
+        not_cached: the layer does not keep their keys and values after prefill.
         halted: this layer and all later ones skip a part of them, which an earlier one did not.
         since: the layers, from 0, at which they were halted or dropped.
     """
@@ -112,7 +112,7 @@ class Mark:
     state: State
     tokens: np.ndarray
     merged: bool = False
-    leaves_cache: bool = False
+    not_cached: bool = False
     halted: bool = False
     since: tuple[int, ...] = ()
 
@@ -128,14 +128,14 @@ def marks(states: TokenStates, layer: int) -> list[Mark]:
 
 
 def _all_marks(states: TokenStates, layer: int) -> Iterator[Mark]:
-    state, leaves = states.state[layer], ~states.in_cache[layer]
-    is_gone = state == State.GONE
-    halted = (states.halted_from <= layer) & ~is_gone
-    for one, leaves_cache, is_halted in product(_PHRASES, (False, True), (False, True)):
-        same = (state == one) & ~states.merged & (leaves == leaves_cache) & (halted == is_halted)
-        yield Mark(one, same, False, leaves_cache, is_halted, _layers(states.halted_from[same]) if is_halted else ())
-    yield Mark(State.WHOLE, states.merged & ~is_gone, merged=True)
-    yield Mark(State.GONE, is_gone, since=_layers(states.gone_from[is_gone]))
+    state, uncached = states.state[layer], ~states.in_cache[layer]
+    is_dropped = state == State.DROPPED
+    halted = (states.halted_from <= layer) & ~is_dropped
+    for one, not_cached, is_halted in product(_PHRASES, (False, True), (False, True)):
+        same = (state == one) & ~states.merged & (uncached == not_cached) & (halted == is_halted)
+        yield Mark(one, same, False, not_cached, is_halted, _layers(states.halted_from[same]) if is_halted else ())
+    yield Mark(State.WHOLE, states.merged & ~is_dropped, merged=True)
+    yield Mark(State.DROPPED, is_dropped, since=_layers(states.dropped_from[is_dropped]))
 
 
 def _layers(firsts: np.ndarray) -> tuple[int, ...]:
@@ -143,14 +143,14 @@ def _layers(firsts: np.ndarray) -> tuple[int, ...]:
 
 
 def phrase(mark: Mark, *, when: bool = True) -> str:
-    """What befell the tokens of a mark, to be put after their number: "dropped at layer 4". Layers count from 1."""
+    """What happens to the tokens of a mark, to be put after their number: "dropped at layer 4"; layers from 1."""
     if mark.merged:
         return "merged into others"
     since = f" {_when(mark.since)}" if when and mark.since else ""
-    if mark.state is State.GONE:
+    if mark.state is State.DROPPED:
         return f"dropped{since}"
     halted = f", halted{since}" if mark.halted else ""
-    return _PHRASES[mark.state] + halted + ", leaving the KV cache" * mark.leaves_cache
+    return _PHRASES[mark.state] + halted + ", leaving the KV cache" * mark.not_cached
 
 
 def _when(since: tuple[int, ...]) -> str:
@@ -174,5 +174,5 @@ def swatch(mark: Mark) -> str:
     """The classes of a mark's swatch in theme.css."""
     if mark.merged:
         return "merged"
-    more = " leaves" * mark.leaves_cache + " halted" * mark.halted
+    more = " leaves" * mark.not_cached + " halted" * mark.halted
     return mark.state.name.lower().replace("_", "-") + more

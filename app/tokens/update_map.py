@@ -12,7 +12,7 @@ from app.markup import keys, ramp
 from app.server.data_uri import data_uri
 from app.tokens import cells
 from app.tokens.overlay import RAMP, Scale, scale_of, share_of_scale
-from app.tokens.selection import grid_cells, layer_number
+from app.tokens.selection import frame, grid_cells, layer_number
 from app.wording import ROLE_NAMES
 from profiling import Arm, Report
 from skipcore import Role, Trace
@@ -21,7 +21,7 @@ WIDTH = 1180
 STRIP = 12
 NOT_RECORDED = '<p class="finding">The FFN update is not available: it was not recorded.</p>'
 _HEIGHTS = {Role.TEXT: 0.34, Role.RETAINED: 1.0, Role.SUMMARY: 0.67, Role.SKIPPED: 0.5}
-"""Roles differ in height, too, for those who do not tell the colors apart."""
+"""Roles differ in height, too, for those who cannot distinguish the colors."""
 
 
 def row_height(layers: int) -> int:
@@ -30,8 +30,8 @@ def row_height(layers: int) -> int:
 
 
 def map_picture(trace: Trace, scale: Scale) -> Image.Image:
-    """Every place in every layer in the color of its FFN update; hatched where no FFN ran, clear where what was
-    there is gone. Each place is as wide as the next.
+    """Every slot in every layer in the color of its FFN update; hatched where no FFN ran, clear where the slot was
+    dropped. All slots are equally wide.
 
     Args:
         scale: the FFN updates that get the first and the last color.
@@ -51,7 +51,7 @@ def map_picture(trace: Trace, scale: Scale) -> Image.Image:
 
 
 def role_picture(trace: Trace) -> Image.Image:
-    """A strip with the role of every place: as color, and as height."""
+    """A strip with the role of every slot: as color, and as height."""
     roles = trace.slot_role.numpy()
     wide = roles.repeat(_width(len(roles)))
     sheet = cells.Sheet(1, np.zeros((STRIP, len(wide)), np.uint8))
@@ -97,14 +97,14 @@ def _map(arm: Arm, scale: Scale) -> str:
         return NOT_RECORDED
     roles = f'<img class="roles" src="{data_uri(role_picture(arm.trace))}" alt="The role of every place">'
     picture = f'<img src="{data_uri(map_picture(arm.trace, scale))}" alt="{escape(in_words(arm))}">'
-    return _frame(arm, roles, picture)
+    return _section(arm, roles, picture)
 
 
 def update_map_cells(report: Report, token: int, layer: int, picked: tuple[int, int] | None = None) -> list[str]:
-    """The cells of every arm, with a frame around the place of a token and around a layer, counted from 1.
+    """The cells of every arm, with a frame around the slot of a token and around a layer, counted from 1.
 
     Args:
-        picked: an arm and a place there that is framed instead, because it holds no token.
+        picked: an arm and a slot there that is framed instead, because it holds no token.
     """
     slots = [int(arm.trace.token_slot[token]) for arm in report.arms]
     if picked is not None:
@@ -117,8 +117,9 @@ def _cells(number: int, arm: Arm, slot: int, layer: int) -> str:
         return ""
     row = layer_number(arm.trace, layer)
     label = escape(f"{arm.name}: places by layer; choose with arrow keys")
-    at, frames = (row, max(slot, 0)), _marks(arm.trace, row, slot)
-    return _frame(arm, "", grid_cells(number, tuple(arm.trace.ran_ffn.shape), at, frames, label))
+    layers, slots = arm.trace.ran_ffn.shape
+    frames = frame(row, 0, "chosen", columns=slots) + frame(0, slot, "chosen", rows=layers) * (slot >= 0)
+    return _section(arm, "", grid_cells(number, (layers, slots), (row, max(slot, 0)), frames, label))
 
 
 def in_words(arm: Arm) -> str:
@@ -133,14 +134,7 @@ def in_words(arm: Arm) -> str:
     return f"{arm.name}: FFN update of {slots:,} places in {layers} layers, at the median {medians}."
 
 
-def _marks(trace: Trace, row: int, slot: int) -> str:
-    layers, slots = trace.ran_ffn.shape
-    boxes = [f'x="0" y="{row}" width="{slots}" height="1"']
-    boxes += [f'x="{slot}" y="0" width="1" height="{layers}"'] * (slot >= 0)
-    return "".join(f'<rect class="chosen light" {box}/><rect class="chosen" {box}/>' for box in boxes)
-
-
-def _frame(arm: Arm, roles: str, map_or_cells: str) -> str:
+def _section(arm: Arm, roles: str, map_or_cells: str) -> str:
     """The same room for the pictures and for the cells above them."""
     layers, slots = arm.trace.ran_ffn.shape
     step = max(1, layers // 8)

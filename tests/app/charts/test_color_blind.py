@@ -139,11 +139,11 @@ def test_every_mark_on_a_token_has_a_shape_of_its_own() -> None:
     kinds = list(product((State.WHOLE, State.NO_FFN, State.NO_ATTENTION, State.FROZEN), (True, False), (False, True)))
     count = len(kinds) + 2
     states = TokenStates(
-        state=np.array([[kind for kind, _, _ in kinds] + [State.WHOLE, State.GONE]]),
+        state=np.array([[kind for kind, _, _ in kinds] + [State.WHOLE, State.DROPPED]]),
         in_cache=np.array([[kept for _, kept, _ in kinds] + [False, False]]),
         merged=np.arange(count) == count - 2,
         halted_from=np.array([0 if halted else 1 for _, _, halted in kinds] + [1, 1]),
-        gone_from=np.where(np.arange(count) == count - 1, 0, 1),
+        dropped_from=np.where(np.arange(count) == count - 1, 0, 1),
     )
     cell = 28
     sheet = _states(clear((1, count), cell), np.arange(count)[None], states, 0)

@@ -142,11 +142,11 @@ def test_a_token_has_its_own_mark_in_every_layer(trace: Trace) -> None:
         found = marks_of(trace, token)
         assert len(found) == 3
         for layer, mark in enumerate(found):
-            gone = states.state[layer, token] == State.GONE
-            assert (mark.state == State.GONE) == gone
+            gone = states.state[layer, token] == State.DROPPED
+            assert (mark.state == State.DROPPED) == gone
             assert mark.merged == (bool(states.merged[token]) and not gone)
             if gone:
-                assert mark.since == (states.gone_from[token],)
+                assert mark.since == (states.dropped_from[token],)
             elif not mark.merged:
                 assert mark.state == states.state[layer, token] and mark.halted == bool(mark.since)
         assert all(phrase(mark) in states_sentence(found) for mark in found)

@@ -55,7 +55,7 @@ def test_states_are_what_the_trace_says_token_by_token(case: tuple[Trace, list[l
         State.NO_FFN: (True, True, False),
         State.NO_ATTENTION: (True, False, True),
         State.FROZEN: (True, False, False),
-        State.GONE: (False, False, False),
+        State.DROPPED: (False, False, False),
     }
     for token, slot in enumerate(trace.token_slot.tolist()):
         for layer in range(LAYERS):
@@ -63,8 +63,8 @@ def test_states_are_what_the_trace_says_token_by_token(case: tuple[Trace, list[l
             did = tuple(bool(mask[layer, slot]) for mask in masks) if slot >= 0 else (False,) * 3
             assert ran[State(states.state[layer, token])] == did
             assert states.in_cache[layer, token] == (slot >= 0 and bool(trace.in_cache[layer, slot]))
-        there = (states.state[:, token] != State.GONE).tolist()
-        assert there == [layer < states.gone_from[token] for layer in range(LAYERS)]
+        there = (states.state[:, token] != State.DROPPED).tolist()
+        assert there == [layer < states.dropped_from[token] for layer in range(LAYERS)]
 
 
 def test_every_token_has_one_mark_and_every_mark_one_look(case: tuple[Trace, list[list[str]]]) -> None:
@@ -97,7 +97,7 @@ def test_marks_have_the_colors_of_their_states(case: tuple[Trace, list[list[str]
 
 def test_dropped_tokens_are_crossed_out_in_every_view(case: tuple[Trace, list[list[str]]]) -> None:
     trace, _ = case
-    gone = token_states(trace).state == State.GONE
+    gone = token_states(trace).state == State.DROPPED
     for layer in range(LAYERS):
         for view in View:
             dark = np.median(cells(trace, layer, GRAY, view), axis=(1, 2, 3)) < 60
@@ -113,7 +113,7 @@ def test_the_legend_names_what_occurs_and_nothing_else(case: tuple[Trace, list[l
         assert key.count("<li>") == len(expected[layer]) and all(words in key for words in expected[layer])
         update = legend(trace, View.UPDATE, layer, (0.01, 1.0))
         assert ("dropped" in update) == any("dropped" in words for words in expected[layer])
-        stays = token_states(trace).state[layer] != State.GONE
+        stays = token_states(trace).state[layer] != State.DROPPED
         assert ("no FFN ran" in update) == bool(np.isnan(trace.token_update(layer)[stays]).any())
         assert describe(trace, View.UPDATE, layer).startswith(f"Layer {layer + 1}: the FFN ran for")
 
