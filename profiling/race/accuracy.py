@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from profiling.race.asking import MAX_NEW_TOKENS, Encoder, Prompt, batches, greedy, log_probs, prompts_of
 from skipcore import Dense, Method, Vlm
 from skipcore.answering.agreement import Agreement
+from skipcore.answering.batch import MAX_NEW_TOKENS, greedy, log_probs
 from skipcore.answering.decoding import NextToken
 from skipcore.builtin.evaluation import AskedPicture
-from skipcore.builtin.evaluation.scores import Answered
+from skipcore.builtin.evaluation.many_answers import AskedQuestions
 
 
 @dataclass(frozen=True)
@@ -50,48 +50,31 @@ def measure_questions(
     Returns:
         For each key an outcome to every question, in order.
     """
-    prompts, encoder = prompts_of(vlm, pictures, max_new_tokens), Encoder(vlm)
+    questions = AskedQuestions(vlm, pictures, max_new_tokens)
     outcomes: dict[str, dict[int, Outcome]] = {key: {} for key in methods}
-    for rows in batches(vlm, prompts):
+    for numbers in questions.batches():
         with vlm.lock:
-            inputs = encoder.inputs(rows, Dense())
-            dense = greedy(vlm, Dense(), inputs, max_new_tokens)
-            expected = log_probs(vlm, Dense(), inputs, dense)
+            inputs = questions.inputs(numbers, Dense())
+            dense = greedy(vlm, inputs, Dense(), max_new_tokens)
+            expected = log_probs(vlm, inputs, Dense(), dense)
         by_logits = NextToken(vlm, inputs["input_ids"], max_new_tokens).by_logits_alone
         for key, method in methods.items():
-            with vlm.lock:
-                agreements = [Agreement(0.0, 1.0)] * len(rows)
-                answers = dense
-                if not isinstance(method, Dense):
-                    found = log_probs(vlm, method, encoder.inputs(rows, method), dense)
+            agreements, answers = [Agreement(0.0, 1.0)] * len(numbers), dense
+            if not isinstance(method, Dense):
+                with vlm.lock:
+                    found = log_probs(vlm, questions.inputs(numbers, method), method, dense)
                     agreements = [Agreement.between(*pair) for pair in zip(expected, found, strict=True)]
-                    likeliest = [table.argmax(dim=-1).tolist() if by_logits else [] for table in found]
-                    answers = _answers(vlm, method, encoder, rows, dense, likeliest, max_new_tokens)
-            for row, answer, own, agreement in zip(rows, answers, dense, agreements, strict=True):
-                is_right = _is_right(vlm, row, answer) if has_truth else None
-                outcomes[key][row.number] = Outcome(is_right, answer == own, agreement)
-            on_answers(len(rows))
+                    is_known = [
+                        by_logits and table.argmax(dim=-1).tolist() == own
+                        for table, own in zip(found, dense, strict=True)
+                    ]
+                    others = [number for number, known in zip(numbers, is_known, strict=True) if not known]
+                    generated = iter(
+                        greedy(vlm, questions.inputs(others, method), method, max_new_tokens) if others else []
+                    )
+                    answers = [own if known else next(generated) for own, known in zip(dense, is_known, strict=True)]
+            for number, answer, own, agreement in zip(numbers, answers, dense, agreements, strict=True):
+                is_right = questions.answered(number, answer).is_right if has_truth else None
+                outcomes[key][number] = Outcome(is_right, answer == own, agreement)
+            on_answers(len(numbers))
     return {key: [of_method[number] for number in sorted(of_method)] for key, of_method in outcomes.items()}
-
-
-def _answers(
-    vlm: Vlm,
-    method: Method,
-    encoder: Encoder,
-    rows: Sequence[Prompt],
-    dense: Sequence[list[int]],
-    likeliest: Sequence[list[int]],
-    max_new_tokens: int,
-) -> list[list[int]]:
-    """The method's own greedy answers."""
-    others = [number for number, own in enumerate(dense) if likeliest[number] != own]
-    if not others:
-        return list(dense)
-    inputs = encoder.inputs([rows[number] for number in others], method)
-    generated = dict(zip(others, greedy(vlm, method, inputs, max_new_tokens), strict=True))
-    return [generated.get(number, own) for number, own in enumerate(dense)]
-
-
-def _is_right(vlm: Vlm, prompt: Prompt, answer: list[int]) -> bool:
-    text = vlm.processor.tokenizer.decode(answer, skip_special_tokens=True)
-    return Answered(prompt.question, text, prompt.is_exact).is_right

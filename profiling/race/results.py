@@ -11,8 +11,9 @@ from typing import Any
 
 from profiling.race.budgets import is_near
 from profiling.race.intervals import Marks, paired_difference, wilson
-from profiling.race.race_records import Line, check_same, files_beside, read_lines
+from profiling.race.race_records import all_lines
 from skipcore import InputError
+from skipcore.json_lines import Line
 
 OWN = "SkipVision"
 
@@ -151,20 +152,7 @@ def read_race(output: Path) -> RaceResult:
     Raises:
         InputError: there is no record, it is of several sweeps, or nothing was asked yet.
     """
-    files = files_beside(output)
-    if not files:
-        raise InputError(f"There is no record {output}: `python -m profiling sweep --output {output}` writes one.")
-    lines: list[Line] = []
-    for file in files:
-        found = read_lines(file)
-        if found and lines:
-            check_same(found[0], lines[0], file)
-        lines += found
-    if not lines:
-        raise InputError(
-            f"{output} holds no answers of a sweep: `python -m profiling sweep --output {output}` writes them."
-        )
-    return result_of(lines)
+    return result_of(all_lines(output))
 
 
 def result_of(lines: Sequence[Line]) -> RaceResult:

@@ -12,20 +12,20 @@ from typing import Any
 from profiling.compare import same_attention
 from profiling.machine import device_facts, versions
 from profiling.race.accuracy import Outcome, measure_questions
-from profiling.race.asking import MAX_NEW_TOKENS
 from profiling.race.budgets import BASELINES, Choice, choose
 from profiling.race.data import DataSet
 from profiling.race.method_cost import measure_cost, prefill_flops
 from profiling.race.processes import Process
-from profiling.race.race_records import Line, Records
+from profiling.race.race_records import Records
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
+from skipcore.answering.batch import MAX_NEW_TOKENS, groups
 from skipcore.builtin import facts
 from skipcore.builtin.evaluation import AskedPicture
 from skipcore.builtin.evaluation.finished import method_key, weights_sha256
-from skipcore.builtin.evaluation.many_answers import groups
 from skipcore.builtin.progress_bar import progress_bar
 from skipcore.calibration.examples import Examples
 from skipcore.families import decoder_layers
+from skipcore.json_lines import Line
 from skipcore.methods.budget import Target
 
 PICTURES_IN_A_CHUNK = {"cpu": 12, "cuda": 50}

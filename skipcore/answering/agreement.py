@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from skipcore.answering.generate import generate
-from skipcore.engine.finite import check_logits
+from skipcore.answering.batch import greedy, log_probs
 from skipcore.errors import InputError
 from skipcore.methods import Dense
 from skipcore.methods.method import Method
@@ -56,34 +52,9 @@ class Agreement:
         return cls(sum(each.kl for each in several) / count, sum(each.top1 for each in several) / count)
 
 
-@torch.inference_mode()
 def log_probs_along(vlm: Vlm, inputs: dict[str, Any], method: Method, answer: Sequence[int]) -> Tensor:
-    """Next-token log-probabilities while a given answer is read: prefill, then the answer through the KV cache, as
-    decoding would read it. The caller holds `vlm.lock`.
-
-    The distributions are the model's own, before the generation config changes them: penalties and forbidden tokens
-    are the same for all methods, and would hide what a method changes.
-
-    Args:
-        inputs: keyword arguments of the model for one prompt.
-        answer: token ids, at least one; the last one is predicted and not read.
-
-    Returns:
-        [len(answer), vocabulary] float32.
-
-    Raises:
-        InputError: the model computes numbers that are not finite.
-    """
-    with method(vlm.model):
-        cache = DynamicCache(config=vlm.model.config)
-        logits = vlm.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1:]
-        if len(answer) > 1:
-            read = torch.tensor([list(answer[:-1])], device=vlm.device)
-            rest = vlm.model(input_ids=read, past_key_values=cache, use_cache=True).logits[0]
-            logits = torch.cat([logits, rest])
-        prompt = partial(vlm.model, **inputs, use_cache=True, logits_to_keep=1)
-        check_logits(vlm.model, logits, prompt)
-    return logits.float().log_softmax(dim=-1)
+    """`batch.log_probs` of one prompt and its answer: [len(answer), vocabulary] float32."""
+    return log_probs(vlm, inputs, method, [answer])[0]
 
 
 @dataclass(frozen=True)
@@ -115,8 +86,7 @@ def answer_densely(
     """
     prepared = vlm.prepare(picture, question, answer_tokens)
     inputs = prepared.with_features(vlm.encode(prepared, seen_by))
-    with closing(generate(vlm, inputs, Dense()(vlm.model), answer_tokens)) as tokens:
-        answer = [token.id for token in tokens]
+    (answer,) = greedy(vlm, inputs, Dense(), answer_tokens)
     return DenseAnswer(inputs, answer, log_probs_along(vlm, inputs, Dense(), answer))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import (
+    DynamicCache,
     EncoderNoRepeatNGramLogitsProcessor,
     EncoderRepetitionPenaltyLogitsProcessor,
     ExponentialDecayLengthPenalty,
@@ -26,7 +28,7 @@ from transformers import (
     SuppressTokensLogitsProcessor,
 )
 
-from skipcore.engine.finite import is_distribution
+from skipcore.engine.finite import is_distribution, not_finite
 from skipcore.errors import InputError
 from skipcore.model.vlm import Vlm
 
@@ -154,6 +156,33 @@ class NextToken:
             weights = probabilities.masked_fill(beyond, 0).nan_to_num(1.0)  # NaN would end the CUDA context
             drawn.append(order[torch.multinomial(weights, 1, generator=self._generator)])
         return torch.cat(drawn)
+
+
+@torch.inference_mode()  # as a decorator, so that the mode does not leak to the consumer between two steps
+def decode(vlm: Vlm, inputs: dict[str, Any], cache: DynamicCache, chooser: NextToken) -> Iterator[list[int]]:
+    """The one decode loop: prefill and then step after step without end, inside the caller's session and lock.
+
+    Args:
+        inputs: keyword arguments of the model for a batch without padding.
+        cache: takes in all that is read.
+        chooser: of each next token.
+
+    Yields:
+        The next token of each row, when it is there.
+
+    Raises:
+        InputError: the model computes numbers that are not finite.
+    """
+    is_new, step = cache.get_seq_length() == 0, inputs
+    while True:
+        logits = vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        tokens = chooser(logits).tolist()
+        if NOT_FINITE in tokens:
+            before = DynamicCache(config=vlm.model.config) if is_new and step is inputs else cache
+            again = partial(vlm.model, **step, past_key_values=before, use_cache=True, logits_to_keep=1)
+            raise not_finite(vlm.model, again)
+        yield tokens
+        step = {"input_ids": torch.tensor([[token] for token in tokens], device=vlm.device)}
 
 
 def end_tokens(vlm: Vlm) -> frozenset[int]:

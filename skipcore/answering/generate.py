@@ -6,15 +6,13 @@ import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
-from skipcore.answering.decoding import NOT_FINITE, NextToken, Sampling, end_tokens
-from skipcore.engine.finite import not_finite
+from skipcore.answering.decoding import NextToken, Sampling, decode, end_tokens
 from skipcore.errors import InputError
 from skipcore.methods import Dense, Method
 from skipcore.model.hardware import devices_of, synchronize
@@ -123,26 +121,18 @@ def generate(
     ends = end_tokens(vlm)
     text = _TextOfTokens(vlm.processor.tokenizer)
     with session:
-        cache = DynamicCache(config=vlm.model.config) if cache is None else cache
-        is_new = cache.get_seq_length() == 0
-        step = dict(inputs)
+        steps = decode(vlm, inputs, DynamicCache(config=vlm.model.config) if cache is None else cache, chooser)
         for number in range(max_new_tokens):
             if stop is not None and stop.is_set():
                 return
             start = perf_counter()
-            logits = vlm.model(**step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            token = int(chooser(logits))
+            (token,) = next(steps)
             now = perf_counter()  # the token was read off the device, so its step has ended
-            if token == NOT_FINITE:
-                before = DynamicCache(config=vlm.model.config) if is_new and number == 0 else cache
-                again = partial(vlm.model, **step, past_key_values=before, use_cache=True, logits_to_keep=1)
-                raise not_finite(vlm.model, again)
             ended = token in ends and not ignore_eos
             last = ended or number == max_new_tokens - 1
             yield AnswerToken(token, "" if token in ends else text.add(token, last), now - start, now)
             if ended:
                 return
-            step = {"input_ids": torch.tensor([[token]], device=vlm.device)}
 
 
 def check_max_new_tokens(max_new_tokens: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from skipcore.answering.agreement import DenseAnswer
 from skipcore.errors import InputError
+from skipcore.json_lines import JsonLines
 from skipcore.methods import Method
 from skipcore.methods.as_json import method_to_json
 from skipcore.methods.settings import checked_finite
@@ -60,36 +60,24 @@ def _tensors(inputs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
 class Measurements:
     """Measurements by method; with a file, a line of JSON for each.
 
+    Args:
+        file: None keeps them in memory alone.
+        of: a `fingerprint`.
+
     Raises:
-        InputError: the file is of another model or set of questions, or cannot be read.
+        InputError: the file is of another model or set of questions, or cannot be read or written.
     """
 
     def __init__(self, file: str | Path | None, of: str) -> None:
-        self._file = None if file is None else Path(file)
+        header = {"model_or_set_of_questions": of}
+        self._file = JsonLines(None if file is None else Path(file), header, header)
         self._known: dict[str, Measured] = {}
-        if self._file is None:
-            return
         try:
-            text = self._file.read_text() if self._file.is_file() else ""
-            own = json.dumps({"fingerprint": of}) + "\n"
-            if own.startswith(text) and text != own:  # new, or cut off in its first line
-                self._file.write_text(own)
-                return
-            header, _, lines = text.partition("\n")
-            is_own = json.loads(header)["fingerprint"] == of
-            whole, _, torn = lines.rpartition("\n")
-            for line in whole.splitlines() if is_own else ():
-                values = json.loads(line)
-                method = values.pop("method")
-                self._known[method] = Measured(**{name: checked_finite(name, value) for name, value in values.items()})
-            if is_own and torn:  # the line that was being written: the next must not continue it
-                os.truncate(self._file, len(text.removesuffix(torn).encode()))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            for line in self._file.lines[1:]:
+                values = {name: checked_finite(name, value) for name, value in line.items() if name != "method"}
+                self._known[line["method"]] = Measured(**values)
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"The record {str(file)!r} cannot be used ({error}): name another file.") from error
-        if not is_own:
-            raise InputError(
-                f"The record {str(file)!r} is of another model or set of questions: name another file, or delete it."
-            )
 
     def get(self, method: Method) -> Measured | None:
         """What is known of a method."""
@@ -102,12 +90,7 @@ class Measurements:
             InputError: the file cannot be written.
         """
         self._known[_key(method)] = measured
-        if self._file is not None:
-            try:
-                with self._file.open("a") as lines:
-                    lines.write(json.dumps({"method": _key(method)} | asdict(measured)) + "\n")
-            except OSError as error:
-                raise InputError(f"The record {str(self._file)!r} cannot be written ({error}).") from error
+        self._file.add({"method": _key(method)} | asdict(measured))
         return measured
 
 

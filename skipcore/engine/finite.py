@@ -7,7 +7,7 @@ once more, to find the module in which that began. Logits of −∞ are no error
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -69,28 +69,6 @@ def not_finite(model: PreTrainedModel, again: Callable[[], object] | None = None
         else "its weights may be damaged: fetch the model anew"
     )
     return InputError(f"The model computes infinite numbers or NaN in {dtype}{began}: {advice}.")
-
-
-@contextmanager
-def finite_logits(model: PreTrainedModel, again: Callable[[], object]) -> Iterator[None]:
-    """Around calls that read the model's logits themselves, such as the stock `generate()`: the last logits of every
-    forward pass inside are checked on leaving, and the device is waited for only then.
-
-    Raises:
-        InputError: see `check_finite`.
-    """
-    checks: list[Tensor] = []
-
-    def look(module: nn.Module, args: Any, output: Any) -> None:
-        checks.append(is_distribution(output.logits[:, -1]).all())
-
-    handle = model.register_forward_hook(look)
-    try:
-        yield
-    finally:
-        handle.remove()
-    if checks and not torch.stack(checks).all():
-        raise not_finite(model, again)
 
 
 def first_place(model: PreTrainedModel, again: Callable[[], object]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from skipcore.builtin.training import steps as finetune
 from skipcore.builtin.training.batches import Batch, draw_examples, make_batch
 from skipcore.builtin.training.runs import Run, load_checkpoint, save_checkpoint
 from skipcore.flops import FlopCount
+from skipcore.json_lines import JsonLines
 
 STEPS_IN_A_TURN = 10
 SECONDS_BETWEEN_CHECKPOINTS = 120
@@ -55,7 +55,8 @@ def train_by_turns(runs: Mapping[str, Run], folder: Path, workers: int = 0) -> l
     for name, run in runs.items():
         if (checkpoint := folder / name / "checkpoint.pt").exists():
             load_checkpoint(run, checkpoint)
-    lines = _resumed_log(runs, folder / "log.jsonl")
+    log = JsonLines(folder / "log.jsonl")
+    log.keep(lambda line: line["step"] <= runs[line["arm"]].step)  # what is not in the checkpoints is done again
     any_run = next(iter(runs.values()))
     stage = any_run.recipe.stages[0]
     first = step = min(run.step for run in runs.values())
@@ -71,16 +72,14 @@ def train_by_turns(runs: Mapping[str, Run], folder: Path, workers: int = 0) -> l
                 for number in steps:
                     if runs[name].step > number:
                         continue  # a kill came between the checkpoints of two arms
-                    line = {"arm": name, **timed_step(runs[name], batches[number]), "is_warm": step > first}
-                    lines.append(line)
-                    _append(folder / "log.jsonl", line)
+                    log.add({"arm": name, **timed_step(runs[name], batches[number]), "is_warm": step > first})
                     bar.update()
             step = steps.stop
             if step == stage.steps or time.monotonic() - last_save > SECONDS_BETWEEN_CHECKPOINTS:
                 for name, run in runs.items():
                     save_checkpoint(run, folder / name / "checkpoint.pt")
                 last_save = time.monotonic()
-    return lines
+    return log.lines
 
 
 def timed_step(run: Run, parts: Sequence[Batch]) -> dict[str, Any]:
@@ -162,24 +161,3 @@ def _state_bytes(run: Run) -> int:
     for optimizer in run.optimizers:
         tensors += [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor.is_cuda)
-
-
-def _resumed_log(runs: Mapping[str, Run], path: Path) -> list[dict[str, Any]]:
-    """The lines of the steps that the checkpoints hold; what was done after them is done again."""
-    lines: list[dict[str, Any]] = []
-    if path.exists():
-        for text in path.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue  # torn by a kill
-            if line["step"] <= runs[line["arm"]].step:
-                lines.append(line)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return lines
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")

@@ -13,30 +13,21 @@ from torch import nn
 
 from skipcore.builtin.evaluation.asked import AskedPicture
 from skipcore.builtin.evaluation.scores import Tally
-from skipcore.errors import InputError
+from skipcore.json_lines import JsonLines
 from skipcore.methods import Method
 from skipcore.model.vlm import Vlm
 
 
 class Finished:
-    """Tallies by key: JSON lines, appended as they come. A line that a kill left torn is passed over."""
+    """Tallies by key; with a file, a line of JSON for each.
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        self._tallies: dict[str, Tally] = {}
-        self._is_torn = False
-        if path is not None and path.is_file():
-            text = path.read_text(errors="replace")
-            self._is_torn = bool(text) and not text.endswith("\n")
-            for line in text.splitlines():
-                self._read(line)
+    Raises:
+        InputError: the file cannot be read.
+    """
 
-    def _read(self, line: str) -> None:
-        try:
-            values = json.loads(line)
-            self._tallies[values["key"]] = Tally.from_dict(values["tally"])
-        except (ValueError, KeyError, TypeError):
-            return
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = JsonLines(file)
+        self._tallies = {line["key"]: Tally.from_dict(line["tally"]) for line in self._file.lines}
 
     def get(self, key: str) -> Tally | None:
         """The tally kept under a key; None where there is none."""
@@ -49,19 +40,7 @@ class Finished:
             InputError: the file cannot be written.
         """
         self._tallies[key] = tally
-        if self.path is None:
-            return
-        line = json.dumps({"key": key, **more, "tally": tally.to_dict()})
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
-                file.write(("\n" if self._is_torn else "") + line + "\n")
-        except OSError as error:
-            raise InputError(
-                f"{self.path} could not be written ({error.strerror}). Free some space, or name another output, and "
-                "run again: what is in that file is not asked again."
-            ) from error
-        self._is_torn = False
+        self._file.add({"key": key, **more, "tally": tally.to_dict()})
 
 
 def weights_sha256(*modules: nn.Module) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import defaultdict
@@ -12,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from skipcore.builtin.training.recipe import Stage
-from skipcore.errors import InputError
+from skipcore.json_lines import JsonLines, Line
 
 STEPS_BETWEEN_LOG_LINES = 20
 
@@ -21,8 +20,7 @@ class Progress:
     """Means over every 20 steps of a stage, appended to the log and shown; where there is no terminal, as lines."""
 
     def __init__(self, log: Path, stage: Stage, step: int, show: bool = True) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.log, self.stage, self.step, self.show = log, stage, step, show
+        self.log, self.stage, self.step, self.show = JsonLines(log), stage, step, show
         self.values: dict[str, list[float]] = defaultdict(list)
         self.began = time.monotonic()
         has_bar = show and sys.stderr.isatty()
@@ -48,10 +46,10 @@ class Progress:
             return
         seconds, steps = time.monotonic() - self.began, len(self.values["rate"])
         speed = sum(self.values.pop("pictures")) / seconds
-        line: dict[str, object] = {"stage": self.stage.name, "step": self.step, "steps": self.stage.steps}
+        line: Line = {"stage": self.stage.name, "step": self.step, "steps": self.stage.steps}
         line |= {name: round(float(np.mean(values)), 5) for name, values in sorted(self.values.items())}
         line |= {"pictures_per_s": round(speed, 1), "seconds": round(seconds, 2)}
-        self._append(json.dumps(line))
+        self.log.add(line)
         if self.bar.disable:
             left = (self.stage.steps - self.step) * seconds / steps / 60
             shown = (f"{name} {value}" for name, value in line.items() if name not in ("stage", "step", "steps"))
@@ -63,13 +61,3 @@ class Progress:
             self.bar.set_postfix_str(f"{speed:.0f} pictures/s")
         self.values.clear()
         self.began = time.monotonic()
-
-    def _append(self, line: str) -> None:
-        try:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise InputError(
-                f"The log {self.log} could not be written: {error.strerror}. Free some space or mend that folder "
-                "and run again: training goes on from the last checkpoint."
-            ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skipcore.errors import InputError
+from skipcore.json_lines import read_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,11 +63,7 @@ def read_log(log: Path) -> Curves:
     Raises:
         InputError: there is no such log, or nothing in it.
     """
-    try:
-        texts = log.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The log {log} cannot be read. Give the log.jsonl in the folder of a run.") from error
-    lines = [line for line in map(_parsed, texts) if line is not None]
+    lines = [line for line in read_lines(log) if {"stage", "step", "steps"} <= set(line)]
     if not lines:
         raise InputError(f"The log {log} holds no steps yet. Train some steps first.")
     lengths = {line["stage"]: line["steps"] for line in lines}
@@ -150,12 +146,3 @@ def _draw_curves(axes: Axes, curves: Curves, kinds: dict[str, tuple[str, str, st
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _parsed(text: str) -> dict | None:
-    """A line of the log; None for one that a kill left unfinished."""
-    try:
-        line = json.loads(text)
-    except json.JSONDecodeError:
-        return None
-    return line if isinstance(line, dict) and {"stage", "step", "steps"} <= set(line) else None

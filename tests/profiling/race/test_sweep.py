@@ -122,12 +122,12 @@ def test_processes_share_the_questions(tiny: Vlm, race: Race, whole: Path, tmp_p
 
 def test_another_model_s_file_is_refused(tiny: Vlm, race: Race, whole: Path) -> None:
     other = replace(tiny, name="other")
-    with pytest.raises(InputError, match="another sweep: its model is"):
+    with pytest.raises(InputError, match="written for another model: '"):
         sweep(other, race, whole, Process())
     fewer = replace(race, data=[DataSet("free", race.data[0].pictures[:2], False)])
     with pytest.raises(InputError, match="15 other questions of 'free'"):
         sweep(tiny, fewer, whole, Process())
-    with pytest.raises(InputError, match="no record of"):
+    with pytest.raises(InputError, match="another kind: None"):
         (whole.parent / "foreign.jsonl").write_text('{"step": 1}\n')
         sweep(tiny, race, whole.parent / "foreign.jsonl", Process())
 

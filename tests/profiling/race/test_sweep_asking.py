@@ -11,10 +11,11 @@ from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
 from profiling.race.accuracy import measure_questions
-from profiling.race.asking import Encoder, batches, greedy, log_probs, prompts_of
 from skipcore import Dense, Method, SkipVision, Vlm, ask
 from skipcore.answering.agreement import Agreement, log_probs_along
+from skipcore.answering.batch import greedy, log_probs
 from skipcore.builtin.evaluation.asked import AskedPicture
+from skipcore.builtin.evaluation.many_answers import AskedQuestions
 from skipcore.builtin.questions.questions import Question
 from skipcore.methods.downsampled import Downsampled
 from skipcore.methods.dymu import DyMU
@@ -33,21 +34,21 @@ def asked(number: int, texts=TEXTS, answer: str = "") -> AskedPicture:
 @torch.inference_mode()
 def test_a_batch_is_the_single_runs(name: str) -> None:
     vlm = tiny_model(name)
-    prompts = prompts_of(vlm, [asked(0), asked(1)], 4)
-    encoder = Encoder(vlm)
-    rows = max(batches(vlm, prompts), key=len)
-    assert len({row.picture for row in rows}) == 2
+    pictures = [asked(0), asked(1)]
+    questions = AskedQuestions(vlm, pictures, 4)
+    numbers = max(questions.batches(), key=len)
+    assert len({number // len(TEXTS) for number in numbers}) == 2
     for method in METHODS:
-        inputs = encoder.inputs(rows, method)
-        answers = greedy(vlm, method, inputs, 4)
-        several = log_probs(vlm, method, inputs, answers)
-        for row, answer, found in zip(rows, answers, several, strict=True):
-            alone = encoder.inputs([row], method)
-            assert greedy(vlm, method, alone, 4) == [answer]
+        inputs = questions.inputs(numbers, method)
+        answers = greedy(vlm, inputs, method, 4)
+        several = log_probs(vlm, inputs, method, answers)
+        for number, answer, found in zip(numbers, answers, several, strict=True):
+            alone = questions.inputs([number], method)
+            assert greedy(vlm, alone, method, 4) == [answer]
             torch.testing.assert_close(found, log_probs_along(vlm, alone, method, answer), rtol=0, atol=2e-5)
             assert found.argmax(dim=-1).tolist() == answer  # its own greedy answer is likeliest all along
-            text = ask(vlm, row.shown, row.question.text, method, 4)
-            assert vlm.processor.tokenizer.decode(answer, skip_special_tokens=True).strip() == text
+            text = ask(vlm, noise_picture(number // len(TEXTS)), TEXTS[number % len(TEXTS)], method, 4)
+            assert questions.answered(number, answer).answer.strip() == text
 
 
 def test_pictures_are_encoded_once_for_all_who_share(tiny: Vlm, monkeypatch) -> None:
@@ -81,7 +82,7 @@ def test_outcomes_are_those_of_single_questions(tiny: Vlm) -> None:
     for number, (picture, question) in enumerate(questions):
         prepared = tiny.prepare(picture.draw(), question.text)
         dense_inputs = prepared.with_features(tiny.encode(prepared))
-        answer = greedy(tiny, Dense(), dense_inputs, 4)[0]
+        answer = greedy(tiny, dense_inputs, Dense(), 4)[0]
         dense = log_probs_along(tiny, dense_inputs, Dense(), answer)
         for key in ("skip", "dymu"):
             method, outcome = methods[key], outcomes[key][number]

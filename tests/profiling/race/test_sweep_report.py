@@ -140,7 +140,7 @@ def test_files_of_several_processes_are_one_race(tmp_path: Path) -> None:
     other.write_text("\n".join(map(json.dumps, second)) + "\n")
     assert read_race(own).data[0].asked == 44
     other.write_text(json.dumps(HEADER | {"model_sha256": "1" * 64}) + "\n")
-    with pytest.raises(InputError, match="another sweep"):
+    with pytest.raises(InputError, match="another model sha256"):
         read_race(own)
 
 

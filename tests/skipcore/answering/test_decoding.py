@@ -13,8 +13,8 @@ from tiny_families import tiny_model
 from tiny_tokenizer import IMAGE
 from transformers import DynamicCache
 
-from profiling.race import asking
 from skipcore import Chat, Dense, InputError, Method, Sampling, Vlm, answer
+from skipcore.answering.batch import BatchedQuestions, greedy
 from skipcore.answering.decoding import FOLLOWED, NextToken, describe
 from skipcore.answering.generate import generate
 from skipcore.answering.side_by_side import alternate
@@ -124,8 +124,8 @@ def test_every_way_to_an_answer_follows_it(vlm: Vlm, own: list[int], monkeypatch
     assert [token.id for token in Chat(vlm, pictures).ask(QUESTION, NEW_TOKENS)] == expected
     *_, last = alternate(vlm, pictures, QUESTION, [Dense()], NEW_TOKENS)
     assert last.text == vlm.processor.tokenizer.decode(expected, skip_special_tokens=True)
-    inputs = asking.joined([vlm.prepare(picture, QUESTION).inputs for picture in (*pictures, *pictures)])
-    assert asking.greedy(vlm, Dense(), inputs, NEW_TOKENS) == [expected, expected]
+    questions = BatchedQuestions(vlm, [(noise_picture(0), [QUESTION, QUESTION])], NEW_TOKENS)
+    assert greedy(vlm, questions.inputs([0, 1], Dense()), Dense(), NEW_TOKENS) == [expected, expected]
     almost_greedy = Sampling(temperature=1.0, top_p=1e-9, seed=0)
     tokens = answer(vlm, noise_picture(0), QUESTION, Dense(), NEW_TOKENS, sampling=almost_greedy)
     assert [token.id for token in tokens] == expected

@@ -183,7 +183,7 @@ def test_from_start_to_table(start: Path, tmp_path: Path, monkeypatch: pytest.Mo
         raise AssertionError("what is done is done again")
 
     monkeypatch.setattr(turns, "timed_step", no_more)
-    monkeypatch.setattr(answering, "_generate", no_more)
+    monkeypatch.setattr(answering, "greedy", no_more)
     measure_claim(CLAIM, start, output, folder, steps=2, num_questions=3)
     assert json.loads(output.read_text())["arms"] == result["arms"]
     with pytest.raises(InputError, match="Move that folder away"):

@@ -90,7 +90,7 @@ def test_pictures_are_encoded_once_for_all_methods(
 
     monkeypatch.setattr(tiny.model, "get_image_features", counted)
     evaluate(tiny, asked("One?", "Two?"), [Dense(), SKIPPING, SkipVision(2, 8)])
-    assert drawn == [2]
+    assert drawn == [1, 1]
 
 
 def test_what_was_answered_is_not_asked_again(
@@ -105,8 +105,13 @@ def test_what_was_answered_is_not_asked_again(
 
     file.write_text("\n".join(lines[:3]) + "\n" + lines[3][:40])  # killed while writing the fourth
     answered: list[int] = []
-    generate = answering._generate
-    monkeypatch.setattr(answering, "_generate", lambda *given: answered.append(len(given[2])) or generate(*given))
+    greedy = answering.greedy
+
+    def counted(vlm: Vlm, inputs: dict, *more) -> list[list[int]]:
+        answered.append(len(inputs["input_ids"]))
+        return greedy(vlm, inputs, *more)
+
+    monkeypatch.setattr(answering, "greedy", counted)
     assert evaluate(tiny, pictures, methods, Finished(file)) == whole
     assert sum(answered) == 2 + 1 + 1
     answered.clear()

@@ -122,7 +122,7 @@ def test_bad_logs_and_outputs_are_told(tmp_path: Path) -> None:
         write_plot(tmp_path / "no.jsonl", tmp_path / "run.svg")
     with pytest.raises(InputError, match="cannot be read"):
         write_plot(tmp_path, tmp_path / "run.svg")
-    for nothing in ([""], ["half a li"], ["{}"]):
+    for nothing in ([""], ["{}"]):
         with pytest.raises(InputError, match="holds no steps yet"):
             write_plot(written(tmp_path, nothing), tmp_path / "run.svg")
     with pytest.raises(InputError, match=r"end in \.svg, \.png"):

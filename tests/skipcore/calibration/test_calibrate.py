@@ -175,7 +175,7 @@ def test_the_targets_are_reached_over_all_pictures_in_any_order() -> None:
         ({"pictures": 3}, "at least one picture"),
         ({"pictures": Path("nowhere.png")}, "nowhere.png"),
         ({"questions": 3}, "one question as text"),
-        ({"record": "."}, "cannot be used"),
+        ({"record": "."}, "could not be written"),
     ],
 )
 def test_impossible_wishes_are_refused_with_a_sentence(change: dict, says: str) -> None:

@@ -66,10 +66,14 @@ def test_a_record_of_anything_else_is_refused_and_left_alone(
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("line", ["{}", "null", '{"method": "a", "flops": NaN, "kv": 1, "kl": 0, "top1": 1}'])
+@pytest.mark.parametrize("line", ["{}", '{"method": "a", "flops": NaN, "kv": 1, "kl": 0, "top1": 1}'])
 def test_a_damaged_record_is_refused_and_left_alone(tmp_path: Path, asked: list[DenseAnswer], line: str) -> None:
     file, of = tmp_path / "record.jsonl", fingerprint("tiny", asked)
-    for text in ("somebody's notes", "somebody's notes\n", json.dumps({"fingerprint": of}) + f"\n{line}\n"):
+    for text in (
+        "somebody's notes",
+        "somebody's notes\n",
+        json.dumps({"model_or_set_of_questions": of}) + f"\n{line}\n",
+    ):
         file.write_text(text)
         with pytest.raises(InputError, match="name another file"):
             Measurements(file, of)
