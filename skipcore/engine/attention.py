@@ -10,18 +10,16 @@ queries of zero, whose outputs are not read: what is saved then are the projecti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from skipcore.engine.layer_view import Observation
+from skipcore.engine.rows import chosen, scatter
 from skipcore.plan.layer_rows import BlindText, LayerRows, Queries
 from skipcore.plan.token_plan import Role
-
-if TYPE_CHECKING:
-    from skipcore.engine.layer_view import Observation
 
 NAME = "skipcore_sdpa"
 
@@ -70,17 +68,17 @@ def _blind_text(
     )
     blind, _ = sdpa_attention_forward(
         module,
-        _at(query, blind_text.queries),
-        _at(key, blind_text.visible),
-        _at(value, blind_text.visible),
+        chosen(query, blind_text.queries, 2),
+        chosen(key, blind_text.visible, 2),
+        chosen(value, blind_text.visible, 2),
         blind_text.mask,
         **kwargs,
     )
-    batch, places = query.shape[0], query.shape[2]
+    batch, length = query.shape[0], query.shape[2]
     text = blind.flatten(0, 1).index_select(0, blind_text.text_in_queries)
-    after = seeing.new_zeros(batch, places - blind_text.prefix, *seeing.shape[2:])
+    after = seeing.new_zeros(batch, length - blind_text.prefix, *seeing.shape[2:])
     rows = torch.cat([seeing, after], dim=1).flatten(0, 1).index_copy(0, blind_text.text_rows, text)
-    return rows.unflatten(0, (batch, places))
+    return rows.unflatten(0, (batch, length))
 
 
 def _some_rows(
@@ -95,35 +93,25 @@ def _some_rows(
     kwargs: dict,
 ) -> Tensor:
     """Zero in the rows that do not attend."""
-    columns, places = queries.columns, queries.places
+    columns, own = queries.columns, queries.rows
     if attention_mask is None:
-        mask = _causal(places, columns, layer)
+        mask = _causal(own, columns, layer)
     else:  # of a model that is not plainly causal
         columns = attention_mask.shape[-1]
-        mask = attention_mask.gather(2, places[:, None, :, None].expand(-1, 1, -1, columns))
+        mask = attention_mask.gather(2, own[:, None, :, None].expand(-1, 1, -1, columns))
     attended, _ = sdpa_attention_forward(
-        module, _at(query, places), key[:, :, :columns], value[:, :, :columns], mask, **kwargs
+        module, chosen(query, own, 2), key[:, :, :columns], value[:, :, :columns], mask, **kwargs
     )
-    rows = attended.flatten(0, 1).index_select(0, queries.in_queries)
-    batch = len(key)
-    everywhere = rows.new_zeros(batch * layer.length, *rows.shape[1:]).index_copy(0, attending, rows)
-    return everywhere.unflatten(0, (batch, layer.length))
+    return scatter(attended.flatten(0, 1).index_select(0, queries.in_queries), attending, layer)
 
 
-def _causal(places: Tensor, columns: int, layer: LayerRows) -> Tensor:
-    """[batch, 1, queries, columns] bool: what rows at `places` may see."""
-    seen = torch.arange(columns, device=places.device) <= places[:, :, None]
+def _causal(rows: Tensor, columns: int, layer: LayerRows) -> Tensor:
+    """[batch, 1, queries, columns] bool: what `rows` [batch, queries] may see."""
+    seen = torch.arange(columns, device=rows.device) <= rows[:, :, None]
     if (hidden := layer.hidden_from_text) is not None:
-        is_text = (layer.role == Role.TEXT).gather(1, places)
+        is_text = (layer.role == Role.TEXT).gather(1, rows)
         seen &= ~(is_text[:, :, None] & hidden[:, None, :columns])
     return seen[:, None]
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
-
-
-def _at(states: Tensor, places: Tensor) -> Tensor:
-    """[batch, heads, length, head_dim] at `places` [batch, chosen]."""
-    if len(places) == 1:
-        return states.index_select(2, places[0])
-    return states.gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))

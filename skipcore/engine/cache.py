@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from skipcore.engine.rows import chosen
 from skipcore.errors import InputError
 
 
@@ -22,9 +23,9 @@ class Kept:
         slots: [batch, stored] slots to store, or None to store all.
         prompt_length: positions that the prompt takes up, skipped and merged ones included.
         real: [batch, stored] False where a stored key is padding; None where none is.
-        positions: [batch, stored] place in the prompt of every stored slot, on the CPU, so that nobody waits for a GPU
-            to know what leaves the window; None unless there is a window.
-        window: a layer with a sliding window stores what lies less than so many places back; None: everything.
+        positions: [batch, stored] prompt index of every stored slot, on the CPU, so that no GPU is waited for to know
+            what the window drops; None unless there is a window.
+        window: a layer with a sliding window stores the last so many prompt indices; None: everything.
         text_after: so many tokens at the end of the prompt are text after its last picture: they can be cropped.
         next_position: [batch, 1] position of the first decoded token where positions were counted anew; None where the
             prompt keeps its own.
@@ -42,7 +43,7 @@ class Kept:
         """The same for a reordered or chosen batch."""
         rows = (self.real, self.next_position)
         real, next_position = (None if each is None else each[index.to(each.device)] for each in rows)
-        positions = None if self.positions is None else _chosen(self.positions, index)
+        positions = None if self.positions is None else _of_samples(self.positions, index)
         return replace(self, slots=None, real=real, next_position=next_position, positions=positions)
 
 
@@ -60,7 +61,7 @@ class KeptLayer(DynamicLayer):
         super().__init__()
         self.kept = replace(kept)
         self.decoded = 0
-        self._next_leaves = 0  # no column leaves a window as long as that reaches back to here
+        self._next_dropped = 0  # nothing is dropped as long as the window reaches back to here
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -80,17 +81,17 @@ class KeptLayer(DynamicLayer):
         return key_states, value_states
 
     def _forget(self, positions: Tensor, window: int) -> None:
-        """Let go of what lies outside the window of the next token, in every sample. Decided on the CPU alone."""
+        """Drop what lies outside the window of the next token, in every sample. Decided on the CPU alone."""
         assert self.keys is not None and self.values is not None
-        if self._next_leaves > self.get_seq_length() - window:
+        if self._next_dropped > self.get_seq_length() - window:
             return
         near = _near(positions, self.get_seq_length(), window)
         first = int(near.int().argmax())
         columns: slice | Tensor = slice(first, None)
-        if not bool(near[first:].all()):  # slots do not stand in the order of their places
+        if not bool(near[first:].all()):  # slots are not in the order of the prompt
             columns = near.nonzero().flatten()
         self.kept.positions = positions[:, columns]
-        self._next_leaves = int(self.kept.positions.amax(dim=0).min())
+        self._next_dropped = int(self.kept.positions.amax(dim=0).min())
         if self.kept.real is not None:
             padded = torch.nn.functional.pad(self.kept.real, (0, len(near) - self.kept.real.shape[1]), value=True)
             self.kept.real = _columns(padded, 1, columns)
@@ -113,14 +114,17 @@ class KeptLayer(DynamicLayer):
         """Remove the last `-tokens_to_remove` tokens: decoded ones, and of the prompt the text after its last picture.
 
         Raises:
-            InputError: that reaches into a picture, or a sliding window has let go of what would be needed then.
+            InputError: that reaches into a picture, or a sliding window has dropped what would be needed then.
         """
         of_prompt = max(0, -tokens_to_remove - self.decoded)
         if of_prompt > self.kept.text_after:
-            raise InputError("Only what followed the last picture can be cropped once skipped tokens left the cache.")
+            raise InputError(
+                "Only what followed the last picture can be cropped, since skipped tokens were dropped from the KV "
+                "cache: start with an empty cache."
+            )
         if self.kept.positions is not None:
             if int(self.kept.positions[:, 0].min()) > 0:
-                raise InputError("What a sliding window has let go cannot come back: start with an empty cache.")
+                raise InputError("What a sliding window has dropped cannot come back: start with an empty cache.")
             self.kept.positions = self.kept.positions[:, : self.stored_length + tokens_to_remove]
         super().crop(tokens_to_remove)
         self.decoded += tokens_to_remove + of_prompt
@@ -147,12 +151,12 @@ class KeptLayer(DynamicLayer):
 
 
 def within_window(kept: Kept, slots: Tensor, positions: Tensor) -> Kept:
-    """What a layer keeps of a prompt, less what its window lets go of at once. CPU tensors.
+    """What a layer keeps of a prompt, less what its window drops at once. CPU tensors.
 
     Args:
         kept: of a layer with a window; what it keeps without one.
         slots: [batch, stored] the slots that it would store.
-        positions: [batch, slots] place in the prompt of every slot.
+        positions: [batch, slots] prompt index of every slot.
     """
     assert kept.window is not None
     positions = positions.gather(1, slots)
@@ -175,7 +179,7 @@ def _columns(states: Tensor, dim: int, columns: slice | Tensor) -> Tensor:
     return states.index_select(dim, columns.to(states.device, non_blocking=True))
 
 
-def _chosen(positions: Tensor, index: Tensor) -> Tensor:
+def _of_samples(positions: Tensor, index: Tensor) -> Tensor:
     """Rows of a CPU tensor; an index on a GPU is waited for only where rows differ."""
     if bool((positions == positions[:1]).all()):
         return positions[:1].expand(len(index), -1)
@@ -184,12 +188,7 @@ def _chosen(positions: Tensor, index: Tensor) -> Tensor:
 
 def _keep(states: Tensor, kept: Tensor | None) -> Tensor:
     """[batch, heads, slots, head_dim] → [batch, heads, stored, head_dim], a copy with a storage of its own."""
-    if kept is None:
-        return states.clone()
-    kept = kept.to(states.device)
-    if len(kept) == 1:
-        return states.index_select(2, kept[0])
-    return states.gather(2, kept[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
+    return states.clone() if kept is None else chosen(states, kept.to(states.device), 2)
 
 
 def use_kept_layers(cache: DynamicCache | None, kept: Sequence[Kept]) -> DynamicCache:

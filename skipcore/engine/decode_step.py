@@ -61,7 +61,7 @@ def mask_over_stored(layer: KeptLayer, new: int) -> Tensor | None:
     real, stored, positions = layer.kept.real, layer.stored_length, layer.kept.positions
     assert layer.keys is not None
     if real is None and new == 1 and (positions is None or len(positions) == 1):
-        return None  # a single sample has let go of what lies outside the window
+        return None  # a single sample has dropped what lies outside the window
     columns = torch.ones(len(layer.keys), stored + new, dtype=torch.bool, device=layer.keys.device)
     if real is not None:
         columns[:, : real.shape[1]] = real

@@ -61,8 +61,8 @@ def not_finite(model: PreTrainedModel, again: Callable[[], object] | None = None
     """The error for numbers of a model that are not finite; see `check_finite`."""
     model = stock_model(model)
     dtype = str(model.dtype).removeprefix("torch.")
-    place = None if again is None else first_place(model, again)
-    began = "" if place is None else f"; the first module whose output is not finite is {place}"
+    where = None if again is None else first_not_finite(model, again)
+    began = "" if where is None else f"; the first module whose output is not finite is {where}"
     advice = (
         'load it with dtype="bfloat16" or dtype="float32", whose range is larger'
         if model.dtype == torch.float16
@@ -71,7 +71,7 @@ def not_finite(model: PreTrainedModel, again: Callable[[], object] | None = None
     return InputError(f"The model computes infinite numbers or NaN in {dtype}{began}: {advice}.")
 
 
-def first_place(model: PreTrainedModel, again: Callable[[], object]) -> str | None:
+def first_not_finite(model: PreTrainedModel, again: Callable[[], object]) -> str | None:
     """Where a forward pass first leaves the finite numbers, in words; None where it does not."""
     head = model.get_output_embeddings()
 
@@ -90,7 +90,7 @@ def first_place(model: PreTrainedModel, again: Callable[[], object]) -> str | No
             again()
         except _Found as found:
             return _in_words(model, str(found))
-        except (InputError, RuntimeError):  # short of memory, say: the error that is to be told is another one
+        except (InputError, RuntimeError):  # such as a lack of memory: the error to report is another one
             return None
     return None
 
@@ -105,7 +105,7 @@ def _in_words(model: PreTrainedModel, name: str) -> str:
 
 
 def _parts(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
-    """What a person calls the parts of a vision-language model."""
+    """The parts of a vision-language model, in words."""
     decoder, tower, head = model.get_decoder(), model.get_encoder(modality="image"), model.get_output_embeddings()
     yield "the vision tower", tower
     for name, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""What a method may look at when it decides within the decoder, at the door of a layer.
+"""What a method may look at when it decides within the decoder, before a layer.
 
 No n × n tensor: scores come from one query row, norms are scalars per token.
 """
@@ -31,7 +31,7 @@ class Look(Enum):
 
 @dataclass(frozen=True)
 class LayerView:
-    """One sample at the door of a layer. Only the slots that entered the layer before; on the model's device.
+    """One sample before a layer. Only the slots that entered the layer before; on the model's device.
 
     Attributes:
         slots: [entered] their numbers, in order; CPU tensor.

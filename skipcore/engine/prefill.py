@@ -25,8 +25,8 @@ from skipcore.plan.token_plan import TokenPlan
 class Prefill:
     """A batch of prompts on its way through the decoder: plans, and the index tensors that follow from them.
 
-    The plans stand when the decoder begins. A method that decides within the decoder revises them at the door of the
-    layers it names, and the rows of the layers to come are built anew.
+    The plans stand when the decoder begins. A method that decides within the decoder revises them before the layers
+    it names, and the rows of the layers to come are built anew.
 
     Attributes:
         plans: of each sample, as revised so far.
@@ -45,7 +45,7 @@ class Prefill:
         self._windows: list[int | None] = []
         self._positions: Tensor | None = None  # of the slots, where they are counted anew
         self.waiting = {layer for layer in method.decision_layers(len(self._rows)) if 0 <= layer < len(self._rows)}
-        """Layers at whose door the method has yet to decide."""
+        """Layers before which the method has yet to decide."""
 
     def layout_on(self, device: torch.device) -> Layout:
         """The layout on a device."""
@@ -56,26 +56,26 @@ class Prefill:
         return move(self._rows[layer], device, self._memory)
 
     def positions(self, rows: LayerRows) -> Tensor | None:
-        """[…, batch, places] positions of what enters a layer; None where it has those of its slots."""
+        """[…, batch, length] positions of what enters a layer; None where it has those of its slots."""
         if self._positions is None or rows.present is None:
             return None
         device = rows.present.device
         return counted_anew(self._positions.to(device), self.layout_on(device).num_slots, rows)
 
     def restore(self, hidden: Tensor, layer: int | None) -> Tensor:
-        """[batch, places, d] → [batch, prompt, d]: every token reads the slot it went to.
+        """[batch, length, d] → [batch, prompt, d]: every token reads the slot it went to.
 
         Args:
-            layer: in whose places the states stand; None where every slot has its own.
+            layer: whose rows the states are; None where every slot has a row.
         """
-        place = None if layer is None else self.rows(layer, hidden.device).place
-        return self.layout_on(hidden.device).restore(hidden, place)
+        rows = None if layer is None else self.rows(layer, hidden.device).row_of_slot
+        return self.layout_on(hidden.device).restore(hidden, rows)
 
     def restore_output(self, output: Any, put_back: bool) -> None:
         """Give the decoder's output the length of the prompt.
 
         Args:
-            put_back: whether every slot has its own place again after each layer.
+            put_back: whether every slot has a row again after each layer.
         """
         num_layers = len(self._rows)
         after = [0, *([None] * num_layers if put_back else range(num_layers))]
@@ -144,8 +144,8 @@ class Prefill:
                 keeps.text_after, keeps.next_position = self._laid_out.text_after, next_position
                 if window is not None:
                     slots = torch.arange(rows.length).expand(len(rows.role), -1) if rows.kept is None else rows.kept
-                    places = source if rows.present is None else source.gather(1, rows.present)
-                    keeps = within_window(keeps, slots, places)
+                    sources = source if rows.present is None else source.gather(1, rows.present)
+                    keeps = within_window(keeps, slots, sources)
                 slots_there, real = (
                     None if each is None else move(each, device, self._memory) for each in (keeps.slots, keeps.real)
                 )

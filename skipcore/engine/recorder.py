@@ -39,8 +39,8 @@ class UpdateRecorder:
             ratio = torch.full_like(residual, torch.nan).flatten()
             ratio = ratio.index_copy(0, layer.ffn, _norms(output[0]) / residual.flatten().index_select(0, layer.ffn))
             ratio = ratio.view_as(residual)
-        if layer is not None and layer.place is not None and layer.enters is not None:
-            ratio = ratio.gather(1, layer.place).masked_fill(~layer.enters, torch.nan)
+        if layer is not None and layer.row_of_slot is not None and layer.enters is not None:
+            ratio = ratio.gather(1, layer.row_of_slot).masked_fill(~layer.enters, torch.nan)
         self._updates.append(ratio)
 
     def updates(self) -> Tensor | None:

@@ -14,8 +14,9 @@ from skipcore.engine.changes import Changes
 from skipcore.engine.layer_view import LayerView, Look, Observation, Observed
 from skipcore.engine.prefill import Prefill
 from skipcore.engine.recorder import UpdateRecorder
+from skipcore.engine.rows import chosen, expand, gather, scatter
 from skipcore.families import Family
-from skipcore.plan.layer_rows import LayerRows, Ties, move
+from skipcore.plan.layer_rows import LayerRows, move
 from skipcore.plan.positions import rotary
 from skipcore.tower.blocks import projections
 
@@ -24,7 +25,7 @@ class SubLayers:
     """Hooks on every decoder layer, on its FFN, and on the query and output projections of its attention.
 
     Rows that skip the FFN skip the norm that feeds it, too. Rows that skip the attention still give keys and values.
-    Rows that do not enter a layer are gone from its sequence, and from those of the layers to come; where the model
+    Slots that do not enter a layer are gone from its sequence, and from those of the layers to come; where the model
     adds something to all tokens between layers, they are put back after each layer.
 
     Attributes:
@@ -40,8 +41,8 @@ class SubLayers:
         self._logits = logits
         self._rows: LayerRows | None = None  # of the layer that runs, on its device; None where it runs as it is
         self._batch = 0
-        self._stream: Tensor | None = None  # what entered the layer, gone rows included, where they are put back
-        self._places: dict[tuple[int, int], tuple[Any, Tensor, Any]] = {}  # see `_positions`
+        self._stream: Tensor | None = None  # all slots before the layer, where those gone are put back
+        self._rotations: dict[tuple[int, int], tuple[Any, Tensor, Any]] = {}  # see `_positions`
         self._before: Tensor | None = None  # what entered the layer, for its update
         self._observation: Observation | None = None
         self._updates: Tensor | None = None
@@ -81,7 +82,7 @@ class SubLayers:
         self._changes.undo()
         self._installed = self._counting = False
         self._rows = self._stream = self._before = self._observation = self._updates = None
-        self._places.clear()
+        self._rotations.clear()
 
     # Around a layer
 
@@ -98,10 +99,10 @@ class SubLayers:
             rows = prefill.rows(index, states.device)
             if self._family.adds_between_layers:
                 self._stream = states
-                states = states if rows.present is None else _at(states, rows.present)
+                states = states if rows.present is None else chosen(states, rows.present, 1)
             elif rows.present is not None and not (index and prefill.same_slots(index, before)):
-                earlier = prefill.rows(before, states.device).place if index else None
-                states = _at(states, rows.present if earlier is None else earlier.gather(1, rows.present))
+                earlier = prefill.rows(before, states.device).row_of_slot if index else None
+                states = chosen(states, rows.present if earlier is None else earlier.gather(1, rows.present), 1)
             given = self._arguments(index, rows, states, kwargs)
             if index + 1 in prefill.waiting and prefill.method.looks - {Look.ATTENTION_AHEAD}:
                 given["skip_observation"] = self._observation = Observation(prefill.method.looks)
@@ -123,9 +124,9 @@ class SubLayers:
                 return None
             stream, self._stream = self._stream, None
             rows = prefill.rows(index, output.device)
-            if rows.enters is None or rows.place is None:
+            if rows.enters is None or rows.row_of_slot is None:
                 return output
-            return torch.where(rows.enters[:, :, None], _at(output, rows.place), stream.to(output.device))
+            return torch.where(rows.enters[:, :, None], chosen(output, rows.row_of_slot, 1), stream.to(output.device))
 
         return hook
 
@@ -154,17 +155,17 @@ class SubLayers:
         given = None if given is None or given.ndim != 2 else given
         assert present is not None
         key = id(embeddings[0]), id(present)
-        if key not in self._places:  # the originals are kept, so that no other tensor takes their identity
+        if key not in self._rotations:  # the originals are kept, so that no other tensor takes their identity
             batch = len(present)
             anew = kwargs["skip_prefill"].positions(rows)
             if anew is None:
-                cosine, sine = (_at(each.expand(batch, -1, -1), present) for each in embeddings)
+                cosine, sine = (chosen(each.expand(batch, -1, -1), present, 1) for each in embeddings)
                 ids = None if given is None else given.expand(batch, -1).gather(1, present)
             else:
                 cosine, sine = rotary(self._decoder, index, states, anew)
                 ids = None if given is None else anew if anew.ndim == 2 else anew[0]
-            self._places[key] = embeddings, present, ((cosine, sine), ids)
-        return self._places[key][2]
+            self._rotations[key] = embeddings, present, ((cosine, sine), ids)
+        return self._rotations[key][2]
 
     def _views(
         self, prefill: Prefill, index: int, before: int, layer: nn.Module, states: Tensor, kwargs: dict
@@ -172,7 +173,7 @@ class SubLayers:
         """What every sample's plan is decided by."""
         rows = prefill.rows(before, states.device)
         if self._family.adds_between_layers and rows.present is not None:
-            states = _at(states, rows.present)
+            states = chosen(states, rows.present, 1)
         seen, updates, self._observation, self._updates = self._observation, self._updates, None, None
         if Look.ATTENTION_AHEAD in prefill.method.looks:
             seen = self._look_ahead(prefill, index, rows, layer, states, kwargs)
@@ -227,7 +228,7 @@ class SubLayers:
         if self.recorder is not None:
             self.recorder.before_ffn(args[0])
         rows = None if self._rows is None else self._rows.ffn
-        return None if rows is None else (_gather(args[0], rows),)
+        return None if rows is None else (gather(args[0], rows),)
 
     def _after_ffn(self, ffn: nn.Module, args: tuple, update: Tensor) -> Tensor | None:
         layer = self._rows
@@ -237,11 +238,11 @@ class SubLayers:
             self.counts[-1].append(args[0].shape[0] * args[0].shape[1])
         if layer is None or layer.ffn is None:
             return None
-        return _scatter(update, layer.ffn, layer) if layer.ties is None else _expand(update, layer.ties, layer)
+        return scatter(update[0], layer.ffn, layer) if layer.ties is None else expand(update, layer.ties, layer)
 
     def _before_projection(self, projection: nn.Module, args: tuple) -> tuple | None:
         rows = None if self._rows is None else self._rows.attending
-        return None if rows is None else (_gather(args[0], rows),)
+        return None if rows is None else (gather(args[0], rows),)
 
     def _after_projection(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         rows = None if self._rows is None else self._rows.attending
@@ -249,7 +250,7 @@ class SubLayers:
             return None
         if self._counting:
             self.counts[-1][1] = args[0].shape[1]
-        return _scatter(output, rows, self._rows)
+        return scatter(output[0], rows, self._rows)
 
     def _before_tied(self, projection: nn.Module, args: tuple) -> tuple | None:
         """Tied rows are alike before queries, keys and values; what they attended to is averaged."""
@@ -258,34 +259,10 @@ class SubLayers:
 
     def _after_tied(self, projection: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         layer = self._rows
-        return None if layer is None or layer.ties is None else _expand(output, layer.ties, layer)
+        return None if layer is None or layer.ties is None else expand(output, layer.ties, layer)
 
 
 def projections_of_queries(attention: nn.Module) -> list[nn.Module]:
     """The projections of an attention that only its queries need; none where it has them in one with others."""
     names = ("q_proj", "o_proj")
     return [attention.get_submodule(name) for name in names] if all(hasattr(attention, name) for name in names) else []
-
-
-def _expand(states: Tensor, ties: Ties, layer: LayerRows) -> Tensor:
-    """[1, U, d] → [batch, length, d], every place reading the row that stands for it."""
-    return states[0].index_select(0, ties.inverse).unflatten(0, (len(layer.role), layer.length))
-
-
-def _at(states: Tensor, places: Tensor) -> Tensor:
-    """[batch, length, d] at `places` [batch, chosen]."""
-    if len(places) == 1:
-        return states.index_select(1, places[0])
-    return states.gather(1, places[:, :, None].expand(-1, -1, states.shape[2]))
-
-
-def _gather(states: Tensor, rows: Tensor) -> Tensor:
-    """[batch, length, d] → [1, rows, d]."""
-    return states.flatten(0, 1).index_select(0, rows)[None]
-
-
-def _scatter(states: Tensor, rows: Tensor, layer: LayerRows) -> Tensor:
-    """[1, rows, d] → [batch, length, d], zero elsewhere."""
-    batch = len(layer.role)
-    everywhere = states.new_zeros(batch * layer.length, states.shape[-1]).index_copy(0, rows, states[0])
-    return everywhere.unflatten(0, (batch, layer.length))

@@ -1,6 +1,6 @@
-"""What one layer runs on, as index tensors: which slots enter it, attend, run the FFN and stay in its cache.
+"""What one layer runs on, as index tensors: which slots enter it, attend, run the FFN and stay in its KV cache.
 
-The layer's own sequence holds the slots that enter it, in order. Samples are padded on the *right*, whatever side the
+A layer's rows are the slots that enter it, in order. Samples are padded on the *right*, whatever side the
 prompt is padded on: under causal attention no real row ever sees a later one, so prefill needs no mask and no n × n
 tensor is built.
 """
@@ -30,10 +30,10 @@ class BlindText:
 
     Attributes:
         prefix: rows before this one attend to everything before them; all later ones are text, and computed anew.
-        visible: [batch, visible] places that text may see, padded on the right.
-        queries: [batch, queries] the places whose rows are computed anew, padded on the right.
+        visible: [batch, visible] rows that text may see, padded on the right.
+        queries: [batch, queries] rows that are computed anew, padded on the right.
         mask: [batch, 1, queries, visible] bool where the queries are fewer than the visible; None for square causal.
-        text_rows: [text] flattened [batch · length] rows of text.
+        text_rows: [text] rows of text, flattened.
         text_in_queries: [text] the same rows in the flattened [batch · queries].
     """
 
@@ -50,22 +50,22 @@ class Queries:
     """The rows that attend, where they are so few that attention under a mask pays.
 
     Attributes:
-        places: [batch, queries] places of the rows, padded on the right.
-        columns: how many of the first places they may look at.
-        in_queries: [rows] the attending rows in the flattened [batch · queries].
+        rows: [batch, queries] the rows, padded on the right.
+        columns: they see rows before this one only.
+        in_queries: [attending] the attending rows in the flattened [batch · queries].
     """
 
-    places: Tensor
+    rows: Tensor
     columns: int
     in_queries: Tensor
 
 
 @dataclass(frozen=True)
 class Ties:
-    """Places that share their rows: projected and fed forward once.
+    """Rows that are alike: projected and fed forward once.
 
     Attributes:
-        inverse: [batch · length] which of them stands for each place (0 in padding).
+        inverse: [batch · length] which of them stands for each row (0 in padding).
         means: how the rows, padding left out, are averaged to the unique ones.
     """
 
@@ -75,29 +75,29 @@ class Ties:
 
 @dataclass(frozen=True)
 class LayerRows:
-    """One layer's index tensors. *Slots* are those of the whole layout, *places* those of the layer's own sequence;
-    *rows* are places in the flattened [batch · length].
+    """One layer's index tensors. *Slots* are those of the whole layout, *rows* those of the layer's input; flattened
+    rows are numbers in [batch · length].
 
     Attributes:
-        length: places per sample, padding included.
+        length: rows per sample, padding included.
         present: [batch, length] slots that enter, padded on the right; None where all do.
         enters: [batch, slots] bool, which slots enter; None where all do.
-        place: [batch, slots] the place of every slot (0 where it does not enter); None where all do.
-        last: [batch] the place of the sample's last token.
-        role: [batch, length] the `Role` at each place (text in padding).
-        ffn: [rows] that run the FFN; None where all do.
-        attending: [rows] that attend; None where all do.
+        row_of_slot: [batch, slots] the row of every slot (0 where it does not enter); None where all do.
+        last: [batch] the row of the sample's last token.
+        role: [batch, length] the `Role` of each row (text in padding).
+        ffn: flattened rows that run the FFN; None where all do.
+        attending: flattened rows that attend; None where all do.
         queries: how they attend where they are few; None where attention runs over all rows.
         blind_text: which rows attend without seeing skipped tokens; None where text sees all.
-        ties: places that share their rows; None where each has its own.
-        kept: [batch, stored] places that stay in the KV cache, padded on the left; None where all stay.
+        ties: rows that are alike; None where each is of its own.
+        kept: [batch, stored] rows that stay in the KV cache, padded on the left; None where all stay.
         stored_real: [batch, stored] False where a stored key is padding; None where none is.
     """
 
     length: int
     present: Tensor | None
     enters: Tensor | None
-    place: Tensor | None
+    row_of_slot: Tensor | None
     last: Tensor
     role: Tensor
     ffn: Tensor | None
@@ -116,7 +116,7 @@ class LayerRows:
 
     @property
     def hidden_from_text(self) -> Tensor | None:
-        """[batch, length] bool: skipped places, which text must not see; None where it may."""
+        """[batch, length] bool: skipped rows, which text must not see; None where it may."""
         return None if self.blind_text is None else self.role == Role.SKIPPED
 
 
@@ -135,33 +135,44 @@ def rows_of_layers(plans: Sequence[TokenPlan], text_attends_skipped: bool) -> li
 
 
 def _build(plans: Sequence[TokenPlan], masks: Sequence[Sequence[Tensor]], text_attends_skipped: bool) -> LayerRows:
-    enters, runs_ffn, runs_attention, in_cache = masks
-    present = [mask.nonzero().flatten() for mask in enters]
+    enters, *of_slots = masks
+    present = _indices(enters)
+    runs_ffn, runs_attention, in_cache = (
+        [mask[slots] for mask, slots in zip(own, present, strict=True)] for own in of_slots
+    )
     length = max(map(len, present))
     roles = [plan.slot_role[slots] for plan, slots in zip(plans, present, strict=True)]
-
-    def local(masks: Sequence[Tensor]) -> list[Tensor]:
-        return [mask[slots] for mask, slots in zip(masks, present, strict=True)]
-
-    place = [(mask.cumsum(0) - 1) * mask for mask in enters]
-    attend = local(runs_attention)
-    all_enter = all(bool(mask.all()) for mask in enters)
-    blind_text = None if text_attends_skipped else _blind_text(roles, length)
+    row_of_slot = [(mask.cumsum(0) - 1) * mask for mask in enters]
+    all_enter = _all(enters)
+    equal = len({int(mask.sum()) for mask in in_cache}) == 1
     return LayerRows(
         length=length,
         present=None if all_enter else pad_sequence(present, batch_first=True),
         enters=None if all_enter else pad_sequence(list(enters), batch_first=True),
-        place=None if all_enter else pad_sequence(place, batch_first=True),
+        row_of_slot=None if all_enter else pad_sequence(row_of_slot, batch_first=True),
         last=torch.tensor([len(slots) - 1 for slots in present]),
         role=pad_sequence(roles, batch_first=True),
-        ffn=_rows(local(runs_ffn), length),
-        attending=None if all(bool(mask.all()) for mask in attend) else _rows(attend, length),
-        queries=_queries(attend, length),
-        blind_text=blind_text,
-        ties=_ties(plans, place, length),
-        kept=_left_padded(local(in_cache)),
-        stored_real=_stored_real(in_cache),
+        ffn=_flattened(runs_ffn, length),
+        attending=None if _all(runs_attention) else _flattened(runs_attention, length),
+        queries=_queries(runs_attention, length),
+        blind_text=None if text_attends_skipped else _blind_text(roles, length),
+        ties=_ties(plans, row_of_slot, length),
+        kept=None if equal and _all(in_cache) else _left_padded(_indices(in_cache)),
+        stored_real=None if equal else _left_padded([mask[mask] for mask in in_cache]),
     )
+
+
+def _indices(masks: Sequence[Tensor]) -> list[Tensor]:
+    """Where each mask holds."""
+    return [mask.nonzero().flatten() for mask in masks]
+
+
+def _all(masks: Sequence[Tensor]) -> bool:
+    return all(bool(mask.all()) for mask in masks)
+
+
+def _left_padded(of_samples: list[Tensor]) -> Tensor:
+    return pad_sequence(of_samples, batch_first=True, padding_side="left")
 
 
 def attend_masked(num_attending: int, length: int) -> bool:
@@ -176,51 +187,36 @@ def num_queries(num_after: int, num_visible: int) -> int:
     return num_after if 2 * num_after <= num_visible else num_visible
 
 
-def _rows(masks: Sequence[Tensor], length: int) -> Tensor | None:
-    """Flattened rows where the masks hold; None where that is every row."""
-    rows = torch.cat([mask.nonzero().flatten() + sample * length for sample, mask in enumerate(masks)])
+def _flattened(masks: Sequence[Tensor], length: int) -> Tensor | None:
+    """Flattened rows where the masks hold; None where that is every row, padding included."""
+    rows = torch.cat([own + sample * length for sample, own in enumerate(_indices(masks))])
     return None if len(rows) == len(masks) * length else rows
 
 
 def _queries(masks: Sequence[Tensor], length: int) -> Queries | None:
     """The rows where the masks hold; None where that is every row, or too many rows."""
-    places = [mask.nonzero().flatten() for mask in masks]
-    if all(bool(mask.all()) for mask in masks) or not attend_masked(max(map(len, places)), length):
+    rows = _indices(masks)
+    if _all(masks) or not attend_masked(max(map(len, rows)), length):
         return None
-    padded = pad_sequence(places, batch_first=True)
-    numbers = [torch.arange(len(chosen)) + sample * padded.shape[1] for sample, chosen in enumerate(places)]
+    padded = pad_sequence(rows, batch_first=True)
+    numbers = [torch.arange(len(own)) + sample * padded.shape[1] for sample, own in enumerate(rows)]
     return Queries(padded, int(padded.max()) + 1, torch.cat(numbers))
 
 
-def _ties(plans: Sequence[TokenPlan], place: Sequence[Tensor], length: int) -> Ties | None:
-    """Of slots that share their rows; all of them enter every layer."""
+def _ties(plans: Sequence[TokenPlan], row_of_slot: Sequence[Tensor], length: int) -> Ties | None:
+    """Of tied slots; all of them enter every layer."""
     if all(plan.tied_to is None for plan in plans):
         return None
     leaders, real = [], []
-    for sample, (plan, places) in enumerate(zip(plans, place, strict=True)):
-        tied_to = torch.arange(len(places)) if plan.tied_to is None else plan.tied_to
-        leaders.append(places[tied_to] + sample * length)
-        real.append(places + sample * length)
+    for sample, (plan, own) in enumerate(zip(plans, row_of_slot, strict=True)):
+        tied_to = torch.arange(len(own)) if plan.tied_to is None else plan.tied_to
+        leaders.append(own[tied_to] + sample * length)
+        real.append(own + sample * length)
     rows = torch.cat(real)
     unique, of_rows = torch.cat(leaders).unique(return_inverse=True)
     inverse = torch.zeros(len(plans) * length, dtype=torch.long)
     inverse[rows] = of_rows
     return Ties(inverse, averages(rows, of_rows, len(unique)))
-
-
-def _left_padded(masks: Sequence[Tensor]) -> Tensor | None:
-    """[batch, stored] indices where the masks hold, the ends aligned; None where every place of equal samples is."""
-    if len({len(mask) for mask in masks}) == 1 and all(bool(mask.all()) for mask in masks):
-        return None
-    return pad_sequence([mask.nonzero().flatten() for mask in masks], batch_first=True, padding_side="left")
-
-
-def _stored_real(in_cache: Sequence[Tensor]) -> Tensor | None:
-    """Which stored keys are real; None where all are."""
-    ones = [torch.ones(int(mask.sum()), dtype=torch.bool) for mask in in_cache]
-    if len({len(row) for row in ones}) == 1:
-        return None
-    return pad_sequence(ones, batch_first=True, padding_side="left")
 
 
 def _blind_text(roles: Sequence[Tensor], length: int) -> BlindText | None:
@@ -229,7 +225,7 @@ def _blind_text(roles: Sequence[Tensor], length: int) -> BlindText | None:
     if not any(bool(mask.any()) for mask in skipped):
         return None
     text = [role == Role.TEXT for role in roles]
-    visible = [(~mask).nonzero().flatten() for mask in skipped]
+    visible = _indices([~mask for mask in skipped])
     prefix = max(int((~is_text).nonzero().max()) + 1 if bool((~is_text).any()) else 0 for is_text in text)
     # Text before the first skipped token sees the same either way. A sample that skips nothing may reach beyond the
     # prefix, too: its later rows are computed with the blind ones.
@@ -246,10 +242,10 @@ def _blind_text(roles: Sequence[Tensor], length: int) -> BlindText | None:
         rows, starts = most_visible, [0] * len(roles)
     queries = [columns[start:] for columns, start in zip(visible, starts, strict=True)]
     text_rows, text_in_queries = [], []
-    for sample, (is_blind, places) in enumerate(zip(blind, queries, strict=True)):
-        chosen = is_blind[places].nonzero().flatten()
+    for sample, (is_blind, own) in enumerate(zip(blind, queries, strict=True)):
+        chosen = is_blind[own].nonzero().flatten()
         text_in_queries.append(chosen + sample * rows)
-        text_rows.append(places[chosen] + sample * length)
+        text_rows.append(own[chosen] + sample * length)
     causal = torch.arange(most_visible) <= torch.arange(rows)[:, None] + torch.tensor(starts)[:, None, None, None]
     return BlindText(
         prefix=prefix,

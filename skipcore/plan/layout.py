@@ -24,7 +24,7 @@ class Layout:
 
     Attributes:
         length: slots per sample, padding included.
-        slot_source: [batch, length] token of the prompt in whose place the slot stands (0 in padding).
+        slot_source: [batch, length] prompt index of the token that the slot stands for (0 in padding).
         role: [batch, length] the `Role` of the slot (text in padding).
         picture: [batch, length] the picture it belongs to; −1 for text and padding.
         token_slot: [batch, prompt] slot whose final state each token of the prompt reads (0 in padding, and for dropped
@@ -52,8 +52,7 @@ class Layout:
     as_given: bool
 
     def stands_for(self, tokens: Tensor) -> Tensor:
-        """Of [batch, prompt] bool → [batch, length] bool: the slot stands in the place of such a token, and is no
-        summary."""
+        """Of [batch, prompt] bool → [batch, length] bool: the slot stands for such a token, and is no summary."""
         is_real = torch.arange(self.length, device=tokens.device) < self.num_slots
         return tokens.gather(1, self.slot_source) & (self.role != Role.SUMMARY) & is_real
 
@@ -75,15 +74,15 @@ class Layout:
             own = position_ids.expand(*position_ids.shape[:-2], len(self.slot_source), -1).gather(-1, source)
         return torch.where(self.changed, self.renumbered, own) if renumber else own
 
-    def restore(self, hidden: Tensor, place: Tensor | None) -> Tensor:
-        """[batch, places, d] → [batch, prompt, d]: every token reads the slot it went to.
+    def restore(self, hidden: Tensor, row_of_slot: Tensor | None) -> Tensor:
+        """[batch, rows, d] → [batch, prompt, d]: every token reads the slot it went to.
 
         Args:
-            place: [batch, length] the place of every slot in `hidden`; None where slots stand as they are.
+            row_of_slot: [batch, length] the row of every slot in `hidden`; None where rows are slots.
         """
-        places = self.token_slot if place is None else place.gather(1, self.token_slot)
+        rows = self.token_slot if row_of_slot is None else row_of_slot.gather(1, self.token_slot)
         offset = torch.arange(0, len(hidden) * hidden.shape[1], hidden.shape[1], device=hidden.device)[:, None]
-        return hidden.flatten(0, 1).index_select(0, (places + offset).flatten()).unflatten(0, places.shape)
+        return hidden.flatten(0, 1).index_select(0, (rows + offset).flatten()).unflatten(0, rows.shape)
 
 
 def lay_out(plans: Sequence[TokenPlan]) -> Layout:

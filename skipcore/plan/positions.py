@@ -28,7 +28,7 @@ def last_position(positions: Tensor, num_slots: Tensor) -> Tensor:
 
 
 def counted_anew(positions: Tensor, num_slots: Tensor, rows: LayerRows) -> Tensor:
-    """[…, batch, places] positions of what enters a layer: counted anew in samples that lost slots, else their own.
+    """[…, batch, length] positions of what enters a layer: counted anew in samples that lost slots, else their own.
 
     Args:
         positions: […, batch, slots] of the layout.
@@ -37,19 +37,19 @@ def counted_anew(positions: Tensor, num_slots: Tensor, rows: LayerRows) -> Tenso
     """
     assert rows.present is not None
     last = rows.last[:, None]
-    places = torch.arange(rows.length, device=last.device).minimum(last)
-    anew = last_position(positions, num_slots) - last + places
+    rows_until_last = torch.arange(rows.length, device=last.device).minimum(last)
+    anew = last_position(positions, num_slots) - last + rows_until_last
     own = positions.gather(-1, rows.present.expand(*positions.shape[:-1], -1))
     return torch.where(last + 1 < num_slots, anew, own)
 
 
 def rotary(decoder: PreTrainedModel, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [batch, places, head_dim] of positions, by the decoder's own rotary module.
+    """Cosines and sines [batch, length, head_dim] of positions, by the decoder's own rotary module.
 
     Args:
         layer: its number; some decoders rotate layers of a sliding window otherwise.
         states: of the dtype that is wanted.
-        positions: [batch, places], or [axes, batch, places] of M-RoPE.
+        positions: [batch, length], or [axes, batch, length] of M-RoPE.
     """
     module = decoder.rotary_emb
     if "mrope_section" in (decoder.config.rope_parameters or {}):

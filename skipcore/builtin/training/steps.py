@@ -26,7 +26,7 @@ from skipcore.builtin.training.objective import Losses, TrainingModel
 from skipcore.builtin.training.recipe import Recipe, Stage
 from skipcore.builtin.training.runs import Run, save_checkpoint
 from skipcore.builtin.training.training_log import Progress
-from skipcore.engine.finite import first_place
+from skipcore.engine.finite import first_not_finite
 from skipcore.errors import InputError
 
 SECONDS_BETWEEN_CHECKPOINTS = 90
@@ -110,7 +110,7 @@ def _where(run: Run, stage: Stage, method: SkipVision | None, losses: list[tuple
         with run.accelerator.autocast():
             trained(bad, method, stage.trains, stage.patch_weight, stage.word_weight)
 
-    place = None if bad is None else first_place(trained.model, again)
+    place = None if bad is None else first_not_finite(trained.model, again)
     return "" if place is None else f"; the first module whose output is not finite is {place}"
 
 
