@@ -32,13 +32,13 @@ def run(command: Callable[[], int | None]) -> int:
         try:
             return command() or 0
         except InputError as error:
-            return _told(error, BAD_INPUT)
+            return _say(error, BAD_INPUT)
         except KeyboardInterrupt:
-            return _told("stopped by Ctrl-C", INTERRUPTED)
+            return _say("stopped by Ctrl-C", INTERRUPTED)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return _told(MEMORY_ADVICE, OUT_OF_MEMORY)
+            return _say(MEMORY_ADVICE, OUT_OF_MEMORY)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a closed pipe can still be caught
@@ -47,7 +47,7 @@ def run(command: Callable[[], int | None]) -> int:
         return CLOSED_PIPE
 
 
-def _told(error: object, status: int) -> int:
+def _say(error: object, status: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return status
 

@@ -1,4 +1,4 @@
-"""The one error that every entry of the library raises for bad input, and how a lack of memory is told."""
+"""The one error that every entry of the library raises for bad input, and how to recognize a lack of memory."""
 
 from __future__ import annotations
 

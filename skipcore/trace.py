@@ -14,7 +14,7 @@ from skipcore.plan.token_plan import Role, TokenPlan
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What happened in one sample's prefill. CPU tensors; N visual tokens, `slots` places in the decoder's sequence.
+    """What happened in one sample's prefill. CPU tensors; N visual tokens, `slots` positions in the laid-out sequence.
 
     Attributes:
         image_grid: (rows, columns) of each tile; Σ rows · columns = N. Most families show a picture as one tile.
@@ -23,11 +23,11 @@ class Trace:
         role: [N] int8, `Role.RETAINED` or `Role.SKIPPED`, the role of the slot the token went to; or `Role.DROPPED`.
         slot_role: [slots] int8, a `Role` each.
         slot_picture: [slots] the picture it belongs to; −1 for text.
-        slot_place: [slots] the token of the prompt in whose place the slot stands.
-        slot_token: [slots] the visual token in whose place the slot stands; −1 for text and summaries. (A visual token
+        slot_source: [slots] prompt index of the token that the slot stands for.
+        slot_token: [slots] the visual token that the slot stands for; −1 for text and summaries. (A visual token
             that ends the prompt is taken for text: its slot's role is text, its own is retained.)
-        tied_to: [slots] the slot whose rows each slot shares; such slots attend in places of their own.
-        entered: [layers, slots] bool: the slot was there in the layer, and gave a key and a value.
+        tied_to: [slots] the slot whose rows each slot shares; such slots attend in positions of their own.
+        entered: [layers, slots] bool: the slot entered the layer, and gave a key and a value.
         ran_ffn: [layers, slots] bool.
         ran_attention: [layers, slots] bool: the slot attended.
         in_cache: [layers, slots] bool: the slot's key and value stay in the KV cache after prefill.
@@ -45,7 +45,7 @@ class Trace:
     role: Tensor
     slot_role: Tensor
     slot_picture: Tensor
-    slot_place: Tensor
+    slot_source: Tensor
     slot_token: Tensor
     tied_to: Tensor
     entered: Tensor
@@ -64,15 +64,15 @@ class Trace:
         return tuple(sum(islice(sizes, count)) for count in self.tiles)
 
     @property
-    def taker(self) -> Tensor:
-        """[N] the visual token that each one was merged into, or is tied to; its own number for others. What it says of
-        dropped tokens means nothing."""
+    def merged_into(self) -> Tensor:
+        """[N] the visual token that each one was merged into, or is tied to; its own number for others. Undefined for
+        dropped tokens."""
         return self.slot_token[self.tied_to[self.token_slot]]
 
     @property
     def merged(self) -> Tensor:
         """[N] bool: the token was merged into another one, or tied to it."""
-        return (self.taker != torch.arange(len(self.token_slot))) & (self.token_slot >= 0)
+        return (self.merged_into != torch.arange(len(self.token_slot))) & (self.token_slot >= 0)
 
     def of_tokens(self, of_slots: Tensor, otherwise: float | bool) -> Tensor:
         """[…, slots] → […, N]: every visual token reads its slot; dropped ones read `otherwise`."""
@@ -116,7 +116,7 @@ def trace_of(
         role=role.to(torch.int8),
         slot_role=plan.slot_role,
         slot_picture=plan.slot_picture,
-        slot_place=plan.slot_source,
+        slot_source=plan.slot_source,
         slot_token=torch.where(plan.slot_role == Role.SUMMARY, -1, number[plan.slot_source]),
         tied_to=torch.arange(len(plan.slot_role)) if plan.tied_to is None else plan.tied_to,
         entered=plan.enters,

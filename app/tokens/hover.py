@@ -115,7 +115,7 @@ def _arm(arm: Arm, first: int) -> dict[str, Any]:
     tokens = range(len(trace.token_slot))
     of_tokens = _histories(token_states(trace), tokens, targets, numbers)
     of_slots = _histories(slot_states(trace), trace.slot_token.tolist(), targets, numbers)
-    others = np.bincount(trace.taker[trace.merged].numpy(), minlength=len(tokens)).tolist()
+    others = np.bincount(trace.merged_into[trace.merged].numpy(), minlength=len(tokens)).tolist()
     return {
         "layers": [f"Layer {layer}" for layer in range(1, len(trace.ran_ffn) + 1)],
         "slot": f"place {{}} of {len(trace.slot_role):,}",

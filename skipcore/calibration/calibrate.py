@@ -58,7 +58,7 @@ def calibrate(
     the KV target allows, with the most that reach both targets without skipping, and between; where FLOPs are left to
     save, all of the remaining tokens, or half of them, skip sub-layers, the least KL for the FLOPs saved first. The
     best candidate's sub-layers are chosen again one by one, each measured together with those chosen before. For every
-    candidate the dense model's own answers are read through the KV cache, so that what leaves the cache counts too.
+    candidate the dense model's own answers are read through the KV cache, so that what is dropped from it counts, too.
 
     Args:
         vlm: from `load`; locked while this runs.
@@ -69,7 +69,7 @@ def calibrate(
         rules: names in `candidates.RULES`.
         answer_tokens: so many tokens of each answer are compared.
         record: a file of measurements. If it is there already, those it holds are not made again.
-        progress: told after every measurement.
+        progress: called after every measurement.
 
     Raises:
         InputError: bad pictures or settings; nothing reaches the targets; the record is of something else.

@@ -42,7 +42,7 @@ def _in_last_stage(share: float, stages: int) -> float:
 
 def skipping(dropping: Method | None, share: float, sublayers: Iterable[SubLayer]) -> Method:
     """A share of the visual tokens, those that are most like the others, skips some sub-layers; before, `dropping`
-    drops some. Tokens stay in their place, and keys and values in the cache."""
+    drops some. Tokens keep their order, and keys and values stay in the KV cache."""
     several = list(sublayers)
     ffn, attention = (tuple(sorted(n for kind, n in several if kind == wanted)) for wanted in ("ffn", "attention"))
     skip = SkipVision(1 - share, share, layers=ffn, attention_layers=attention, **UNTRAINED)

@@ -71,7 +71,7 @@ class Calibration:
 
     @property
     def reason(self) -> str:
-        """What was chosen and on what, as a person is told."""
+        """What was chosen and on what, in words."""
         return (
             f"Calibrated: what is dropped and skipped was chosen on {self.pictures} questions about pictures; there, "
             f"{self.choice.top1:.0%} of the likeliest next tokens stayed the same at {self.choice.flops:.0%} of the "

@@ -1,4 +1,4 @@
-"""What differs between model families, one file and one entry each: the only place that names their internals."""
+"""What differs between model families, one file and one entry each: only these files name their internals."""
 
 from __future__ import annotations
 

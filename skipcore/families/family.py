@@ -47,12 +47,12 @@ class Family:
     """The facts of one model family.
 
     Attributes:
-        name: as people call it.
+        name: in words.
         model_types: `config.model_type` of its checkpoints.
         pictures: the tiles of every picture and every video, from the config and the inputs of the model.
         boxes: what each tile of a picture covers, from the processor, the picture's width and height in pixels and the
             number of tiles.
-        prompt: the prompt for a question, places of its pictures included, where there is no chat template.
+        prompt: the prompt for a question, placeholders of its pictures included, where there is no chat template.
         follow_up: what goes on after such a prompt: the answer and the next question, likewise.
         remembers: attributes of the base model in which it keeps what it knows of the last prompt for decoding.
         ffn_norm: the norm in each layer that feeds the `mlp`.
@@ -89,7 +89,7 @@ def kinds_of(config: PreTrainedConfig, input_ids: Tensor) -> Tensor:
 
 
 def runs_of(config: PreTrainedConfig, inputs: ModelInputs) -> list[list[tuple[int, int]]]:
-    """For each prompt the first place and the length of every unbroken run of image tokens."""
+    """For each prompt the first index and the length of every unbroken run of image tokens."""
     found = []
     for row in inputs["input_ids"] == config.image_token_id:
         edges = torch.nn.functional.pad(row.int(), (1, 1)).diff().nonzero().flatten().tolist()

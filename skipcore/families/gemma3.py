@@ -23,8 +23,8 @@ def _masks(config: PreTrainedConfig, layout: Layout, text_attends_skipped: bool)
     """
     slots = torch.arange(layout.length, device=layout.role.device)
     same_picture = (layout.picture[:, :, None] == layout.picture[:, None, :]) & (layout.picture[:, None, :] >= 0)
-    place = layout.slot_source
-    near = place[:, None, :] > place[:, :, None] - config.get_text_config().sliding_window
+    source = layout.slot_source
+    near = source[:, None, :] > source[:, :, None] - config.get_text_config().sliding_window
     seen = slots <= slots[:, None]
     masks = {"full_attention": seen | same_picture, "sliding_attention": (seen & near) | same_picture}
     if not text_attends_skipped:

@@ -1,4 +1,4 @@
-"""GLM-4.1V, GLM-4.5V and GLM-4.6V: any aspect ratio, M-RoPE; the frames of a video stand in the places of pictures."""
+"""GLM-4.1V, GLM-4.5V and GLM-4.6V: any aspect ratio, M-RoPE; the frames of a video count as pictures."""
 
 from __future__ import annotations
 

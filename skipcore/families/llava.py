@@ -24,7 +24,7 @@ def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
         of_squares = config.vision_config.model_type != "pixtral"
         grids = [square(len(own)) for own in encoded.pooler_output] if encoded is not None and of_squares else []
     if config.vision_feature_select_strategy == "full" and config.vision_config.model_type == "clip_vision_model":
-        grids = [(1, rows * columns + 1) for rows, columns in grids]  # the class token has no place in the picture
+        grids = [(1, rows * columns + 1) for rows, columns in grids]  # the class token shows no part of the picture
     return one_tile_each(grids)
 
 

@@ -18,8 +18,8 @@ from skipcore.model.cgroups import bytes_left
 def input_device(model: PreTrainedModel) -> torch.device:
     """Where a model's inputs go, also where accelerate spreads its layers over devices and disk."""
     embedding = model.get_input_embeddings()
-    place = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
-    return embedding.weight.device if place is None else torch.device(place)
+    executes_on = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
+    return embedding.weight.device if executes_on is None else torch.device(executes_on)
 
 
 OUTSIDE = torch.device("meta")

@@ -68,14 +68,14 @@ def load(
         calibration = load_calibration(calibration)  # before the weights are fetched
     try:
         spread = device == "auto" or isinstance(device, Mapping)
-        place = default_device(device)
-        wanted = torch.float32 if dtype == "auto" and place.type == "cpu" else _checked_dtype(dtype)
+        target = default_device(device)
+        wanted = torch.float32 if dtype == "auto" and target.type == "cpu" else _checked_dtype(dtype)
         source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         config = AutoConfig.from_pretrained(name, **source)
         family = family_of(config)
         _check_package(family)
         if not spread:
-            _check_memory(name, config, _resolved(wanted, config), place)
+            _check_memory(name, config, _resolved(wanted, config), target)
         processor = AutoProcessor.from_pretrained(name, **source)
         complete(processor, config)
         offload = tempfile.mkdtemp(prefix="skipcore-offload-") if spread else None
@@ -84,13 +84,13 @@ def load(
             **source,
             dtype=wanted,
             use_safetensors=True,
-            attn_implementation=_attention(attention, _resolved(wanted, config), place),
+            attn_implementation=_attention(attention, _resolved(wanted, config), target),
             device_map=device if spread else None,
             offload_folder=offload,
         )
         if offload is not None:
             weakref.finalize(model, shutil.rmtree, offload, ignore_errors=True)
-        model = (model if spread else model.to(place)).eval().requires_grad_(False)
+        model = (model if spread else model.to(target)).eval().requires_grad_(False)
     except InputError:
         raise
     except FAILURES as error:
@@ -130,11 +130,11 @@ def _resolved(dtype: str | torch.dtype, config: PreTrainedConfig) -> torch.dtype
     return getattr(torch, dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
 
 
-def _attention(attention: str, dtype: torch.dtype, place: torch.device) -> str | None:
+def _attention(attention: str, dtype: torch.dtype, target: torch.device) -> str | None:
     """None leaves the choice between sdpa and eager to transformers."""
     if attention != "auto":
         return attention
-    can_flash = place.type == "cuda" and dtype in (torch.float16, torch.bfloat16) and is_flash_attn_2_available()
+    can_flash = target.type == "cuda" and dtype in (torch.float16, torch.bfloat16) and is_flash_attn_2_available()
     return "flash_attention_2" if can_flash else None
 
 
@@ -143,22 +143,22 @@ def _check_package(family: Family) -> None:
         raise InputError(f"Models of the family {family.name} need another package: pip install {family.extra}")
 
 
-def _check_memory(name: str, config: PreTrainedConfig, dtype: torch.dtype, place: torch.device) -> None:
+def _check_memory(name: str, config: PreTrainedConfig, dtype: torch.dtype, target: torch.device) -> None:
     """Whether the weights fit, before they are read (and downloaded)."""
     try:
         with torch.device("meta"):
             weights = sum(p.numel() for p in AutoModelForImageTextToText.from_config(config).parameters())
-    except Exception:  # some model cannot be built without memory: then loading itself will tell
+    except Exception:  # some model cannot be built without memory: then loading itself says why
         return
     needed = weights * dtype.itemsize
-    free = free_bytes(place)
+    free = free_bytes(target)
     if needed <= free:
         return
     advice = ['device="auto" spreads it over GPUs, CPU and disk']
     if dtype.itemsize > 2:
         advice.insert(0, f'dtype="bfloat16" takes {weights * 2 / GIB:,.1f} GiB')
     raise InputError(
-        f"The weights of {name!r} take {needed / GIB:,.1f} GiB as {str(dtype).removeprefix('torch.')}, but {place} "
+        f"The weights of {name!r} take {needed / GIB:,.1f} GiB as {str(dtype).removeprefix('torch.')}, but {target} "
         f"has {free / GIB:,.1f} GiB free: {', '.join(advice)}, or choose a model of at most "
         f"{free / dtype.itemsize / 1e9:,.1f} billion weights."
     )

@@ -23,7 +23,7 @@ class Message:
 
     Attributes:
         role: one of `ROLES`.
-        parts: texts, and None for the place of a picture, in their order.
+        parts: texts, and None for a picture, in their order.
     """
 
     role: str
@@ -56,8 +56,8 @@ def as_messages(turns: Sequence[tuple[str, str]], pictures: int) -> list[Message
     """Questions and answers as messages: the pictures stand before the first question, the last answer is to come."""
     messages: list[Message] = []
     for question, answer in turns:
-        places = (None,) * (0 if messages else pictures)
-        messages += [Message("user", (*places, question)), Message("assistant", (answer,))]
+        marks = (None,) * (0 if messages else pictures)
+        messages += [Message("user", (*marks, question)), Message("assistant", (answer,))]
     return messages[:-1]
 
 

@@ -37,7 +37,7 @@ def in_a_sentence(what: str, advice: str) -> Iterator[None]:
 
 
 def read_prompt(processor: Any, text: str, pictures: Sequence[Image.Image]) -> Any:
-    """A prompt that marks the places of its pictures, as the processor turns it into the model's inputs.
+    """A prompt that marks its pictures, as the processor turns it into the model's inputs.
 
     Raises:
         InputError: the processor refuses a picture or the text.

@@ -36,7 +36,7 @@ from skipcore.plan.tiles import Grid, Kind, Tiles, find_pictures
 
 @dataclass(frozen=True)
 class ShownTile:
-    """A tile of a picture as a person finds it there.
+    """A tile, and the part of the picture that it covers.
 
     Attributes:
         grid: rows and columns of its visual tokens.
@@ -130,7 +130,7 @@ class Vlm:
 
     @property
     def skipping_reason(self) -> str:
-        """What `skipping` does and why, as a person is told."""
+        """What `skipping` does and why, in words."""
         if self.calibration is not None:
             made_for = self.calibration.model
             return self.calibration.reason + f" It was made for the model {made_for!r}." * (made_for != self.name)
@@ -198,7 +198,7 @@ class Vlm:
         return self._read(pictures, self._written(read), max_new_tokens, method)
 
     def _read(self, pictures: list[Image.Image], text: str, max_new_tokens: int, method: Method | None) -> Prepared:
-        """A prompt that marks the places of its pictures, as the model's inputs."""
+        """A prompt that marks its pictures, as the model's inputs."""
         shown_pictures = [method.picture(each) for each in pictures] if method else pictures
         batch = read_prompt(self.processor, text, shown_pictures)
         length = batch["input_ids"].shape[1]
@@ -215,7 +215,7 @@ class Vlm:
         return Prepared(inputs, pictures, self._tiles(pictures, inputs))
 
     def _tiles(self, pictures: list[Image.Image], inputs: dict[str, Any]) -> list[list[ShownTile]]:
-        """Where each picture's visual tokens stand in it."""
+        """Which part of each picture its visual tokens show."""
         config = self.model.config
         kinds = kinds_of(config, inputs["input_ids"])
         with in_a_sentence(

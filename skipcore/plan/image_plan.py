@@ -34,8 +34,8 @@ class ImagePlan:
     Attributes:
         retained: [N_r] indices of the tokens that run the whole block, in layout order.
         skipped: [N_s] indices of the tokens that bypass sub-layers, in layout order.
-        destination: [N] where every token went, as a position in `cat(retained, skipped)`; −1: it is dropped.
-        weight: [N] what each token counts for in the mean of those that went to the same place; None: all alike.
+        destination: [N] where every token went, as an index into `cat(retained, skipped)`; −1: it is dropped.
+        weight: [N] what each token counts for in the mean of those merged with it; None: all alike.
         summaries: whether a summary token follows each (non-empty) group.
         summary_start: the first summary pools `retained[summary_start:]` only.
         last_skipped_runs_ffn: the last skipped token runs the FFN and is a token like any other: its role is that of a
@@ -43,9 +43,9 @@ class ImagePlan:
         in_place: tokens keep the prompt's order; there are no summaries then.
         layers: the layers in which skipped tokens bypass the FFN; None: all.
         attention_layers: the layers in which they bypass the attention: they give keys and values, but do not attend.
-        skip_kv: whether the keys and values of skipped tokens leave the cache after prefill.
+        skip_kv: whether skipped tokens are dropped from the KV cache after prefill.
         ties: [N] the token whose rows each token shares: they are projected and fed forward once, and attend in all
-            their places; None: every token has rows of its own.
+            their positions; None: every token has rows of its own.
     """
 
     retained: Tensor
@@ -76,26 +76,26 @@ class ImagePlan:
 
     def without_last(self) -> ImagePlan:
         """The same for all tokens but the last, which goes nowhere here. Where others were merged into it, the last of
-        them stands in its place."""
+        them takes its position."""
         last = len(self.destination) - 1
         kept, destination = torch.cat([self.retained, self.skipped]), self.destination.clone()
-        place, destination[last] = int(destination[last]), -1
+        index, destination[last] = int(destination[last]), -1
         num_retained = len(self.retained)
-        if place >= 0 and int(kept[place]) == last:
-            others = (destination == place).nonzero().flatten()
+        if index >= 0 and int(kept[index]) == last:
+            others = (destination == index).nonzero().flatten()
             if len(others):
-                kept[place] = others[-1]
+                kept[index] = others[-1]
             else:
-                kept = torch.cat([kept[:place], kept[place + 1 :]])
-                destination[destination > place] -= 1
-                num_retained -= place < num_retained
+                kept = torch.cat([kept[:index], kept[index + 1 :]])
+                destination[destination > index] -= 1
+                num_retained -= index < num_retained
         ties = None if self.ties is None else self.ties.index_fill(0, torch.tensor([last]), last)
         retained, skipped = kept[:num_retained], kept[num_retained:]
         return replace(self, retained=retained, skipped=skipped, destination=destination, ties=ties)
 
     def merged(self, features: Tensor) -> Tensor:
-        """Features [N, d] → [N_r + N_s, d]: the weighted means of the tokens that went to each place, in float32."""
-        has_place = (self.destination >= 0).nonzero().flatten()
-        weight = None if self.weight is None else self.weight[has_place]
+        """Features [N, d] → [N_r + N_s, d]: the weighted means of the tokens that were merged, in float32."""
+        is_kept = (self.destination >= 0).nonzero().flatten()
+        weight = None if self.weight is None else self.weight[is_kept]
         count = len(self.retained) + len(self.skipped)
-        return averages(has_place, self.destination[has_place], count, weight).to(features.device).of(features)
+        return averages(is_kept, self.destination[is_kept], count, weight).to(features.device).of(features)

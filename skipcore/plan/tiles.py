@@ -1,4 +1,4 @@
-"""Tiles: the rectangles of visual tokens that a picture makes, and where in a prompt their tokens stand."""
+"""Tiles: the rectangles of visual tokens that a picture makes, and their prompt indices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Grid = tuple[int, int]
 
 
 class Kind(IntEnum):
-    """What a place of the prompt holds."""
+    """What a token of the prompt is."""
 
     TEXT = 0
     IMAGE = 1
@@ -28,8 +28,9 @@ class Tile:
 
     Attributes:
         grid: rows and columns.
-        ends_rows: each row is followed by a token that shows no place ("newline"). Such tokens count as text.
-        after: so many tokens that show no place follow the tile.
+        ends_rows: each row is followed by a token that shows nothing of the picture ("newline"). Such tokens count as
+            text.
+        after: how many such tokens follow the tile.
     """
 
     grid: Grid
@@ -42,13 +43,8 @@ class Tile:
         return self.grid[0] * self.grid[1]
 
     @property
-    def num_places(self) -> int:
-        """Places in the prompt."""
-        return self.num_tokens + self.grid[0] * self.ends_rows + self.after
-
-    @property
     def shows(self) -> Tensor:
-        """[places] bool: for each place of the prompt that the tile takes, whether it shows a part of the picture."""
+        """[tokens] bool: for each token of the tile in the prompt, whether it shows a part of the picture."""
         rows, columns = self.grid
         shown = torch.ones(rows, columns + self.ends_rows, dtype=torch.bool)
         shown[:, columns:] = False
@@ -65,7 +61,7 @@ class PlacedPicture:
 
     Attributes:
         tiles: its rectangles, in the order of its tokens.
-        positions: [N] where in the prompt its visual tokens stand.
+        positions: [N] prompt indices of its visual tokens.
         kind: picture or video.
         number: among all pictures, or all videos, of the batch.
     """
@@ -77,14 +73,14 @@ class PlacedPicture:
 
 
 def find_pictures(kinds: Tensor, pictures: Mapping[Kind, Sequence[Tiles]]) -> list[list[PlacedPicture]]:
-    """Where the pictures of a batch stand, prompt by prompt.
+    """Find the pictures of a batch, prompt by prompt.
 
     Args:
-        kinds: [batch, prompt] the `Kind` of each place.
+        kinds: [batch, prompt] the `Kind` of each token.
         pictures: all pictures and all videos, each in the order of the batch.
 
     Raises:
-        InputError: the pictures do not fill the places that the prompts hold for them.
+        InputError: the pictures make other visual tokens than the prompts hold.
     """
     waiting = {kind: enumerate(pictures.get(kind, ())) for kind in (Kind.IMAGE, Kind.VIDEO)}
     found = [list(_in_prompt(row, waiting)) for row in kinds]
@@ -94,22 +90,22 @@ def find_pictures(kinds: Tensor, pictures: Mapping[Kind, Sequence[Tiles]]) -> li
 
 
 def _in_prompt(kinds: Tensor, waiting: Mapping[Kind, Iterator[tuple[int, Tiles]]]) -> Iterator[PlacedPicture]:
-    places = {kind: (kinds == kind).nonzero().flatten() for kind in waiting}
-    while left := [kind for kind in places if len(places[kind])]:
-        kind = min(left, key=lambda kind: int(places[kind][0]))
+    indices = {kind: (kinds == kind).nonzero().flatten() for kind in waiting}
+    while left := [kind for kind in indices if len(indices[kind])]:
+        kind = min(left, key=lambda kind: int(indices[kind][0]))
         if (following := next(waiting[kind], None)) is None:
             raise misfit()
         number, tiles = following
         shows = torch.cat([tile.shows for tile in tiles])
-        if len(shows) > len(places[kind]):
+        if len(shows) > len(indices[kind]):
             raise misfit()
-        yield PlacedPicture(tiles, places[kind][: len(shows)][shows], kind, number)
-        places[kind] = places[kind][len(shows) :]
+        yield PlacedPicture(tiles, indices[kind][: len(shows)][shows], kind, number)
+        indices[kind] = indices[kind][len(shows) :]
 
 
 def misfit() -> InputError:
-    """The pictures and the places of visual tokens in the prompts do not fit together."""
+    """The error for pictures that make other visual tokens than the prompts hold."""
     return InputError(
-        "The pictures do not fill the places of visual tokens in the prompts: pass whole pictures, each with its place "
-        "in its prompt."
+        "The pictures do not fit the visual tokens in the prompts: pass whole pictures, each with all of its tokens in "
+        "its prompt."
     )

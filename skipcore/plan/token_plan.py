@@ -29,7 +29,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class SummaryGroup:
-    """A summary token's place and the slots it pools at the start."""
+    """A summary token's slot, and the slots that it pools before the first layer."""
 
     slot: int
     pooled: Tensor
@@ -37,16 +37,16 @@ class SummaryGroup:
 
 @dataclass(frozen=True)
 class TokenPlan:
-    """What happens to each token of one sample. Slots are places in the decoder's sequence; CPU tensors.
+    """What happens to each token of one sample. Slots are positions in the laid-out sequence; CPU tensors.
 
     Attributes:
-        slot_source: [slots] the token of the prompt whose position the slot takes. A summary takes that
-            of its picture's last visual token.
+        slot_source: [slots] prompt index of the token that the slot stands for. A summary has that of its picture's
+            last visual token.
         slot_role: [slots] a `Role` each.
         slot_picture: [slots] which of the sample's pictures the slot belongs to; −1 for text.
         token_slot: [prompt] the slot each token of the prompt went to; −1 for padding and for dropped tokens.
         token_weight: [prompt] what each token counts for in its slot.
-        enters: [layers, slots] whether the slot is there in the layer at all: it gives a key and a value.
+        enters: [layers, slots] whether the slot enters the layer at all: it gives a key and a value.
         runs_ffn: [layers, slots] whether the slot runs the layer's FFN.
         runs_attention: [layers, slots] whether the slot attends in the layer.
         in_cache: [layers, slots] whether the slot's key and value stay in the layer's KV cache.
@@ -108,16 +108,16 @@ class TokenPlan:
 def plan_sample(
     real: Tensor, pictures: Sequence[PlacedPicture], images: Sequence[ImagePlan], num_layers: int
 ) -> TokenPlan:
-    """Lay one sample's prompt out: text in place, each picture as
+    """Lay one sample's prompt out: text where it is, each picture as
     `[retained] [summary] [skipped] [summary]` (paper, one block), or in the prompt's order. Text between the tiles of a
-    picture stays in its place among the retained tokens.
+    picture stays among the retained tokens.
 
     The prompt's last token, by which the answer begins, is taken for text also where it is a visual token: it has a
     slot of its own at the end, runs everything and stays.
 
     Args:
         real: [prompt] bool, False where there is padding.
-        pictures: where they stand, in the order of the prompt.
+        pictures: with their prompt indices, in the order of the prompt.
         images: a plan for each picture.
         num_layers: layers of the decoder.
 
@@ -257,7 +257,7 @@ def plan_batch(
 
     Args:
         plan_image: decides for one picture.
-        embeds: [batch, prompt, d] embeddings of the prompt, visual features in their places.
+        embeds: [batch, prompt, d] embeddings of the prompt, visual features included.
         real: [batch, prompt] bool, False where there is padding.
         pictures: of each sample, see `find_pictures`.
         towers: of each picture and each video of the batch, where the method asked to see the tower.

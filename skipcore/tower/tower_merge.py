@@ -1,7 +1,8 @@
 """Tokens merge within the vision tower, block by block (DToMe of DyMU, arXiv 2504.17040).
 
-Merged tokens keep their places: they are *tied*, have one value, and are projected and fed forward once. Attention runs
-over all places; over copies it is the same as DyMU's attention over merged tokens weighted by their sizes.
+Merged tokens keep their positions: they are *tied*, have one value, and are projected and fed forward once.
+Attention runs over all positions; over copies it is the same as DyMU's attention over merged tokens weighted by their
+sizes.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ class TowerMerging:
         return (self._of_groups(args[0]),)
 
     def _tie(self, norm: nn.Module, args: tuple) -> tuple:
-        """Before the FFN: groups take on their mean, in place, for the residual is the same tensor."""
+        """Before the FFN: groups take on their mean, by an in-place copy, for the residual is the same tensor."""
         self._shape = args[0].shape[:-1]
         means = self._of_groups(args[0])
         args[0].copy_(means[self._inverse].view(args[0].shape))

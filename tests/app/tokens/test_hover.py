@@ -90,7 +90,7 @@ def test_a_token_is_told_in_the_words_of_its_card(trace: Trace) -> None:
         assert history_of(arm, token, arm["tokens"]) == expected
         said = arm["tokens"]["merges"][token]
         assert merges_sentence(trace, token).startswith(said) and bool(said) == bool(
-            (trace.taker[trace.merged] == token).any()
+            (trace.merged_into[trace.merged] == token).any()
         )
 
 

@@ -121,7 +121,7 @@ def test_the_legend_names_what_occurs_and_nothing_else(case: tuple[Trace, list[l
 def test_merged_tokens_point_to_the_ones_that_took_them_in(case: tuple[Trace, list[list[str]]]) -> None:
     trace, _ = case
     merged = trace.merged
-    assert not merged[trace.taker[merged]].any()
+    assert not merged[trace.merged_into[merged]].any()
     if merged.any():
         lines = describe(trace, View.MERGES, 0)
         assert lines.startswith(f"{int(merged.sum())} tokens are merged, each along a line into one of ")

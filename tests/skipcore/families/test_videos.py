@@ -170,7 +170,7 @@ def test_a_picture_and_a_video_are_found_in_the_tower(family: str) -> None:
             inputs = dict(vlm.processor(images=pictures, text=[prompt], return_tensors="pt"))
         with method(vlm.model) as session:
             logits(vlm, inputs)
-        kept.append((session.trace.role, session.trace.taker - session.trace.taker[0]))
+        kept.append((session.trace.role, session.trace.merged_into - session.trace.merged_into[0]))
     both, picture, of_video = (role for role, _ in kept)
     assert torch.equal(both, torch.cat([picture, of_video]))
     assert torch.equal(kept[0][1][: len(picture)], kept[1][1])

@@ -59,7 +59,7 @@ def method(request: pytest.FixtureRequest) -> Method:
 def there(trace: Trace, layer: int) -> set[int]:
     """The visual tokens that entered a layer, as places of the prompt."""
     is_visual = (trace.slot_role == Role.RETAINED) | (trace.slot_role == Role.SKIPPED)
-    return set(trace.slot_place[trace.entered[layer] & is_visual].tolist())
+    return set(trace.slot_source[trace.entered[layer] & is_visual].tolist())
 
 
 def test_equals_the_slow_reference(distinct: Vlm, method: Method) -> None:

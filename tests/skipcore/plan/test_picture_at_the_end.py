@@ -51,7 +51,7 @@ def assert_the_last_token_runs_everything(vlm: Vlm, method: Method) -> None:
     last = len(trace.slot_role) - 1
     for ran in (trace.entered, trace.ran_attention, trace.ran_ffn, trace.in_cache):
         assert ran[:, last].all()
-    assert trace.slot_place[last] == inputs["input_ids"].shape[1] - 1
+    assert trace.slot_source[last] == inputs["input_ids"].shape[1] - 1
     assert trace.tied_to[last] == last
     if not method.execution.ties_rows:  # else the tower has merged it
         assert torch.equal(entered[0][0, -1], dense[0][0, -1])
