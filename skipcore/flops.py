@@ -21,7 +21,7 @@ class FlopCount(FlopCounterMode):
         return self.get_total_flops()
 
     def inside(self, module: str) -> int:
-        """FLOPs of the module of that name, forward and backward, wherever it stands."""
+        """FLOPs of the module of that name, forward and backward, at any depth."""
         counts = self.get_flop_counts()
         return sum(sum(kinds.values()) for path, kinds in counts.items() if path.rpartition(".")[2] == module)
 

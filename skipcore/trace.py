@@ -100,7 +100,7 @@ def trace_of(
     """Read a sample's trace off its plan and what was recorded.
 
     Args:
-        visual: [prompt] bool, True where a visual token stands.
+        visual: [prompt] bool, True for visual tokens.
         ffn_update: [layers, slots or more]: padding slots are cut off.
         counts: [layers, 3].
     """

@@ -16,7 +16,7 @@ SubLayer = tuple[str, int]
 SKIPPED_SHARES = (1.0, 0.5)
 """Of the tokens that are left, how many may skip sub-layers."""
 RULES = ("PyramidDrop", "VisionZip", "DivPrune")
-"""Names in `METHODS`: any whose budget is a share of the visual tokens may stand here."""
+"""Names in `METHODS`: any whose budget is a share of the visual tokens may be here."""
 RIVALS = {"uniform": "UniformGrid", "random": "RandomTokens"}
 """What a choice is shown beside: rules that look at nothing."""
 

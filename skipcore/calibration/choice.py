@@ -121,7 +121,8 @@ def load_calibration(file: str | Path) -> Calibration:
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"The calibration {str(file)!r} cannot be read ({error}); make it anew with `python -m skipcore calibrate`."
+            f"The calibration {str(file)!r} cannot be read ({error}): make it again with `python -m skipcore "
+            "calibrate`."
         ) from error
 
 

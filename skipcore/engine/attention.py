@@ -42,7 +42,7 @@ def attention(
 
     Args:
         skip_rows: of the layer that prefills.
-        skip_observation: takes note of queries and keys for a method that decides by them.
+        skip_observation: records queries and keys for a method that decides by them.
         skip_decode_masks: a mask for each layer, since layers may have stored different tokens.
     """
     kwargs.pop("skip_prefill", None)

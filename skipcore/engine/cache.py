@@ -27,7 +27,7 @@ class Kept:
             what the window drops; None unless there is a window.
         window: a layer with a sliding window stores the last so many prompt indices; None: everything.
         text_after: so many tokens at the end of the prompt are text after its last picture: they can be cropped.
-        next_position: [batch, 1] position of the first decoded token where positions were counted anew; None where the
+        next_position: [batch, 1] position of the first decoded token where the prompt was renumbered; None where the
             prompt keeps its own.
     """
 
@@ -53,7 +53,7 @@ class KeptLayer(DynamicLayer):
     The layer knows two lengths. *Logical*: how many positions the prompt and the answer have, which is what
     `generate()` counts on. *Stored*: how many keys there are, which is what masks are sized by.
 
-    A cache goes on outside the session too, unless it is of a padded batch or its positions were counted anew: then
+    A cache goes on outside the session too, unless it is of a padded batch or was renumbered: then
     only a session knows how to.
     """
 
@@ -134,7 +134,7 @@ class KeptLayer(DynamicLayer):
             self.kept.next_position = self.kept.next_position - of_prompt
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Choose samples anew, for beam search."""
+        """Reorder the samples, for beam search."""
         super().reorder_cache(beam_idx)
         self.kept = self.kept.for_samples(beam_idx)
 

@@ -48,7 +48,7 @@ _all_changed: WeakKeyDictionary[nn.Module, _Changed] = WeakKeyDictionary()
 class Changes:
     """Changes to modules that are undone together.
 
-    `copy.deepcopy`, `pickle` and `torch.save` find changed modules as they were before, wherever in a model they stand.
+    `copy.deepcopy`, `pickle` and `torch.save` find changed modules as they were before, at any depth of a model.
     """
 
     def __init__(self) -> None:

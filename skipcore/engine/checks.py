@@ -33,7 +33,7 @@ def check_summary(summary: AdaptiveSummary | None, model: PreTrainedModel) -> No
 
 
 def check_prefill(model: PreTrainedModel, inputs: Mapping[str, Any], kwargs: dict[str, Any], real: Tensor) -> None:
-    """Refuse what a prefill that is laid out anew would not heed.
+    """Refuse what a laid-out prefill would ignore.
 
     Args:
         inputs: what the model was given.

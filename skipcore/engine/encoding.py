@@ -44,7 +44,7 @@ def remembered(features: Any) -> Encoding | None:
 
 
 def without_contents(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells where the pictures of a prompt stand, to be kept: pixels and embeddings by their shapes alone."""
+    """What the pictures of a prompt are found by, to be kept: pixels and embeddings by their shapes alone."""
     tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
     large = {name for name, value in tensors.items() if value.is_floating_point() and name != "attention_mask"}
     kept = {name: value.to("meta") if name in large else value for name, value in tensors.items()}

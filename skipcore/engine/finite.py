@@ -66,7 +66,7 @@ def not_finite(model: PreTrainedModel, again: Callable[[], object] | None = None
     advice = (
         'load it with dtype="bfloat16" or dtype="float32", whose range is larger'
         if model.dtype == torch.float16
-        else "its weights may be damaged: fetch the model anew"
+        else "its weights may be damaged: fetch the model again"
     )
     return InputError(f"The model computes infinite numbers or NaN in {dtype}{began}: {advice}.")
 

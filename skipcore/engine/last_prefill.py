@@ -29,7 +29,7 @@ class LastPrefill:
     Attributes:
         prompts: of the batch, once read.
         plans: of each sample, as the method has revised them.
-        laid_out: whether the prompts were laid out anew.
+        laid_out: whether the decoder was given slots instead of the prompts as they are.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class LastPrefill:
         """Find the pictures and plan, unless that is done."""
         if self._plan is not None:
             self.prompts, self.plans = self._plan()
-            self._plan = None  # it holds embeddings: let them go
+            self._plan = None  # it holds embeddings: do not keep them
 
     def keep_sizes(self, cache: Any) -> None:
-        """Take note of the sizes of the cache that the prefill leaves, not of those after decode steps."""
+        """Record the sizes of the cache that the prefill leaves, not of those after decode steps."""
         if self._cache_sizes is None and isinstance(cache, DynamicCache) and cache.get_seq_length() > 0:
             layers = range(len(cache.layers))
             self._cache_sizes = (

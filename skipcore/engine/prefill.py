@@ -1,4 +1,4 @@
-"""Seam 1: what the decoder is given. A prefill gets the prompt laid out, a decode step its true position and mask."""
+"""Seam 1: what the decoder is given. The laid-out prompts, and a cache that stores what is kept."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from skipcore.families import Family
 from skipcore.plan.averages import without_autocast
 from skipcore.plan.layer_rows import LayerRows, Memory, move, rows_of_layers
 from skipcore.plan.layout import Layout, lay_out
-from skipcore.plan.positions import counted_anew, last_position
+from skipcore.plan.positions import last_position, renumbered_rows
 from skipcore.plan.token_plan import TokenPlan
 
 
 class Prefill:
     """A batch of prompts on its way through the decoder: plans, and the index tensors that follow from them.
 
-    The plans stand when the decoder begins. A method that decides within the decoder revises them before the layers
-    it names, and the rows of the layers to come are built anew.
+    The plans are made before the decoder begins. A method that decides within the decoder revises them before the
+    layers that it names, and the rows of the layers to come are built again.
 
     Attributes:
         plans: of each sample, as revised so far.
@@ -43,7 +43,7 @@ class Prefill:
         self._kept: Callable[[LayerRows, int | None], Kept] | None = None
         self._cache: DynamicCache | None = None
         self._windows: list[int | None] = []
-        self._positions: Tensor | None = None  # of the slots, where they are counted anew
+        self._positions: Tensor | None = None  # of the slots, where they are renumbered
         self.waiting = {layer for layer in method.decision_layers(len(self._rows)) if 0 <= layer < len(self._rows)}
         """Layers before which the method has yet to decide."""
 
@@ -60,7 +60,7 @@ class Prefill:
         if self._positions is None or rows.present is None:
             return None
         device = rows.present.device
-        return counted_anew(self._positions.to(device), self.layout_on(device).num_slots, rows)
+        return renumbered_rows(self._positions.to(device), self.layout_on(device).num_slots, rows)
 
     def restore(self, hidden: Tensor, layer: int | None) -> Tensor:
         """[batch, length, d] → [batch, prompt, d]: every token reads the slot it went to.
@@ -127,8 +127,10 @@ class Prefill:
             )
         if not wants_cache(decoder, kwargs):
             return kwargs | {"use_cache": False}
-        anew = renumber and bool(self._laid_out.changed.any())
-        self._kept = self._keeper(embeds.shape[1], last_position(positions, layout.num_slots) + 1 if anew else None)
+        renumbered = renumber and bool(self._laid_out.changed.any())
+        self._kept = self._keeper(
+            embeds.shape[1], last_position(positions, layout.num_slots) + 1 if renumbered else None
+        )
         kept = [self._kept(rows, window) for rows, window in zip(self._rows, self._windows, strict=True)]
         self._cache = use_kept_layers(kwargs.get("past_key_values"), kept)
         return kwargs | {"past_key_values": self._cache}

@@ -116,7 +116,7 @@ def _repeats(kinds: Tensor, encoded: int) -> int:
 def _tower_of(kind: Kind, encodings: Mapping[str, Encoding], label: str) -> TowerView:
     """What the method asked to see of the vision tower, for all pictures or all videos."""
     encoding = encodings.get(kind.name.lower())
-    if encoding is None and len(encodings) == 1:  # frames of a video that stand as pictures
+    if encoding is None and len(encodings) == 1:  # a video whose frames count as pictures
         (encoding,) = encodings.values()
     if encoding is None or encoding.tower is None:
         raise InputError(

@@ -51,8 +51,8 @@ class Session:
     that are packed into one row. Copies of the model that are made inside a session (`copy.deepcopy`, `pickle`,
     `torch.save`) are of the model without it.
 
-    Without a cache (`use_cache=False`) `generate()` prefills the whole prompt and answer anew for every token, and the
-    method decides anew each time, by the newest token: answers can differ from those with a cache. Assisted decoding
+    Without a cache (`use_cache=False`) `generate()` prefills the whole prompt and answer again for every token, and the
+    method decides again each time, by the newest token: answers can differ from those with a cache. Assisted decoding
     prefills its first guesses along with the prompt, with the same effect.
 
     A merged token has the final state of the slot it went to, and a dropped one none of its own: give what directly
@@ -141,7 +141,7 @@ class Session:
         if not self._entered:
             return None  # compiled code may remember hooks that are gone
         self._check_run(decoder)
-        inputs, self._inputs = self._inputs, {}  # they hold pictures: let them go
+        inputs, self._inputs = self._inputs, {}  # they hold pictures: do not keep them
         encodings, self._encoders.known = self._encoders.known, {}
         self._running = None
         self._sublayers.undo()

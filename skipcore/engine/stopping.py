@@ -1,4 +1,4 @@
-"""Ending a forward pass in its midst: a long prefill is not waited for when nobody wants it any more."""
+"""Stops a forward pass between two layers: a long prefill ends when its answer is no longer wanted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stops(model: nn.Module, stop: threading.Event) -> Iterator[None]:
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules that stand in lists: the layers of every stack."""
+    """The outermost modules in lists: the layers of every stack."""
     for child in model.children():
         if isinstance(child, nn.ModuleList):
             yield from child

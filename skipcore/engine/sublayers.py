@@ -29,7 +29,7 @@ class SubLayers:
     adds something to all tokens between layers, they are put back after each layer.
 
     Attributes:
-        recorder: takes note of every FFN update; None: nothing is recorded.
+        recorder: records every FFN update; None: nothing is recorded.
         counts: of every layer of the last prefill, the rows that entered it, that attended and that ran the FFN:
             counted off the tensors that reached them, padding included.
     """
@@ -78,7 +78,7 @@ class SubLayers:
                 changes.after(projection, self._after_tied)
 
     def undo(self) -> None:
-        """Unhook the layers, and let go of what they ran with."""
+        """Unhook the layers, and forget what they ran with."""
         self._changes.undo()
         self._installed = self._counting = False
         self._rows = self._stream = self._before = self._observation = self._updates = None
@@ -157,13 +157,13 @@ class SubLayers:
         key = id(embeddings[0]), id(present)
         if key not in self._rotations:  # the originals are kept, so that no other tensor takes their identity
             batch = len(present)
-            anew = kwargs["skip_prefill"].positions(rows)
-            if anew is None:
+            renumbered = kwargs["skip_prefill"].positions(rows)
+            if renumbered is None:
                 cosine, sine = (chosen(each.expand(batch, -1, -1), present, 1) for each in embeddings)
                 ids = None if given is None else given.expand(batch, -1).gather(1, present)
             else:
-                cosine, sine = rotary(self._decoder, index, states, anew)
-                ids = None if given is None else anew if anew.ndim == 2 else anew[0]
+                cosine, sine = rotary(self._decoder, index, states, renumbered)
+                ids = None if given is None else renumbered if renumbered.ndim == 2 else renumbered[0]
             self._rotations[key] = embeddings, present, ((cosine, sine), ids)
         return self._rotations[key][2]
 

@@ -27,8 +27,17 @@ def whole_picture(processor: Any, width: int, height: int, num_tiles: int) -> li
     return [WHOLE] * num_tiles
 
 
+def tiles_then_whole(rows: int, columns: int) -> list[Box]:
+    """Tiles row by row, then the whole picture."""
+    return [
+        (column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)
+        for row in range(rows)
+        for column in range(columns)
+    ] + [WHOLE]
+
+
 def plain_prompt(processor: Any, question: str) -> str:
-    """The question as it stands."""
+    """The question as it is."""
     return question
 
 
@@ -59,7 +68,7 @@ class Family:
         masks: for models that are not plainly causal, the prefill's masks from the config, the layout and whether text
             attends to skipped tokens; None: plainly causal.
         adds_between_layers: whether something is added to all hidden states between layers, so that they must be there.
-        follow: what else goes with the tokens: the decoder's keyword arguments that must be laid out anew.
+        follow: what else goes with the tokens: the decoder's keyword arguments that must be laid out, too.
         patches: which rows of the vision tower feed each visual token, see `families.patches`.
         extra: the package beyond torchvision that its processor needs.
     """

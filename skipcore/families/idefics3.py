@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from skipcore.families.family import WHOLE, Box, Family, ModelInputs, Pictures, runs_of, square
+from skipcore.families.family import WHOLE, Box, Family, ModelInputs, Pictures, runs_of, square, tiles_then_whole
 from skipcore.plan.tiles import Kind, Tile
 
 
@@ -30,11 +30,7 @@ def _boxes(processor: Any, width: int, height: int, num_tiles: int) -> list[Box]
     if num_tiles == 1:
         return [WHOLE]
     _, rows, columns = processor.image_processor.get_number_of_image_patches(height, width, {})
-    return [
-        (column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)
-        for row in range(rows)
-        for column in range(columns)
-    ] + [WHOLE]
+    return tiles_then_whole(rows, columns)
 
 
 SMOLVLM = Family(

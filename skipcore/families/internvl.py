@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
-from skipcore.families.family import WHOLE, Box, Family, ModelInputs, Pictures, runs_of, square
+from skipcore.families.family import WHOLE, Box, Family, ModelInputs, Pictures, runs_of, square, tiles_then_whole
 from skipcore.plan.tiles import Kind, Tile
 
 
@@ -24,11 +24,7 @@ def _boxes(processor: Any, width: int, height: int, num_tiles: int) -> list[Box]
     images = processor.image_processor
     side = images.size["height"], images.size["width"]
     columns, rows = get_optimal_tiled_canvas((height, width), side, images.min_patches, images.max_patches)
-    return [
-        (column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)
-        for row in range(rows)
-        for column in range(columns)
-    ] + [WHOLE]
+    return tiles_then_whole(rows, columns)
 
 
 INTERNVL = Family(name="InternVL", model_types=("internvl",), pictures=_pictures, boxes=_boxes)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from skipcore.families.family import Box, Family, ModelInputs, Pictures, one_tile_each, square
+from skipcore.families.family import WHOLE, Box, Family, ModelInputs, Pictures, one_tile_each, square
 from skipcore.families.patches import image_after_image, one_image_a_tile
 from skipcore.plan.tiles import Tiles
 
@@ -32,7 +32,7 @@ def _boxes(processor: Any, width: int, height: int, num_tiles: int) -> list[Box]
     """The square in the middle where the processor crops the picture to it, else the whole picture."""
     images = processor.image_processor
     if not (images.do_center_crop and "shortest_edge" in dict(images.size)):
-        return [(0.0, 0.0, 1.0, 1.0)]
+        return [WHOLE]
     scale = images.size["shortest_edge"] / min(width, height)
     shown = images.crop_size["width"] / (width * scale), images.crop_size["height"] / (height * scale)
     (left, right), (top, bottom) = ((0.5 - share / 2, 0.5 + share / 2) for share in shown)

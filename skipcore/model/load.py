@@ -186,7 +186,7 @@ def why_not_loaded(name: str, revision: str | None, error: Exception) -> str:
     if is_any(torch.cuda.OutOfMemoryError):
         return f'{what}: the GPU has too little memory. Pass device="auto", dtype="bfloat16", or a smaller model.'
     if is_any(SafetensorError):
-        return f"{what}: its weights are damaged ({_first_line(error)}); delete them and fetch them anew."
+        return f"{what}: its weights are damaged ({_first_line(error)}); delete them and fetch them again."
     return f"{what}; check the folder or Hub id, device, dtype and attention: {_first_line(error)}"
 
 

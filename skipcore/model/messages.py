@@ -14,7 +14,7 @@ from skipcore.model.special_tokens import made_plain, refuse_special
 
 ROLES = ("system", "user", "assistant")
 SOURCES = ("image", "path", "url", "base64", "image_url")
-"""Where a part's picture may stand."""
+"""The keys under which a part may hold its picture."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def checked_turns(history: Sequence[tuple[str, str]], question: str, special: tu
 
 
 def as_messages(turns: Sequence[tuple[str, str]], pictures: int) -> list[Message]:
-    """Questions and answers as messages: the pictures stand before the first question, the last answer is to come."""
+    """Questions and answers as messages: the pictures come before the first question, the last answer is to come."""
     messages: list[Message] = []
     for question, answer in turns:
         marks = (None,) * (0 if messages else pictures)
@@ -117,7 +117,7 @@ def _part(part: Any) -> Image.Image | str:
         what = f"holds {kind}" if isinstance(kind, str) else "holds a part without a type"
         raise InputError(f"Messages hold pictures and texts, but this one {what}.")
     if len(given) != 1:
-        raise InputError('A picture of a message must stand under exactly one of "image", "path", "url" and "base64".')
+        raise InputError('A picture of a message must be under exactly one of "image", "path", "url" and "base64".')
     source = part[given[0]]
     if given[0] == "image_url":
         source = source.get("url") if isinstance(source, Mapping) else source

@@ -109,7 +109,7 @@ def _render(processor: Any, template: str, messages: Sequence[dict[str, Any]], t
     )
     lists = [message["content"] for message in messages if not isinstance(message["content"], str)]
     if any(str(content) in prompt for content in lists if content):
-        raise ValueError("it writes the list of a message's parts as it stands")
+        raise ValueError("it writes a message's parts as a Python list")
     return prompt
 
 
@@ -133,7 +133,7 @@ def complete(processor: Any, config: PreTrainedConfig) -> None:
         if hasattr(processor, name) and getattr(processor, name) is None:
             setattr(processor, name, fact())
     if hasattr(processor, "num_additional_image_tokens") and config.model_type in ("llava", "llava_next"):
-        # 0 stands for a folder that says nothing, too
+        # 0 also means that the folder says nothing
         processor.num_additional_image_tokens = int(has_class_token(config))
 
 

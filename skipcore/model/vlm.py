@@ -106,7 +106,7 @@ class Vlm:
         if measured != own:
             raise InputError(
                 f"The calibration is of the model {self.calibration.model!r} with {measured} layers, but this one "
-                f"({self.name!r}) has {own}: make it anew with `python -m skipcore calibrate`."
+                f"({self.name!r}) has {own}: make it again with `python -m skipcore calibrate`."
             )
 
     @property
@@ -161,10 +161,10 @@ class Vlm:
 
         Args:
             image: a picture, several of them, or an empty list for text alone.
-            question: stands after the pictures.
+            question: comes after the pictures.
             max_new_tokens: tokens that the answer may take.
             history: questions asked before about the same pictures, each with its answer. Special tokens in an answer
-                are made plain ("< image>"): a model may write what stands for a picture, but it shows none.
+                are made plain ("< image>"): a model may write a picture's placeholder, but it shows none.
             method: one that shows the model something else than the picture (`method.picture`).
 
         Raises:

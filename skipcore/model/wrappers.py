@@ -58,7 +58,7 @@ def check_recordable(layers: nn.ModuleList) -> None:
         InputError: says what to do.
     """
     if any(map(_is_compiled, layers)):
-        raise InputError("Compiled layers do not record their updates: leave out record=True, or load the model anew.")
+        raise InputError("Compiled layers do not record their updates: leave out record=True, or load the model again.")
 
 
 def check_uncompiled(*modules: nn.Module) -> None:
@@ -69,7 +69,7 @@ def check_uncompiled(*modules: nn.Module) -> None:
     """
     if any(map(_is_compiled, modules)):
         raise InputError(
-            "This model or its decoder is compiled as a whole, and compiled code passes hooks by: load it anew and "
+            "This model or its decoder is compiled as a whole, and compiled code passes hooks by: load it again and "
             f"{COMPILE_LAYERS}."
         )
 

@@ -29,9 +29,9 @@ class BlindText:
     """Which rows attend without seeing skipped tokens (paper, masked variant).
 
     Attributes:
-        prefix: rows before this one attend to everything before them; all later ones are text, and computed anew.
+        prefix: rows before this one attend to everything before them; all later ones are text, and computed again.
         visible: [batch, visible] rows that text may see, padded on the right.
-        queries: [batch, queries] rows that are computed anew, padded on the right.
+        queries: [batch, queries] rows that are computed again, padded on the right.
         mask: [batch, 1, queries, visible] bool where the queries are fewer than the visible; None for square causal.
         text_rows: [text] rows of text, flattened.
         text_in_queries: [text] the same rows in the flattened [batch · queries].

@@ -31,7 +31,7 @@ class Layout:
             tokens).
         means: how the flattened prompt's tokens are averaged to rows.
         summaries: per group size, the rows pooled [groups, size] and the rows of the summary tokens [groups].
-        renumbered: [batch, length] positions counted anew from 0.
+        renumbered: [batch, length] positions counted from 0.
         num_slots: [batch, 1] slots of each sample, padding not counted.
         changed: [batch, 1] bool, whether the sample's slots are others than the tokens of its prompt, one by one.
         text_after: slots of text after the last picture of a single sample; 0 for several.
@@ -67,7 +67,7 @@ class Layout:
         return slots.unflatten(0, (len(inputs_embeds), self.length))
 
     def positions(self, position_ids: Tensor | None, renumber: bool) -> Tensor:
-        """Position ids of the slots: of the prompt's own ids [..., batch, prompt], or counted anew where it changed."""
+        """Position ids of the slots: of the prompt's own ids [..., batch, prompt], or renumbered where it changed."""
         own = self.slot_source
         if position_ids is not None:
             source = self.slot_source.expand(*position_ids.shape[:-2], -1, -1)

@@ -57,13 +57,13 @@ def merge_tokens(features: Tensor, num_kept: int, order: MergeOrder = "raster") 
     Args:
         features: [n, d] projected visual tokens.
         num_kept: how many stay, 1 ≤ num_kept. With num_kept ≥ n nothing is merged.
-        order: of the destinations: `"raster"` (as they stand in the picture) or `"redundancy"`
+        order: of the destinations: `"raster"` (in the order of the picture) or `"redundancy"`
             (highest first, as the authors' code leaves them).
     """
     n, device = len(features), features.device
     if num_kept >= n:
-        everyone = torch.arange(n, device=device)
-        return Merge(everyone, everyone)
+        every = torch.arange(n, device=device)
+        return Merge(every, every)
     by_redundancy = redundancy(features).argsort(descending=True, stable=True)
     sources, destinations = by_redundancy[: n - num_kept], by_redundancy[n - num_kept :]
     if order == "raster":

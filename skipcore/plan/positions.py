@@ -1,4 +1,4 @@
-"""Positions counted anew where tokens are gone (`positions="renumbered"`).
+"""Renumbered positions where tokens are gone (`positions="renumbered"`).
 
 Rotary positions matter only by their differences. Where tokens leave within the decoder, those that are left are
 therefore counted backward from the prompt's last token, whose position is the same in every layer: the differences are
@@ -27,8 +27,8 @@ def last_position(positions: Tensor, num_slots: Tensor) -> Tensor:
     return largest.gather(1, num_slots - 1)
 
 
-def counted_anew(positions: Tensor, num_slots: Tensor, rows: LayerRows) -> Tensor:
-    """[…, batch, length] positions of what enters a layer: counted anew in samples that lost slots, else their own.
+def renumbered_rows(positions: Tensor, num_slots: Tensor, rows: LayerRows) -> Tensor:
+    """[…, batch, length] positions of what enters a layer: renumbered in samples that lost slots, else their own.
 
     Args:
         positions: […, batch, slots] of the layout.
@@ -38,9 +38,9 @@ def counted_anew(positions: Tensor, num_slots: Tensor, rows: LayerRows) -> Tenso
     assert rows.present is not None
     last = rows.last[:, None]
     rows_until_last = torch.arange(rows.length, device=last.device).minimum(last)
-    anew = last_position(positions, num_slots) - last + rows_until_last
+    renumbered = last_position(positions, num_slots) - last + rows_until_last
     own = positions.gather(-1, rows.present.expand(*positions.shape[:-1], -1))
-    return torch.where(last + 1 < num_slots, anew, own)
+    return torch.where(last + 1 < num_slots, renumbered, own)
 
 
 def rotary(decoder: PreTrainedModel, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:

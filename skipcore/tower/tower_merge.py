@@ -88,9 +88,9 @@ class TowerMerging:
         def hook(attention: nn.Module, args: tuple, output: Any) -> None:
             rows = sum(len(keys) for keys, _ in self._segments)
             device = self._segments[0][0].device
-            everyone = torch.arange(rows, device=device)
-            leader = everyone if self._leader is None else self._leader
-            listed = everyone if self._listed is None else self._listed
+            every_row = torch.arange(rows, device=device)
+            leader = every_row if self._leader is None else self._leader
+            listed = every_row if self._listed is None else self._listed
             halves, best, first = [], [], 0
             for keys, mask in self._segments:
                 own = listed[(listed >= first) & (listed < first + len(keys))]
@@ -101,7 +101,7 @@ class TowerMerging:
             self._segments = []
             score = torch.cat([own for own, _ in best])
             joins = self._joining(number, score, rows)
-            into, after = everyone.clone(), []
+            into, after = every_row.clone(), []
             for (sources, others), (_, index), joining in zip(
                 halves, best, joins.split([len(own) for own, _ in best]), strict=True
             ):
@@ -172,7 +172,7 @@ class TowerMerging:
 
 def _images_of(seen: Tensor) -> list[slice]:
     """The images of one sequence, of which rows of others are not seen (Pixtral's tower): what merges in one must not
-    hang on how many rows stand before it.
+    depend on how many rows come before it.
 
     Args:
         seen: [rows, rows] bool. Padding sees nothing of itself and ends no image.

@@ -29,7 +29,7 @@ def test_a_calibration_is_saved_and_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"method": {"num_retained": -1}}', "{}", "[" * 100_000])
 def test_a_damaged_calibration_is_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "calibration.json").write_text(text)
-    with pytest.raises(InputError, match="make it anew"):
+    with pytest.raises(InputError, match="make it again"):
         load_calibration(tmp_path / "calibration.json")
 
 
@@ -70,7 +70,7 @@ def test_a_calibration_with_a_damaged_value_is_refused_before_the_model_is_loade
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
     (tmp_path / "calibration.json").write_text(json.dumps(SAVED | change))
-    with pytest.raises(InputError, match="make it anew"):
+    with pytest.raises(InputError, match="make it again"):
         load("no/such-model", calibration=tmp_path / "calibration.json")
 
 
