@@ -132,7 +132,7 @@ def describe(trace: Trace, view: View, layer: int) -> str:
         count = int(states.merged.sum())
         if not count:
             return "No token is merged."
-        targets = len(trace.taker[trace.merged].unique())
+        targets = len(trace.merged_into[trace.merged].unique())
         return f"{count:,} tokens are merged, each along a line into one of {targets:,} others."
     update = trace.token_update(layer)
     if update is None:

@@ -150,7 +150,7 @@ def _merges(sheet: Sheet, tokens: np.ndarray, trace: Trace, states: TokenStates,
     cell = sheet.cell
     cell_of = {int(token): where for where, token in np.ndenumerate(tokens)}
     merged, dropped = states.merged[tokens], states.state[layer][tokens] == State.DROPPED
-    targets = trace.taker.numpy()[tokens]
+    targets = trace.merged_into.numpy()[tokens]
     is_target = np.isin(tokens, targets[merged])
     if merged.any():
         sheet = cells.tint(sheet, ~is_target, palette.FADED, 0.6)

@@ -77,7 +77,7 @@ def slot_in_map(report: Report, cell: Cell | None) -> tuple[int, int, int] | Non
 def first_choice(trace: Trace) -> int:
     """The token that is selected before anyone selects one: one that others were merged into, as many as can be
     taken in at a glance; else the first that a layer does not treat in full; else the first."""
-    targets, others = np.unique(trace.taker[trace.merged].numpy(), return_counts=True)
+    targets, others = np.unique(trace.merged_into[trace.merged].numpy(), return_counts=True)
     if len(targets):
         return int(targets[np.where(others <= AT_A_GLANCE, others, 0).argmax()])
     treated = token_states(trace).state.any(axis=0)
@@ -102,7 +102,7 @@ def group_of(trace: Trace, token: int) -> np.ndarray:
     """The tokens that became one with a token, itself among them, in order: alone where none was merged."""
     if trace.token_slot[token] < 0:
         return np.array([token])
-    targets = trace.taker
+    targets = trace.merged_into
     return ((targets == targets[token]) & (trace.token_slot >= 0)).nonzero().flatten().numpy()
 
 

@@ -95,7 +95,7 @@ def merges_sentence(trace: Trace, token: int) -> str:
     slot = int(trace.token_slot[token])
     if slot < 0:
         return "It never gets a place in the decoder's sequence."
-    group, target = group_of(trace, token), int(trace.taker[token])
+    group, target = group_of(trace, token), int(trace.merged_into[token])
     shared = f"place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
     if len(group) == 1:
         return f"Merged with no other; it has {shared}."
@@ -113,7 +113,7 @@ def merged_in(others: int) -> str:
 
 def merge_target(trace: Trace, token: int) -> str:
     """What a merged token was merged into: "the token at row 3, column 12", and its tile where that is another."""
-    target, own = location_of(trace, int(trace.taker[token])), location_of(trace, token)
+    target, own = location_of(trace, int(trace.merged_into[token])), location_of(trace, token)
     elsewhere = "" if (target.picture, target.tile) == (own.picture, own.tile) else f" of tile {target.tile + 1}"
     return f"the token at {position(target)}{elsewhere}"
 

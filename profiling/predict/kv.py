@@ -10,7 +10,7 @@ def predict_layer_kv_bytes(vlm: Vlm, trace: Trace) -> tuple[int, ...]:
     """Keys and values by layer after prefill: 2 · key-value heads · head width · kept tokens · bytes per value. Layers
     that look back over a window of w places keep the last w − 1 alone."""
     per_token = 2 * kv_width(vlm) * vlm.model.dtype.itemsize
-    back = trace.slot_place.max() + 1 - trace.slot_place  # how many places back from the next token
+    back = trace.slot_source.max() + 1 - trace.slot_source  # how far back from the next token
     return tuple(
         per_token * int((kept if window is None else kept & (back < window)).sum())
         for kept, window in zip(trace.in_cache, _windows(vlm, trace), strict=True)
@@ -25,7 +25,7 @@ def tokens_met(vlm: Vlm, trace: Trace, step: int) -> tuple[int, ...]:
         trace: of the prompt.
         step: from 1, of the token that is read.
     """
-    back = trace.slot_place.max() + step - trace.slot_place
+    back = trace.slot_source.max() + step - trace.slot_source
     return tuple(
         int(kept.sum()) + step if window is None else int((kept & (back < window)).sum()) + min(step, window)
         for kept, window in zip(trace.in_cache, _windows(vlm, trace), strict=True)
