@@ -28,7 +28,7 @@ from app.panels.linked import link
 from app.panels.models import ModelsPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
-from app.panels.trade_off_panel import SweepPanel
+from app.panels.trade_off_panel import TradeOffPanel
 from app.runs.ask import LINE_FULL, STOPPED, Asking
 from app.runs.follow import Following
 from app.runs.recorded import RECORDED, recorded_for
@@ -90,7 +90,7 @@ def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, sh
             CalibrationPanel(vlm)
         with gr.Column(elem_id="quality-panel"):
             QualityPanel(vlm, record)
-            SweepPanel(vlm, ask_panel.inputs, ask_panel.settings)
+            TradeOffPanel(vlm, ask_panel.inputs, ask_panel.settings)
         asking = Asking(
             vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, finished, stop, known_of(examples)
         )

@@ -19,11 +19,8 @@ def theme() -> gr.themes.Base:
         font=(gr.themes.GoogleFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
     )
-    return look.set(**{name: color for pair in _COLORS.items() for name, color in _by_theme(*pair)}, **_PLAIN)
-
-
-def _by_theme(name: str, colors: tuple[str, str]) -> list[tuple[str, str]]:
-    return [(name, colors[0]), (f"{name}_dark", colors[1])]
+    colors = {name: day for name, (day, _) in _COLORS.items()}
+    return look.set(**colors, **{f"{name}_dark": night for name, (_, night) in _COLORS.items()}, **_PLAIN)
 
 
 _PAPER = ("#FBFAF7", "#131517")

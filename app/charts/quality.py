@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from app import ASSETS, palette, wording
 from app.charts.chart import style
-from app.markup import html_table, keys
+from app.markup import html_table, keys, paragraph
 from app.world import KIND_NAMES
 from skipcore import InputError
 
@@ -212,7 +212,6 @@ def quality_table(split: SplitScores) -> str:
     ratios = (arm.flops_ratio for arm in split.arms)
     costs = (wording.NOT_AVAILABLE if ratio is None else wording.accuracy(ratio) for ratio in ratios)
     rows.append(["prefill FLOPs, of dense", *costs, "–"])
-    about = (
-        f"{split.questions:,} questions about {split.pictures:,} pictures; retained + skipped tokens of each picture."
-    )
+    asked = f"{split.questions:,} questions about {split.pictures:,} pictures"
+    about = paragraph(f"{asked}; retained + skipped tokens of each picture.", "hint")
     return html_table(["right answers", *split.columns, "blind guess"], rows) + about

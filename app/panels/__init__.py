@@ -9,3 +9,6 @@ Changes = dict[Any, Any]
 
 # How every event but the API's is wired: the page itself shows its progress, and nobody else can call it.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+# The same without a turn in line, for what takes no time.
+AT_ONCE: dict[str, Any] = {"queue": False} | QUIET

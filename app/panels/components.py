@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from app.charts.chart import Chart
 from app.charts.race import AGREEMENT, COSTS
 from app.markup import paragraph
-from app.panels import QUIET, Changes
+from app.panels import AT_ONCE, QUIET, Changes
 from app.server.device import DEVICE
 from app.server.refusals import Refusal, refusing
 from profiling import Report
@@ -122,10 +122,10 @@ class RunControls:
             queue: which line, as Gradio's events take it.
         """
         everything = [*self.outputs, *outputs]
-        in_line = self._start.click(lambda: self.running(waiting), None, self.outputs, queue=False, **QUIET)
+        in_line = self._start.click(lambda: self.running(waiting), None, self.outputs, **AT_ONCE)
         ran = in_line.then(measure, list(inputs), everything, preprocess=False, **QUIET, **queue)
-        ran.failure(lambda: self.idle(self._stopped), None, self.outputs, queue=False, **QUIET)
-        self._cancel.click(self._end, self.stop, self.outputs, cancels=[ran], queue=False, **QUIET)
+        ran.failure(lambda: self.idle(self._stopped), None, self.outputs, **AT_ONCE)
+        self._cancel.click(self._end, self.stop, self.outputs, cancels=[ran], **AT_ONCE)
 
     def follow(self, steps: Callable[[threading.Event], Iterator[Changes]]) -> Iterator[Changes]:
         """The changes of a run from its beginning to its end, however it ends; a refusal is shown in the line.

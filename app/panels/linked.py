@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.panels import QUIET, Changes
+from app.panels import AT_ONCE, Changes
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
 from app.server.gradio_internals import payload
@@ -25,9 +25,8 @@ def link(report: gr.State, tokens: TokensPanel, layers: LayersPanel) -> None:
     now = [report, tokens.selected, *tokens.controls]
     followers = [*tokens.selection_parts, *layers.map_cells]
     nothing: Changes = {tokens.card: gr.skip()}
-    at_once: dict[str, Any] = {"queue": False} | QUIET
     # Not “always_last” where a click names its cell: Gradio 6.31 sends the cell of the first click once more.
-    last, every = at_once | {"trigger_mode": "always_last"}, at_once | {"trigger_mode": "multiple"}
+    last, every = AT_ONCE | {"trigger_mode": "always_last"}, AT_ONCE | {"trigger_mode": "multiple"}
 
     def select(report: Report | None, token: int | None, arm: int, view: str, layer: int) -> Changes:
         if report is None or token is None:

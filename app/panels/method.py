@@ -6,12 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from app.panels import QUIET, Changes
+from app.panels import AT_ONCE, Changes
 from app.runs.budgets import OFFERED, OWN, SKIP_VISION, summary_of
 from app.wording import skipping_sentence
 from skipcore import SkipVision, Vlm
-
-_QUIET: dict[str, Any] = {"queue": False} | QUIET
 
 
 class MethodPanel:
@@ -45,9 +43,9 @@ class MethodPanel:
     def wire(self, skip_vision: gr.Column) -> None:
         """Let the choice show the controls that apply; `skip_vision` holds those of Skip-Vision."""
         outputs = [self.method, self.budget, self.then_skip_vision, skip_vision]
-        self.method.input(lambda name: self.controls(name, skip_vision), self.method, outputs, **_QUIET)
+        self.method.input(lambda name: self.controls(name, skip_vision), self.method, outputs, **AT_ONCE)
         self.then_skip_vision.input(
-            lambda follows: {skip_vision: gr.update(visible=follows)}, self.then_skip_vision, outputs, **_QUIET
+            lambda follows: {skip_vision: gr.update(visible=follows)}, self.then_skip_vision, outputs, **AT_ONCE
         )
 
     def controls(self, name: str, skip_vision: gr.Column) -> Changes:

@@ -9,8 +9,8 @@ import gradio as gr
 
 from app import wording
 from app.charts.quality import COMMAND, RECORD, Quality, accuracy_by_flops, quality_table, read_quality, split_keys
-from app.charts.race import Race, RaceData, race_chart, race_table, read_race, standings_table
-from app.panels import QUIET
+from app.charts.race import Race, race_chart, race_table, read_race, standings_table
+from app.panels import AT_ONCE
 from app.panels.components import axis_choices, plot
 from app.world import weights_sha256
 from skipcore import InputError, Vlm
@@ -52,7 +52,7 @@ class QualityPanel:
                 tables = [quality_table(each) for each in quality.splits]
                 table = gr.HTML(tables[0], elem_id="quality-table")
         gr.HTML(_sentence(origin_sentence(quality)))
-        split.input(lambda number: tables[number], split, table, queue=False, **QUIET)
+        split.input(lambda number: tables[number], split, table, **AT_ONCE)
 
     def _lay_out_race(self, race: Race) -> None:
         gr.HTML(f"<h3>The race: all methods at equal FLOPs</h3><p class='intro'>{RACE_INTRO}</p>")
@@ -63,25 +63,15 @@ class QualityPanel:
                     gr.HTML(f"<h3>{escape(data.name)}</h3>")
                     charts.append(plot(f"race-{number}", race_chart(data)))
                 with gr.Column(min_width=320):
+                    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in data.sentences)
                     gr.HTML(
                         standings_table(data)
-                        + f"<details><summary>In words</summary>{race_sentences(data)}</details>"
+                        + f"<details><summary>In words</summary>{sentences}</details>"
                         + f"<details><summary>All values</summary>{race_table(data)}</details>"
                     )
-        gr.on(
-            [axis.input for axis in axes],
-            lambda *chosen: [race_chart(data, *chosen) for data in race.data],
-            axes,
-            charts,
-            queue=False,
-            **QUIET,
-        )
+        changed = [axis.input for axis in axes]
+        gr.on(changed, lambda *now: [race_chart(data, *now) for data in race.data], axes, charts, **AT_ONCE)
         gr.HTML(_sentence(f"Measured on {race.device}, {race.date}, by `python -m profiling sweep`."))
-
-
-def race_sentences(data: RaceData) -> str:
-    """Who is ahead of Skip-Vision at each budget, as paragraphs."""
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in data.sentences)
 
 
 def why_not_shown(quality: Quality | None, sha256: str | None) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import secrets
 from html import escape
-from typing import Any
 
 import gradio as gr
 
-from app.panels import QUIET, Changes
+from app.panels import AT_ONCE, Changes
 from app.server.gradio_internals import save_picture
 from app.truth import Known, digest_of_file, digest_of_upload
 from skipcore import InputError
@@ -46,16 +45,15 @@ class ScenePanel:
 
     def wire(self, picture: gr.Image, question: gr.Textbox) -> None:
         """Let the button fill the picture, and a click on a suggestion the question."""
-        quiet: dict[str, Any] = {"queue": False} | QUIET
         self.button.click(
             lambda: self.draw(picture, question, secrets.randbelow(NUMBERS)),
             None,
             [picture, question, self.known, self.number, self.row, *self.suggestions],
-            **quiet,
+            **AT_ONCE,
         )
-        picture.change(self.keep_to, [picture, self.known], [self.row, self.number], preprocess=False, **quiet)
+        picture.change(self.keep_to, [picture, self.known], [self.row, self.number], preprocess=False, **AT_ONCE)
         for button in self.suggestions:
-            button.click(lambda text: text, button, question, **quiet).then(None, js=FOCUS, api_visibility="private")
+            button.click(lambda text: text, button, question, **AT_ONCE).then(None, js=FOCUS, api_visibility="private")
 
     def draw(self, picture: gr.Image, question: gr.Textbox, number: int) -> Changes:
         """Show the scene of a number; the first suggestion stands in the question box, ready to ask."""

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from app.markup import keys, layer_table, paragraph, ramp
-from app.panels import QUIET, Changes
+from app.panels import AT_ONCE, Changes
 from app.server.data_uri import data_uri
 from app.tokens import script
 from app.tokens.hover import hover
@@ -71,7 +71,7 @@ class TokensPanel:
         once = [self.selected, self.result, self.arm, self.plain, self.hover, self.text]
         self.outputs = [*once, self.marks, *self.selection_parts]
         for control, js in ((before, WIPE), (self.layer, script("show_layer"))):
-            control.change(None, control, None, js=js, queue=False, **QUIET)
+            control.change(None, control, None, js=js, **AT_ONCE)
 
     def show(self, report: Report, arm: int, view: View, layer: int) -> Changes:
         """The overlay of a new report, with the controls as they stand and a token to begin with."""

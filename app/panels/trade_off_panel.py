@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.charts.race import RaceRow, race_chart, race_table
-from app.panels import QUIET, Changes
+from app.panels import AT_ONCE, Changes
 from app.panels.components import RunControls, axis_choices, plot
 from app.runs.budgets import OFFERED, SKIP_VISION
 from app.runs.eta import Eta
@@ -28,7 +28,7 @@ USUAL = [name for name in (SKIP_VISION, "FastV", "DivPrune", "UniformGrid") if n
 STOPPED = "Stopped. What was done stays."
 
 
-class SweepPanel:
+class TradeOffPanel:
     """Choice of methods and budgets, Start and Cancel, progress, chart and table.
 
     Args:
@@ -58,19 +58,10 @@ class SweepPanel:
             self.axes = axis_choices("sweep", score="kl")
             self.chart = plot("sweep-chart")
             self.table = gr.HTML(elem_id="sweep-table")
-        self.controls.wire(
-            self.measure,
-            [*inputs, *self.axes, methods, shares],
-            [self.rows, self.result, self.chart, self.table],
-        )
-        gr.on(
-            [axis.input for axis in self.axes],
-            lambda rows, *axes: race_chart(as_data(rows), *axes),
-            [self.rows, *self.axes],
-            self.chart,
-            queue=False,
-            **QUIET,
-        )
+        changed = [self.rows, self.result, self.chart, self.table]
+        self.controls.wire(self.measure, [*inputs, *self.axes, methods, shares], changed)
+        axes, drawn_from = [axis.input for axis in self.axes], [self.rows, *self.axes]
+        gr.on(axes, lambda rows, *axes: race_chart(as_data(rows), *axes), drawn_from, self.chart, **AT_ONCE)
 
     def measure(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run it; every part that is done is shown at once, and stays.
