@@ -168,7 +168,7 @@ def score_axis(name: str, has_truth: bool) -> Axis:
 
 
 SYMBOLS = ("square", "triangle-up", "triangle-down", "diamond", "cross", "x", "triangle-left", "triangle-right", "star",
-           "pentagon", "hexagon", "bowtie", "hourglass")  # fmt: skip
+           "pentagon", "hexagon", "bowtie", "hourglass", "hexagram", "star-square", "diamond-wide")  # fmt: skip
 """With colors that come round, so that no method is known by its color alone."""
 
 
