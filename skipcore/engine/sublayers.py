@@ -177,25 +177,14 @@ class SubLayers:
         seen, updates, self._observation, self._updates = self._observation, self._updates, None, None
         if Look.ATTENTION_AHEAD in prefill.method.looks:
             seen = self._look_ahead(prefill, index, rows, layer, states, kwargs)
+        seen = seen or Observation(frozenset())
+        looked = {"attention": seen.attention, "key_norms": seen.key_norms, "updates": updates}
         views = []
         for sample, plan in enumerate(prefill.plans):
             slots = plan.enters[before].nonzero().flatten()
-            here = slice(len(slots))
-
-            def of_sample(values: Tensor | None, sample: int = sample, here: slice = here) -> Tensor | None:
-                return None if values is None else values[sample, here]
-
-            views.append(
-                LayerView(
-                    slots=slots,
-                    states=states[sample, here].detach(),
-                    attention=of_sample(None if seen is None else seen.attention),
-                    key_norms=of_sample(None if seen is None else seen.key_norms),
-                    updates=of_sample(updates),
-                    logits=self._logits,
-                    norm=self._decoder.norm,
-                )
-            )
+            own = {name: None if each is None else each[sample, : len(slots)] for name, each in looked.items()}
+            own_states = states[sample, : len(slots)].detach()
+            views.append(LayerView(slots, own_states, **own, logits=self._logits, norm=self._decoder.norm))
         return views
 
     def _look_ahead(
