@@ -1,4 +1,4 @@
-"""The command line: `python -m skipcore ask …` and `python -m skipcore calibrate …`."""
+"""The command line: `python -m skipcore ask …`, `… calibrate …` and `… finetune …`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from skipcore.answering.chat import Chat
 from skipcore.calibration.calibrate import calibrate
 from skipcore.calibration.choice import CALIBRATION_FILE, Calibration
 from skipcore.errors import InputError
+from skipcore.finetune import flags
 from skipcore.methods import Dense
 from skipcore.model.load import load
 
@@ -128,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--kv-target", type=float, default=0.6, help="KV cache bytes wanted, dense = 1 (default 0.6)")
     one.add_argument("--output", default="calibration.json", help="the file to write (default calibration.json)")
     one.set_defaults(run=_calibrate)
+
+    flags.add_command(commands)
     return parser
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from huggingface_hub.utils import disable_progress_bars
 from transformers.utils import logging
 
-from skipcore.errors import InputError, is_out_of_memory
+from skipcore.errors import InputError, OutOfMemory, is_out_of_memory
 
 BAD_INPUT, OUT_OF_MEMORY, INTERRUPTED, CLOSED_PIPE = 2, 3, 130, 141
 """Exit statuses; the last two are those of a program that SIGINT and SIGPIPE end."""
@@ -38,7 +38,7 @@ def run(command: Callable[[], int | None]) -> int:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return _say(MEMORY_ADVICE, OUT_OF_MEMORY)
+            return _say(error if isinstance(error, OutOfMemory) else MEMORY_ADVICE, OUT_OF_MEMORY)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a closed pipe can still be caught

@@ -9,6 +9,10 @@ class InputError(ValueError):
     """Bad input from a user. Its message is one plain sentence that says what to change."""
 
 
+class OutOfMemory(MemoryError):
+    """A lack of memory, with a sentence that says what to change."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU, the CPU's allocator or Python itself had no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

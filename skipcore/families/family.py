@@ -70,6 +70,7 @@ class Family:
         adds_between_layers: whether something is added to all hidden states between layers, so that they must be there.
         follow: what else goes with the tokens: the decoder's keyword arguments that must be laid out, too.
         patches: which rows of the vision tower feed each visual token, see `families.patches`.
+        connector: modules within the vision tower that belong to what connects it to the decoder.
         extra: the package beyond torchvision that its processor needs.
     """
 
@@ -85,6 +86,7 @@ class Family:
     adds_between_layers: bool = False
     follow: Callable[[dict[str, Any], Layout], dict[str, Any]] = follows_nothing
     patches: Patches = one_image_a_tile
+    connector: tuple[str, ...] = ()
     extra: str | None = None
 
 

@@ -16,4 +16,10 @@ def _pictures(config: PreTrainedConfig, inputs: ModelInputs) -> Pictures:
     return {Kind.IMAGE: [tiles for each in grids for tiles in tiles_of(each, merge)]}
 
 
-GLM4V = Family(name="GLM-4V", model_types=("glm4v", "glm4v_moe", "glm46v"), pictures=_pictures, patches=cell_after_cell)
+GLM4V = Family(
+    name="GLM-4V",
+    model_types=("glm4v", "glm4v_moe", "glm46v"),
+    pictures=_pictures,
+    patches=cell_after_cell,
+    connector=("downsample", "merger"),
+)

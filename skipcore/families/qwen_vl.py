@@ -43,6 +43,7 @@ QWEN2_VL = Family(
     pictures=_pictures,
     remembers=("rope_deltas",),
     patches=cell_after_cell,
+    connector=("merger",),
 )
 QWEN2_5_VL = replace(QWEN2_VL, name="Qwen2.5-VL", model_types=("qwen2_5_vl",), patches=cell_after_cell_in_windows)
 QWEN3_VL = replace(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
@@ -18,58 +16,14 @@ from transformers import Trainer
 
 from skipcore.errors import InputError
 from skipcore.finetune.collate import NO_LABEL
-from skipcore.methods.settings import Count, checked_count, checked_number
+from skipcore.finetune.step_budgets import SUMMARY, Budgets, skips
+from skipcore.methods.settings import checked_number
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.model.hardware import input_device
 from skipcore.model.saved_method import load_method, save_method
 from skipcore.model.wrappers import stock_model
 
-SUMMARY = "skip_summary"
-"""The name under which the method's summary is a part of the model while it trains."""
 WHOLE = StateDictOptions(full_state_dict=True)
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """Ranges from which each skipping step draws its budget, few tokens as often as many (evenly in the logarithm).
-
-    Attributes:
-        retained, skipped: lowest and highest count per picture, or float shares of the picture's tokens.
-
-    Raises:
-        InputError: a range is empty, or mixes a count and a share.
-    """
-
-    retained: tuple[Count, Count]
-    skipped: tuple[Count, Count]
-
-    def __post_init__(self) -> None:
-        for name in ("retained", "skipped"):
-            low, high = (checked_count(name, count) for count in getattr(self, name))
-            if type(low) is not type(high) or not 0 < low <= high:
-                raise InputError(
-                    f"The range of {name} must go from a count or share above 0 to one at least as large, both counts "
-                    f"or both shares, not from {low} to {high}."
-                )
-
-    def draw(self, method: SkipVision, seed: int, step: int) -> SkipVision:
-        """The method with the budget of one step, which seed and step alone decide: also after a restart, and on every
-        process."""
-        retained, skipped = np.random.default_rng((seed, step)).random(2)
-        return replace(
-            method, num_retained=_between(self.retained, retained), num_skipped=_between(self.skipped, skipped)
-        )
-
-
-def _between(bounds: tuple[Count, Count], share: float) -> Count:
-    low, high = bounds
-    drawn = low * (high / low) ** share
-    return drawn if isinstance(low, float) else round(drawn)
-
-
-def skips(step: int, share: float) -> bool:
-    """Whether a step, counted from 0, is one of the share that skips; they are evenly spread."""
-    return math.floor((step + 1) * share) > math.floor(step * share)
 
 
 class SkippingSteps:
@@ -92,13 +46,20 @@ class SkippingSteps:
         skip_share: of the steps, 0 to 1.
         budgets: what each skipping step draws its budget from; None: the method's own. Evaluation and what is saved
             have the method's own.
+        summary_rate: how many times the learning rate the summary learns at; its scores start at zero.
 
     Raises:
         InputError: the share is impossible, or the model is not supported.
     """
 
     def __init__(
-        self, *args: Any, method: SkipVision, skip_share: float = 1.0, budgets: Budgets | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        method: SkipVision,
+        skip_share: float = 1.0,
+        budgets: Budgets | None = None,
+        summary_rate: float = 10.0,
+        **kwargs: Any,
     ) -> None:
         if not 0 <= checked_number("skip_share", skip_share) <= 1:
             raise InputError(f"skip_share must be 0 to 1, not {skip_share}.")
@@ -106,13 +67,25 @@ class SkippingSteps:
         trainer: Any = self
         # Some models say that they count no tokens over accumulated parts; `compute_loss` does it for all.
         trainer.model_accepts_loss_kwargs = True
-        self.skip_share, self.budgets = skip_share, budgets
+        self.skip_share, self.budgets, self.summary_rate = skip_share, budgets, summary_rate
         stock = stock_model(trainer.model)
         if method.summary is not None:
             method = replace(method, summary=copy.deepcopy(method.summary).to(input_device(stock)))
             setattr(stock, SUMMARY, method.summary)
         self.method = method
         self._sums: Tensor | None = None  # of the evaluation that runs
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """The optimizer, in which the summary has a learning rate of its own and no weight decay."""
+        optimizer = super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
+        named = _trainer(self).model.named_parameters()
+        own = [each for name, each in named if f"{SUMMARY}." in name and each.requires_grad]
+        if own:
+            for group in optimizer.param_groups:
+                group["params"] = [each for each in group["params"] if not any(each is one for one in own)]
+            rate = _trainer(self).args.learning_rate * self.summary_rate
+            optimizer.add_param_group({"params": own, "lr": rate, "weight_decay": 0.0})
+        return optimizer
 
     def session(self, method: SkipVision | None = None) -> AbstractContextManager:
         """A session on the model that trains, by default under the trainer's method."""
@@ -195,6 +168,8 @@ class SkippingSteps:
         folder = output_dir or trainer.args.output_dir
         if trainer.args.should_save:  # before the model, which may be pushed to the Hub
             save_method(method, folder)
+        if trainer.is_fsdp_enabled and not _internal_call:  # the last one: a folder that holds the model, not shards
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         super().save_model(output_dir, _internal_call)  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import tempfile
@@ -19,7 +20,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import is_flash_attn_2_available
 
 from skipcore.calibration.choice import CALIBRATION_FILE, Calibration, load_calibration
@@ -46,7 +53,8 @@ def load(
     """Load a model from a folder or from the Hub. Downloads and loading show a progress bar.
 
     Args:
-        name: a folder written by `save_pretrained`, or a Hub id. Remote code is never run; safetensors only.
+        name: a folder written by `save_pretrained`, or a Hub id. Remote code is never run; safetensors only. A folder
+            of adapters (PEFT) is merged into the model that it names; method and processor are the folder's own.
         revision: branch, tag or commit of a Hub model.
         device: default: "cuda" if there is one, otherwise "cpu". "auto" spreads the model over all GPUs, then the CPU,
             then the disk, by accelerate; so does a `device_map` of your own.
@@ -66,21 +74,24 @@ def load(
         calibration = folder / CALIBRATION_FILE
     if isinstance(calibration, str | Path):
         calibration = load_calibration(calibration)  # before the weights are fetched
+    base = None if folder is None else _base_of(folder)
+    weights = base or name
     try:
         spread = device == "auto" or isinstance(device, Mapping)
         target = default_device(device)
         wanted = torch.float32 if dtype == "auto" and target.type == "cpu" else _checked_dtype(dtype)
         source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-        config = AutoConfig.from_pretrained(name, **source)
+        config = AutoConfig.from_pretrained(weights, **source)
         family = family_of(config)
         _check_package(family)
         if not spread:
-            _check_memory(name, config, _resolved(wanted, config), target)
-        processor = AutoProcessor.from_pretrained(name, **source)
+            _check_memory(weights, config, _resolved(wanted, config), target)
+        has_processor = base is None or Path(name, "processor_config.json").is_file()
+        processor = AutoProcessor.from_pretrained(name if has_processor else weights, **source)
         complete(processor, config)
         offload = tempfile.mkdtemp(prefix="skipcore-offload-") if spread else None
         model = AutoModelForImageTextToText.from_pretrained(
-            name,
+            weights,
             **source,
             dtype=wanted,
             use_safetensors=True,
@@ -88,6 +99,8 @@ def load(
             device_map=device if spread else None,
             offload_folder=offload,
         )
+        if base is not None:
+            model = _with_adapters(model, name)
         if offload is not None:
             weakref.finalize(model, shutil.rmtree, offload, ignore_errors=True)
         model = (model if spread else model.to(target)).eval().requires_grad_(False)
@@ -100,6 +113,30 @@ def load(
     if method is not None and method.summary is not None:
         method.summary.to(vlm.device)
     return vlm
+
+
+def _base_of(folder: Path) -> str | None:
+    """The model that a folder of adapters belongs to; None for a folder that holds a model itself.
+
+    Raises:
+        InputError: PEFT is not installed, or the folder names no model.
+    """
+    adapters = folder / "adapter_config.json"
+    if not adapters.is_file() or (folder / "config.json").is_file():
+        return None
+    if find_spec("peft") is None:
+        raise InputError(f"The folder {str(folder)!r} holds adapters, which need another package: pip install peft")
+    try:
+        return str(json.loads(adapters.read_text())["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{adapters} does not say which model the adapters belong to.") from error
+
+
+def _with_adapters(model: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """A model with adapters merged into its weights: nothing is left that would run beside them."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder).merge_and_unload()
 
 
 def default_device(device: str | torch.device | Mapping[str, Any] | None) -> torch.device:

@@ -34,10 +34,13 @@ LIKE_ANYBODY = ["setpriv", "--bounding-set=-dac_override"] if IS_ROOT else []
 FAKE_SPACES = Path(__file__).parents[2] / "helpers" / "fake_spaces"
 ONLY_REQUIRED = """import sys
 class OnlyRequired:
+    def __init__(self, finder):
+        self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {names!r}:
-            raise ModuleNotFoundError(name + " is not in requirements.txt", name=name)
-sys.meta_path.insert(0, OnlyRequired())
+        return None if name.split(".")[0] in {names!r} else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path[:] = map(OnlyRequired, sys.meta_path)
 """
 
 

@@ -10,51 +10,13 @@ import torch
 from model_runs import hooks
 from tiny_families import WIDTH
 from tiny_rows import ROWS, trainable
-from transformers import TrainerCallback, TrainingArguments
+from tiny_tuner import METHOD, losses, tuner, with_lora
+from transformers import TrainerCallback
 
 from skipcore import AdaptiveSummary, InputError, SkipVision, Vlm, load_method
 from skipcore.finetune.collate import Collator
-from skipcore.finetune.tuner import Budgets, FineTuner, skips
-
-METHOD = SkipVision(0.2, 0.3)
-
-
-def tuner(
-    vlm: Vlm, folder: Path, method: SkipVision = METHOD, rows: list = ROWS * 4, model=None, **options
-) -> FineTuner:
-    """A trainer of a few steps of 4 rows."""
-    own = {name: options.pop(name) for name in ("skip_share", "budgets", "eval_dataset") if name in options}
-    batch = options.pop("batch", 4)
-    arguments = TrainingArguments(
-        **{
-            "output_dir": str(folder),
-            "max_steps": 4,
-            "per_device_train_batch_size": batch,
-            "per_device_eval_batch_size": batch,
-            "learning_rate": 1e-2,
-            "lr_scheduler_type": "constant",
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": [],
-            "remove_unused_columns": False,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            **options,
-        }
-    )
-    return FineTuner(
-        model if model is not None else vlm.model,
-        arguments,
-        Collator(vlm.processor),
-        rows,
-        processing_class=vlm.processor,
-        method=method,
-        **own,
-    )
-
-
-def losses(trainer: FineTuner) -> list[tuple[float, float]]:
-    return [(log["loss"], log["grad_norm"]) for log in trainer.state.log_history if "grad_norm" in log]
+from skipcore.finetune.step_budgets import Budgets, skips
+from skipcore.finetune.tuner import FineTuner
 
 
 def hooks_of_its_own(vlm: Vlm) -> int:
@@ -171,12 +133,6 @@ def test_going_on_equals_never_stopping(name: str, kind: str, tmp_path: Path) ->
     for one, other in zip(second.method.summary.parameters(), whole.method.summary.parameters(), strict=True):
         torch.testing.assert_close(one, other)
     assert second.method.summary.score.weight.abs().sum() > 0
-
-
-def with_lora(vlm: Vlm) -> torch.nn.Module:
-    peft = pytest.importorskip("peft")
-    targets = r".*language_model.*\.(gate|up|down)_proj"
-    return peft.get_peft_model(vlm.model, peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets))
 
 
 def test_the_best_checkpoint_is_restored(tmp_path: Path) -> None:
