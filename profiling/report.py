@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from profiling.gpu.samples import GpuSample
+from profiling.output.record import to_json
 from profiling.predict.roofs import Roof
 from profiling.predict.work import Work
 from skipcore import Trace
@@ -183,35 +184,21 @@ class Report:
     decoding: str = "greedy"
 
     @property
+    def visual_tokens(self) -> int:
+        """Visual tokens of all pictures."""
+        return sum(rows * columns for rows, columns in self.image_grid)
+
+    @property
     def image_grid(self) -> tuple[Grid, ...]:
         """Rows and columns of the visual tokens of every tile of every picture."""
         return tuple(tile.grid for own in self.tiles for tile in own)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: the same for page, API and command line."""
-        own = {name: value for name, value in vars(self).items() if name != "pictures"}
-        own["roof"] = None if self.roof is None else asdict(self.roof)
-        own["notes"] = list(self.notes)
-        own["picture_sizes"] = [list(picture.size) for picture in self.pictures]
-        own["image_grid"] = [list(grid) for grid in self.image_grid]
-        own["tiles"] = [[{"grid": list(tile.grid), "box": list(tile.box)} for tile in each] for each in self.tiles]
-        own["arms"] = [_arm_to_dict(arm) for arm in self.arms]
-        own["savings"] = {name: asdict(savings) for name, savings in self.savings.items()}
-        own["agreement"] = {name: asdict(agreement) for name, agreement in self.agreement.items()}
-        return own
-
-
-def _arm_to_dict(arm: Arm) -> dict[str, Any]:
-    values = {name: value for name, value in vars(arm).items() if name not in ("trace", "spread")}
-    for name in ("token_ms", "layer_kv_bytes", "layer_kv_bytes_predicted"):
-        values[name] = list(values[name])
-    if arm.gpu_samples is not None:
-        values["gpu_samples"] = [asdict(sample) for sample in arm.gpu_samples]
-    values["run_token_ms"] = [list(run) for run in arm.run_token_ms]
-    for name in ("prefill_work", "decode_work"):
-        values[name] = None if values[name] is None else asdict(values[name])
-    values["spread"] = {name: asdict(spread) for name, spread in arm.spread.items()}
-    return values
+        """Return plain JSON values, the same for page, API and command line: all but the pictures and the traces."""
+        return to_json(self, without=("pictures", "trace")) | {
+            "picture_sizes": [list(picture.size) for picture in self.pictures],
+            "image_grid": [list(grid) for grid in self.image_grid],
+        }
 
 
 def savings_of(arm: Arm, against: Arm) -> Savings:

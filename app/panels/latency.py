@@ -75,7 +75,7 @@ def break_even_sentence(report: Report) -> str:
         f"({wording.share(saved.flops_prefill)}) became {wording.milliseconds(abs(gained))} "
         f"{'saved' if gained >= 0 else 'lost'} ({wording.change(saved.prefill_time)} time)."
     )
-    tokens = sum(rows * columns for rows, columns in report.image_grid)
+    tokens = report.visual_tokens
     found, reason = break_even(first, last, tokens)
     if found is None:
         return f"{change} Break-even point: not available; {reason}."

@@ -46,7 +46,7 @@ class BenchResult:
         return {
             "model": self.report.model,
             "method": skip.name,
-            "visual_tokens": sum(rows * columns for rows, columns in self.report.image_grid),
+            "visual_tokens": self.report.visual_tokens,
             "prefill_time_ratio": round(skip.prefill_ms / dense.prefill_ms, 4),
             "flops_ratio": round(skip.flops_prefill / dense.flops_prefill, 4),
             "tpot_ratio": round(skip.tpot_ms / dense.tpot_ms, 4),

@@ -80,7 +80,7 @@ def measure_cost(
         "device": report.device,
         "repeats": repeats,
         "prompt_tokens": report.prompt_tokens,
-        "visual_tokens": sum(rows * columns for rows, columns in report.image_grid),
+        "visual_tokens": report.visual_tokens,
         "unavailable": report.unavailable,
         "methods": costs,
     }
