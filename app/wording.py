@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from profiling import Report, Savings
+from profiling.output.table import NOT_AVAILABLE, shown
 from skipcore import Role, SkipVision, Vlm
 
-NOT_AVAILABLE = "not available"
 ROLE_NAMES = {Role.TEXT: "text", Role.RETAINED: "retained", Role.SUMMARY: "summary", Role.SKIPPED: "skipped"}
 _SPLIT_NAMES = {
     "test": "scenes, test",
@@ -72,7 +72,7 @@ def operations(value: float) -> str:
 
 def pace(tokens_per_second: float | None) -> str:
     """ "314 tokens/s"."""
-    return NOT_AVAILABLE if tokens_per_second is None else f"{tokens_per_second:.3g} tokens/s"
+    return shown(tokens_per_second, "{:.3g} tokens/s")
 
 
 def change(saved: float | None) -> str:

@@ -102,6 +102,16 @@ class Arm:
     gpu_samples: tuple[GpuSample, ...] | None = None
     vision_is_warm: bool = True
 
+    @property
+    def decode_ms(self) -> float:
+        """All steps after the first token, at the median pace."""
+        return (self.tpot_ms or 0.0) * (self.new_tokens - 1)
+
+    @property
+    def decode_steps_ms(self) -> list[tuple[float, ...]]:
+        """A row for every decode step that all timed runs took: its time in each of them."""
+        return list(zip(*self.run_token_ms, strict=False))[1:]
+
 
 @dataclass(frozen=True)
 class Savings:

@@ -99,7 +99,7 @@ def device_table(report: Report) -> str:
         ["prefill FLOPs, counted", *(wording.operations(arm.flops_prefill) for arm in arms)],
         ["prefill FLOPs, predicted", *(wording.operations(arm.flops_prefill_predicted) for arm in arms)],
         ["peak memory", *(wording.size(arm.peak_memory_bytes) for arm in arms)],
-        ["energy", *(wording.NOT_AVAILABLE if arm.energy_j is None else f"{arm.energy_j:.3g} J" for arm in arms)],
+        ["energy", *(wording.shown(arm.energy_j, "{:.3g} J") for arm in arms)],
     ]
     reasons = "".join(
         paragraph(f"{UNAVAILABLE.get(name, name)}: not available; {reason}.", "reason")

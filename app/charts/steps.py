@@ -26,7 +26,7 @@ class Step:
 
 def step_spreads(arm: Arm) -> list[Step]:
     """Every decode step that all timed runs took."""
-    by_step = zip(*(run[1:] for run in arm.run_token_ms), strict=False)
+    by_step = arm.decode_steps_ms
     return [Step(token, median(times), min(times), max(times)) for token, times in enumerate(by_step, start=2)]
 
 

@@ -6,19 +6,19 @@ import plotly.graph_objects as go
 
 from app import palette, wording
 from app.charts.chart import Chart, style, wrapped
-from profiling import Arm, Report
+from profiling import Report
 
 
 def timeline(report: Report) -> go.Figure:
     """Each arm's answer as stacked phases, each hatched in its own way."""
     figure = go.Figure()
     names = [wrapped(arm.name) for arm in report.arms]
-    totals = [arm.vision_ms + arm.prefill_ms + _decode_ms(arm) for arm in report.arms]
+    totals = [arm.vision_ms + arm.prefill_ms + arm.decode_ms for arm in report.arms]
     colors = [palette.arm_color(number) for number in range(len(names))]
     phases = [
         ("vision", "/", [arm.vision_ms for arm in report.arms]),
         ("prefill", "", [arm.prefill_ms for arm in report.arms]),
-        ("decode", "|", [_decode_ms(arm) for arm in report.arms]),
+        ("decode", "|", [arm.decode_ms for arm in report.arms]),
     ]
     for name, hatch, values in phases:
         figure.add_bar(
@@ -47,11 +47,6 @@ def timeline(report: Report) -> go.Figure:
     figure.update_xaxes(ticksuffix=" ms", nticks=6, range=[0, 1.22 * max(totals)])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return style(figure, height=90 + 76 * len(names), top=24)
-
-
-def _decode_ms(arm: Arm) -> float:
-    """All steps after the first token, at the median pace."""
-    return 0.0 if arm.tpot_ms is None else arm.tpot_ms * (arm.new_tokens - 1)
 
 
 def prefill_sentence(report: Report) -> str:

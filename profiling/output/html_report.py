@@ -10,7 +10,7 @@ from statistics import median
 
 from PIL import Image
 
-from profiling.output.table import summary_lines, table_rows
+from profiling.output.table import shown, summary_lines, table_rows
 from profiling.report import Arm, Report
 
 Captioned = tuple[str, Image.Image]
@@ -86,7 +86,7 @@ def phases_svg(report: Report) -> str:
 
 def steps_svg(report: Report) -> str:
     """Median time of every decode step of each arm."""
-    lines = [_steps(arm) for arm in report.arms]
+    lines = [[median(times) for times in arm.decode_steps_ms] for arm in report.arms]
     most, longest = max(max(line, default=0.0) for line in lines), max(map(len, lines))
     if longest < 2:
         return "<p>Not available: the answers have fewer than three tokens.</p>"
@@ -101,18 +101,13 @@ def steps_svg(report: Report) -> str:
         parts.append(f'<polyline points="{points}" fill="none" {stroke}/>')
         top = 222 + 22 * number
         parts.append(f'<line x1="0" y1="{top - 5}" x2="32" y2="{top - 5}" {stroke}/>')
-        middle = f"{median(line):.2f} ms at the median" if line else "not available"
+        middle = shown(median(line) if line else None, "{:.2f} ms at the median")
         parts.append(f'<text x="42" y="{top}">{escape(arm.name)}: {middle}</text>')
     return _svg(parts, 210 + 22 * len(lines), "Time of every decode step")
 
 
 def _phases(arm: Arm) -> tuple[float, float, float]:
-    return arm.vision_ms, arm.prefill_ms, (arm.tpot_ms or 0.0) * (arm.new_tokens - 1)
-
-
-def _steps(arm: Arm) -> list[float]:
-    shortest = min((len(run) for run in arm.run_token_ms), default=0)
-    return [median(run[place] for run in arm.run_token_ms) for place in range(1, shortest)]
+    return arm.vision_ms, arm.prefill_ms, arm.decode_ms
 
 
 def _svg(parts: Sequence[str], height: int, words: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from profiling.report import Arm, Report
 
+NOT_AVAILABLE = "not available"
+
 
 def table_of(report: Report) -> str:
     """The report as plain text, one column an arm."""
@@ -32,7 +34,7 @@ def summary_lines(report: Report) -> list[str]:
         *([report.reason] if report.reason else []),
         f"Decoding: {report.decoding}.",
         *report.notes,
-        *(f"{name}: not available, {reason}." for name, reason in report.unavailable.items()),
+        *(f"{name}: {NOT_AVAILABLE}, {reason}." for name, reason in report.unavailable.items()),
     ]
 
 
@@ -73,32 +75,30 @@ def agreement_line(report: Report, name: str) -> str:
     )
 
 
-def _milliseconds(value: float | None) -> str:
-    return "not available" if value is None else f"{value:,.2f} ms"
+def shown(value: float | None, form: str) -> str:
+    """Format a value, such as by "{:,.2f} ms", or say that it is not available."""
+    return NOT_AVAILABLE if value is None else form.format(value)
 
 
-def _bytes(value: int | None) -> str:
-    return "not available" if value is None else f"{value:,} B"
-
-
-def _spread(arm: Arm, name: str) -> str:
+def _time(arm: Arm, name: str) -> str:
     spread = arm.spread.get(name)
-    return "" if spread is None or spread.runs < 2 else f" (p90 {spread.p90:,.2f})"
+    p90 = f" (p90 {spread.p90:,.2f})" if spread is not None and spread.runs > 1 else ""
+    return shown(getattr(arm, name), "{:,.2f} ms") + p90
 
 
 _ROWS = [
     ("Answer", lambda arm: arm.answer if len(arm.answer) <= 60 else arm.answer[:57] + "…"),
     ("New tokens", lambda arm: str(arm.new_tokens)),
-    ("Vision", lambda arm: _milliseconds(arm.vision_ms) + _spread(arm, "vision_ms")),
-    ("Prefill", lambda arm: _milliseconds(arm.prefill_ms) + _spread(arm, "prefill_ms")),
-    ("TTFT (median of vision + prefill)", lambda arm: _milliseconds(arm.ttft_ms) + _spread(arm, "ttft_ms")),
-    ("TPOT", lambda arm: _milliseconds(arm.tpot_ms) + _spread(arm, "tpot_ms")),
-    ("Decode", lambda arm: "not available" if arm.tpot_ms is None else f"{arm.decode_tokens_per_s:,.1f} tokens/s"),
+    ("Vision", lambda arm: _time(arm, "vision_ms")),
+    ("Prefill", lambda arm: _time(arm, "prefill_ms")),
+    ("TTFT (median of vision + prefill)", lambda arm: _time(arm, "ttft_ms")),
+    ("TPOT", lambda arm: _time(arm, "tpot_ms")),
+    ("Decode", lambda arm: shown(arm.decode_tokens_per_s, "{:,.1f} tokens/s")),
     ("KV cache tokens", lambda arm: f"{arm.kv_tokens:,.0f}"),
-    ("KV cache, measured", lambda arm: _bytes(arm.kv_bytes)),
-    ("KV cache, predicted", lambda arm: _bytes(arm.kv_bytes_predicted)),
+    ("KV cache, measured", lambda arm: f"{arm.kv_bytes:,} B"),
+    ("KV cache, predicted", lambda arm: f"{arm.kv_bytes_predicted:,} B"),
     ("Prefill FLOPs, counted", lambda arm: f"{arm.flops_prefill / 1e9:,.4f} G"),
     ("Prefill FLOPs, predicted", lambda arm: f"{arm.flops_prefill_predicted / 1e9:,.4f} G"),
-    ("Peak memory", lambda arm: _bytes(arm.peak_memory_bytes)),
-    ("Energy", lambda arm: "not available" if arm.energy_j is None else f"{arm.energy_j:,.2f} J"),
+    ("Peak memory", lambda arm: shown(arm.peak_memory_bytes, "{:,} B")),
+    ("Energy", lambda arm: shown(arm.energy_j, "{:,.2f} J")),
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from skipcore import Trace, Vlm
 from skipcore.engine.cache import windows
+from skipcore.methods.method import DecoderShape
 
 
 def predict_layer_kv_bytes(vlm: Vlm, trace: Trace) -> tuple[int, ...]:
     """Keys and values by layer after prefill: 2 · key-value heads · head width · kept tokens · bytes per value. Layers
     that look back over a window of w places keep the last w − 1 alone."""
-    per_token = 2 * kv_width(vlm) * vlm.model.dtype.itemsize
+    per_token = DecoderShape.of(vlm.model).kv_width * vlm.model.dtype.itemsize
     back = trace.slot_source.max() + 1 - trace.slot_source  # how far back from the next token
     return tuple(
         per_token * int((kept if window is None else kept & (back < window)).sum())
@@ -30,13 +31,6 @@ def tokens_met(vlm: Vlm, trace: Trace, step: int) -> tuple[int, ...]:
         int(kept.sum()) + step if window is None else int((kept & (back < window)).sum()) + min(step, window)
         for kept, window in zip(trace.in_cache, _windows(vlm, trace), strict=True)
     )
-
-
-def kv_width(vlm: Vlm) -> int:
-    """Values of one token's keys in one layer: key-value heads · head width."""
-    config = vlm.model.get_decoder().config
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return config.num_key_value_heads * head_width
 
 
 def _windows(vlm: Vlm, trace: Trace) -> list[int | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedConfig
 
-from profiling.predict.kv import kv_width, tokens_met
+from profiling.predict.kv import tokens_met
 from profiling.predict.prefill_flops import ffn_weights, linear_weights
 from skipcore import Trace, Vlm
 from skipcore.families import decoder_layers
@@ -48,11 +48,10 @@ def prefill_work(vlm: Vlm, trace: Trace, flops: int) -> Work:
         trace: of the prompt.
         flops: as counted.
     """
-    size = vlm.model.dtype.itemsize
-    width = vlm.model.get_decoder().config.hidden_size
+    shape, size = DecoderShape.of(vlm.model), vlm.model.dtype.itemsize
     entered, rows = int(trace.entered.sum()), int(trace.ran_attention.sum() + trace.ran_ffn.sum())
     weights = sum(map(_parameters, decoder_layers(vlm.model)))
-    return Work(flops, size * (weights + _head(vlm)), size * 2 * kv_width(vlm) * entered, size * 2 * width * rows)
+    return Work(flops, size * (weights + _head(vlm)), size * shape.kv_width * entered, size * 2 * shape.width * rows)
 
 
 def decode_work(vlm: Vlm, trace: Trace, new_tokens: int) -> Work:
@@ -74,8 +73,8 @@ def decode_work(vlm: Vlm, trace: Trace, new_tokens: int) -> Work:
     return Work(
         flops=2 * (met + _head(vlm)) + 4 * attended * shape.heads * shape.head_width,
         weight_bytes=size * (sum(map(_parameters, layers)) - unmet + _head(vlm)),
-        kv_bytes=size * 2 * kv_width(vlm) * attended,
-        activation_bytes=size * 4 * config.hidden_size * len(layers),
+        kv_bytes=size * shape.kv_width * attended,
+        activation_bytes=size * 4 * shape.width * shape.layers,
     )
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from profiling.output.table import NOT_AVAILABLE
 from profiling.race.results import OWN, Cost, DataResult, RaceResult, Row
-
-NOT_AVAILABLE = "not available"
 
 
 def with_sentences(race: RaceResult) -> RaceResult:

@@ -57,6 +57,11 @@ class DecoderShape:
             cast(int, attention.head_dim),
         )
 
+    @property
+    def kv_width(self) -> int:
+        """Numbers that a layer caches of each token: its keys and values."""
+        return 2 * self.key_value_heads * self.head_width
+
 
 class Method:
     """A way to run a vision-language model.
