@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from profiling.bench.long_prompts import GRIDS, long_model, long_record, long_table, run_long_bench
-from profiling.bench.three_models import ratios_of, record_of, run_bench
+from profiling.bench import long_prompts, three_models
 from profiling.compare import compare
 from profiling.output.exports import chrome_trace, csv_text, json_text
 from profiling.output.html_report import html_report
@@ -77,38 +75,6 @@ def _skip_method(options: argparse.Namespace, vlm: Vlm) -> Method:
     return replace(vlm.skip_vision, **changes) if changes else vlm.skipping
 
 
-def _bench(options: argparse.Namespace) -> int:
-    if options.output and not Path(options.output).parent.is_dir():
-        raise InputError(f"There is no folder {str(Path(options.output).parent)!r} to write the result to.")
-    results = []
-    for result in run_bench(options.repeats):
-        print(table_of(result.report), end="\n\n", flush=True)
-        results.append(result)
-    record = record_of(results)
-    print(ratios_of(results), end="\n\n")
-    print(json.dumps(record))
-    if options.output:
-        for model, result in zip(record["models"], results, strict=True):
-            model["report"] = result.report.to_dict()
-        Path(options.output).write_text(json.dumps(record, indent=2) + "\n")
-    return 0
-
-
-def _long_bench(options: argparse.Namespace) -> int:
-    if options.output and not Path(options.output).parent.is_dir():
-        raise InputError(f"There is no folder {str(Path(options.output).parent)!r} to write the result to.")
-    vlm = long_model()
-    runs = []
-    for run in run_long_bench(vlm, options.tokens, options.repeats):
-        print(f"{run.visual_tokens:,} tokens, {run.method}: time {run.time:.2f}, FLOPs {run.flops:.2f}", flush=True)
-        runs.append(run)
-    record = json.dumps(long_record(runs, vlm, options.repeats))
-    print(f"\n{long_table(runs)}\n\n{record}")
-    if options.output:
-        Path(options.output).write_text(record + "\n")
-    return 0
-
-
 def _count(text: str) -> int | float:
     """A whole number, or a share such as 0.25."""
     try:
@@ -141,17 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--trace", metavar="FILE", help="also write the timed runs as a trace for ui.perfetto.dev")
     one.set_defaults(run=_compare)
 
-    bench = commands.add_parser("bench", help="dense against Skip-Vision on random models of three families")
-    bench.add_argument("--repeats", type=int, default=10, help="timed runs per arm (default 10)")
-    bench.add_argument("--output", help="also write the result to this JSON file")
-    bench.set_defaults(run=_bench)
-
-    long = commands.add_parser("bench-long", help="all methods on prompts of up to 15,360 visual tokens")
-    long.add_argument("--tokens", type=int, nargs="+", choices=GRIDS, default=list(GRIDS), help="default: all of these")
-    long.add_argument("--repeats", type=int, default=3, help="timed runs per method (default 3; 1 for long prompts)")
-    long.add_argument("--output", help="also write the record to this JSON file")
-    long.set_defaults(run=_long_bench)
-
+    three_models.add_command(commands)
+    long_prompts.add_command(commands)
     add_commands(commands, str(DEFAULT_MODEL))
     return parser
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 
 from huggingface_hub.utils import disable_progress_bars
 from transformers.utils import logging
@@ -45,6 +47,13 @@ def run(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         _forget_output()
         return CLOSED_PIPE
+
+
+def output_file(text: str) -> Path:
+    """Read a command line's argument that names a file to write: its folder must be there."""
+    if not Path(text).parent.is_dir():
+        raise ArgumentTypeError(f"there is no folder {str(Path(text).parent)!r} to write to")
+    return Path(text)
 
 
 def _say(error: object, status: int) -> int:

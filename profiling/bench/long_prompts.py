@@ -5,24 +5,26 @@ What it shows: whether a method takes longer than its FLOPs say, and whether mem
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import DynamicCache
 
 from profiling.bench.dispatch import KernelCount, MemoryCount
-from profiling.bench.random_models import DecoderSize, random_qwen2_5_vl
+from profiling.bench.random_models import DecoderSize, on_gpu, random_picture, random_qwen2_5_vl
 from profiling.clock import fair_order, timed
 from profiling.compare import same_attention
 from profiling.machine import device_facts, versions
 from profiling.output.table import columns
 from skipcore import METHODS, Dense, Method, SkipVision, Vlm
+from skipcore.command_line import output_file
 from skipcore.flops import FlopCount
 from skipcore.methods import Combined, VisionZip
 from skipcore.model.hardware import devices_of
@@ -72,10 +74,7 @@ def methods_of(num_layers: int) -> list[Method]:
 
 def long_model(size: DecoderSize = SIZE) -> Vlm:
     """The random model, on the GPU where there is one."""
-    vlm = random_qwen2_5_vl(size)
-    if torch.cuda.is_available():
-        vlm.model.to("cuda", torch.bfloat16)
-    return vlm
+    return on_gpu(random_qwen2_5_vl(size))
 
 
 def run_long_bench(vlm: Vlm, tokens: Sequence[int] = tuple(GRIDS), repeats: int = 3) -> Iterator[LongRun]:
@@ -88,8 +87,7 @@ def run_long_bench(vlm: Vlm, tokens: Sequence[int] = tuple(GRIDS), repeats: int 
     """
     for count in tokens:
         rows, across = GRIDS[count]
-        shape = (rows * PIXELS_A_TOKEN, across * PIXELS_A_TOKEN, 3)
-        picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8))
+        picture = random_picture(across * PIXELS_A_TOKEN, rows * PIXELS_A_TOKEN)
         with same_attention(vlm):
             yield from _on_picture(vlm, picture, count, 1 if count >= LONG else repeats)
 
@@ -105,33 +103,28 @@ def _on_picture(vlm: Vlm, picture: Image.Image, count: int, repeats: int) -> Ite
     times: list[list[float]] = [[] for _ in methods]
     for _, arm in fair_order(len(methods), repeats):
         times[arm].append(_prefill(vlm, methods[arm], inputs[arm])[0])
-    dense, dense_time = counted[0], median(times[0])
     for method, own, took in zip(methods, counted, times, strict=True):
-        flops, time = own["flops"] / dense["flops"], median(took) / dense_time
+        ratios = {name: value / counted[0][name] for name, value in own.items()}
+        time = median(took) / median(times[0])
         yield LongRun(
             method=method.label,
             visual_tokens=count,
-            flops=round(flops, 4),
+            flops=round(ratios["flops"], 4),
             time=round(time, 4),
-            time_for_flops=round(time / flops, 3),
-            kernels=round(own["kernels"] / dense["kernels"], 3),
-            memory=round(own["memory"] / dense["memory"], 3),
-            kv=round(own["kv"] / dense["kv"], 4),
+            time_for_flops=round(time / ratios["flops"], 3),
+            kernels=round(ratios["kernels"], 3),
+            memory=round(ratios["memory"], 3),
+            kv=round(ratios["kv"], 4),
             largest=round(own["largest"] / prepared.num_tokens, 1),
         )
 
 
 def _counts(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> dict[str, int]:
-    """What does not need a clock; the run warms up, too."""
+    """Count what does not need a clock; the run warms up, too."""
     with MemoryCount() as memory, KernelCount() as kernels, FlopCount() as flops:
         _, kv = _prefill(vlm, method, inputs)
-    return {
-        "flops": flops.total,
-        "kernels": kernels.total,
-        "memory": memory.peak,
-        "largest": memory.largest,
-        "kv": kv,
-    }
+    counted = {"flops": flops.total, "kernels": kernels.total, "kv": kv}
+    return counted | {"memory": memory.peak, "largest": memory.largest}
 
 
 @torch.inference_mode()
@@ -145,8 +138,28 @@ def _prefill(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> tuple[float, i
     return seconds, sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
 
 
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `bench-long` to a command line."""
+    parser = commands.add_parser("bench-long", help="all methods on prompts of up to 15,360 visual tokens")
+    parser.add_argument("--tokens", type=int, nargs="+", choices=GRIDS, default=list(GRIDS), help="default: all")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs per method (default 3; 1 for long prompts)")
+    parser.add_argument("--output", type=output_file, help="also write the record to this JSON file")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    vlm, runs = long_model(), []
+    for run in run_long_bench(vlm, options.tokens, options.repeats):
+        print(f"{run.visual_tokens:,} tokens, {run.method}: time {run.time:.2f}, FLOPs {run.flops:.2f}", flush=True)
+        runs.append(run)
+    record = json.dumps(long_record(runs, vlm, options.repeats))
+    print(f"\n{long_table(runs)}\n\n{record}")
+    if options.output:
+        options.output.write_text(record + "\n")
+
+
 def long_record(runs: Sequence[LongRun], vlm: Vlm, repeats: int) -> dict[str, Any]:
-    """The record of one run of the benchmark."""
+    """Return the record of one run of the benchmark."""
     return {
         "benchmark": "long prompts",
         "model": vlm.name,

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -162,6 +164,18 @@ def random_smolvlm(
         image_seq_len=(image_size // patch_size // scale) ** 2,
     )
     return _vlm("SmolVLM", size, seed, lambda: transformers.SmolVLMForConditionalGeneration(config), processor)
+
+
+def random_picture(width: int, height: int) -> Image.Image:
+    """Return a picture of noise, the same one at every call."""
+    return Image.fromarray(np.random.RandomState(0).randint(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def on_gpu(vlm: Vlm) -> Vlm:
+    """Move a model to the GPU in bfloat16, where there is one; returns the model."""
+    if torch.cuda.is_available():
+        vlm.model.to("cuda", torch.bfloat16)
+    return vlm
 
 
 def byte_tokenizer(*more: str, **named: str) -> PreTrainedTokenizerFast:

@@ -6,20 +6,27 @@ LLaMA-3 8B, the paper's decoder, at d = 384 with 8 layers; 576 visual tokens bec
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-
-from profiling.bench.random_models import DEFAULT_SIZE, DecoderSize, random_llava, random_qwen2_5_vl, random_smolvlm
+from profiling.bench.random_models import (
+    DEFAULT_SIZE,
+    DecoderSize,
+    on_gpu,
+    random_llava,
+    random_picture,
+    random_qwen2_5_vl,
+    random_smolvlm,
+)
 from profiling.bench.session_cost import SessionCost, measure_session_cost
 from profiling.compare import compare
-from profiling.output.table import columns
-from profiling.report import Report
+from profiling.output.table import columns, table_of
+from profiling.report import Arm, Report
 from skipcore import AdaptiveSummary, Dense, SkipVision, Vlm
+from skipcore.command_line import output_file
 from skipcore.model.preset import PRESET
 
 QUESTION = "What is in the picture?"
@@ -39,23 +46,26 @@ class BenchResult:
     session_cost: SessionCost
 
     def record(self) -> dict[str, Any]:
-        """One flat record: ratios skip / dense of one run, and those of the preset."""
+        """Return one flat record: ratios skip / dense of one run, and those of the preset."""
         dense, skip, _, preset = self.report.arms
-        assert dense.tpot_ms is not None and skip.tpot_ms is not None  # the bench decodes more than one token
+
+        def ratio(arm: Arm, figure: str, digits: int = 4) -> float:
+            return round(getattr(arm, figure) / getattr(dense, figure), digits)
+
         session, recording = self.session_cost.session, self.session_cost.recording
         return {
             "model": self.report.model,
             "method": skip.name,
             "visual_tokens": self.report.visual_tokens,
-            "prefill_time_ratio": round(skip.prefill_ms / dense.prefill_ms, 4),
-            "flops_ratio": round(skip.flops_prefill / dense.flops_prefill, 4),
-            "tpot_ratio": round(skip.tpot_ms / dense.tpot_ms, 4),
-            "kv_bytes_ratio": round(skip.kv_bytes / dense.kv_bytes, 6),
-            "kv_bytes_ratio_predicted": round(skip.kv_bytes_predicted / dense.kv_bytes_predicted, 6),
+            "prefill_time_ratio": ratio(skip, "prefill_ms"),
+            "flops_ratio": ratio(skip, "flops_prefill"),
+            "tpot_ratio": ratio(skip, "tpot_ms"),
+            "kv_bytes_ratio": ratio(skip, "kv_bytes", 6),
+            "kv_bytes_ratio_predicted": ratio(skip, "kv_bytes_predicted", 6),
             "preset": preset.name,
-            "preset_prefill_time_ratio": round(preset.prefill_ms / dense.prefill_ms, 4),
-            "preset_flops_ratio": round(preset.flops_prefill / dense.flops_prefill, 4),
-            "preset_kv_bytes_ratio": round(preset.kv_bytes / dense.kv_bytes, 6),
+            "preset_prefill_time_ratio": ratio(preset, "prefill_ms"),
+            "preset_flops_ratio": ratio(preset, "flops_prefill"),
+            "preset_kv_bytes_ratio": ratio(preset, "kv_bytes", 6),
             "session_time_ratio": round(session.median, 4),
             "session_time_ratio_interval": [round(session.low, 4), round(session.high, 4)],
             "session_time_ratio_p10_p90": [round(session.p10, 4), round(session.p90, 4)],
@@ -80,10 +90,7 @@ def run_bench(
         session_seconds: for measuring what a session costs, on each model.
     """
     for build, (width, height) in MODELS:
-        vlm = build(size)
-        if torch.cuda.is_available():
-            vlm.model.to("cuda", torch.bfloat16)
-        picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (height, width, 3), dtype=np.uint8))
+        vlm, picture = on_gpu(build(size)), random_picture(width, height)
         summary = AdaptiveSummary(size.hidden_size).to(vlm.device).requires_grad_(False)
         methods = [Dense(), SkipVision(summary=summary), SkipVision.paper("llava"), PRESET]
         report = compare(vlm, picture, QUESTION, methods, max_new_tokens, repeats, fixed_length=True)
@@ -92,8 +99,29 @@ def run_bench(
         yield BenchResult(report, measure_session_cost(vlm, inputs, session_seconds))
 
 
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `bench` to a command line."""
+    parser = commands.add_parser("bench", help="dense against Skip-Vision on random models of three families")
+    parser.add_argument("--repeats", type=int, default=10, help="timed runs per arm (default 10)")
+    parser.add_argument("--output", type=output_file, help="also write the result to this JSON file")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    results = []
+    for result in run_bench(options.repeats):
+        print(table_of(result.report), end="\n\n", flush=True)
+        results.append(result)
+    record = record_of(results)
+    print(ratios_of(results), json.dumps(record), sep="\n\n")
+    if options.output:
+        for model, result in zip(record["models"], results, strict=True):
+            model["report"] = result.report.to_dict()
+        options.output.write_text(json.dumps(record, indent=2) + "\n")
+
+
 def record_of(results: list[BenchResult]) -> dict[str, Any]:
-    """The record of one run of the benchmark."""
+    """Return the record of one run of the benchmark."""
     report = results[0].report
     return {
         "benchmark": "prefill",
@@ -105,30 +133,24 @@ def record_of(results: list[BenchResult]) -> dict[str, Any]:
 
 
 def ratios_of(results: list[BenchResult]) -> str:
-    """The ratios as plain text, one column a model."""
+    """Return the ratios as plain text, one column a model."""
     records = [result.record() for result in results]
     rows = [["Skip-Vision / dense", *(record["model"] for record in records)]]
-    rows += [[title, *(show(record) for record in records)] for title, show in _RATIOS]
+    rows += [[title, *(form.format(**record) for record in records)] for title, form in _RATIOS.items()]
     return "\n".join(columns(rows))
 
 
-def _with_interval(name: str) -> Callable[[dict[str, Any]], str]:
-    def show(record: dict[str, Any]) -> str:
-        low, high = record[f"{name}_interval"]
-        return f"{record[name]:.4f} (95%: {low:.4f} to {high:.4f})"
-
-    return show
-
-
-_RATIOS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
-    ("Prefill time", lambda record: f"{record['prefill_time_ratio']:.3f}"),
-    ("Prefill FLOPs", lambda record: f"{record['flops_ratio']:.3f}"),
-    ("Decode time per token", lambda record: f"{record['tpot_ratio']:.3f}"),
-    ("KV cache bytes", lambda record: f"{record['kv_bytes_ratio']:.4f}"),
-    ("Prefill time, preset", lambda record: f"{record['preset_prefill_time_ratio']:.3f}"),
-    ("Prefill FLOPs, preset", lambda record: f"{record['preset_flops_ratio']:.3f}"),
-    ("KV cache bytes, preset", lambda record: f"{record['preset_kv_bytes_ratio']:.4f}"),
-    ("Dense session / no session", _with_interval("session_time_ratio")),
-    ("Recording / not recording", _with_interval("recording_time_ratio")),
-    ("Rounds of both", lambda record: f"{record['session_rounds']}, {record['recording_rounds']}"),
-]
+_RATIOS = {
+    "Prefill time": "{prefill_time_ratio:.3f}",
+    "Prefill FLOPs": "{flops_ratio:.3f}",
+    "Decode time per token": "{tpot_ratio:.3f}",
+    "KV cache bytes": "{kv_bytes_ratio:.4f}",
+    "Prefill time, preset": "{preset_prefill_time_ratio:.3f}",
+    "Prefill FLOPs, preset": "{preset_flops_ratio:.3f}",
+    "KV cache bytes, preset": "{preset_kv_bytes_ratio:.4f}",
+    "Dense session / no session": "{session_time_ratio:.4f} (95%: {session_time_ratio_interval[0]:.4f} to "
+    "{session_time_ratio_interval[1]:.4f})",
+    "dict[str, Any]ing / not recording": "{recording_time_ratio:.4f} (95%: {recording_time_ratio_interval[0]:.4f} to "
+    "{recording_time_ratio_interval[1]:.4f})",
+    "Rounds of both": "{session_rounds}, {recording_rounds}",
+}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from profiling import __main__ as command_line
+from profiling.bench import three_models
 from profiling.bench.random_models import DecoderSize
 from profiling.bench.session_cost import PairedRatio, time_in_pairs
 from profiling.bench.three_models import MODELS, BenchResult, record_of, run_bench
@@ -55,7 +56,7 @@ def test_ratios_are_those_of_the_report(results: list[BenchResult]) -> None:
 
 
 def test_the_last_line_is_the_record(results: list[BenchResult], monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr(command_line, "run_bench", lambda repeats: iter(results))
+    monkeypatch.setattr(three_models, "run_bench", lambda repeats: iter(results))
     assert command_line.main(["bench", "--output", str(tmp_path / "bench.json")]) == 0
     *table, last = capsys.readouterr().out.splitlines()
     assert json.loads(last) == json.loads(json.dumps(record_of(results)))

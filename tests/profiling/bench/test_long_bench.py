@@ -49,8 +49,8 @@ def test_kernels_do_not_grow_with_the_prompt(runs: list[LongRun]) -> None:
 
 def test_the_last_line_is_the_record(runs: list[LongRun], monkeypatch, capsys, tmp_path) -> None:
     vlm = long_model(DecoderSize(hidden_size=32, num_layers=4, num_heads=2, num_key_value_heads=1))
-    monkeypatch.setattr(command_line, "long_model", lambda: vlm)
-    monkeypatch.setattr(command_line, "run_long_bench", lambda *_: iter(runs))
+    monkeypatch.setattr(long_bench, "long_model", lambda: vlm)
+    monkeypatch.setattr(long_bench, "run_long_bench", lambda *_: iter(runs))
     assert command_line.main(["bench-long", "--output", str(tmp_path / "long.json")]) == 0
     *_, last = capsys.readouterr().out.splitlines()
     assert json.loads(last) == json.loads(json.dumps(long_record(runs, vlm, 3)))
