@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ class ArmRuns:
 
     Attributes:
         vision: the pictures as the method sees them, encoded on the clock.
+        limits: `max_new_tokens`, `ignore_eos` and `stop` of `generate`.
         milliseconds: that its runs took so far, the recorded one included.
     """
 
@@ -36,6 +36,7 @@ class ArmRuns:
     method: Method
     name: str
     vision: VisionClock
+    limits: dict[str, Any]
     milliseconds: float = 0.0
     flops: int = 0
     timings: list[AnswerTiming] = field(default_factory=list)
@@ -55,14 +56,12 @@ class ArmRuns:
         """The model's keyword arguments, pictures encoded."""
         return self.vision.inputs
 
-    def record(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> None:
+    def record(self) -> None:
         """The run of its own: trace, FLOPs; then decode steps to warm up. On a GPU as many as the timed runs will take,
         since kernels are chosen and loaded anew for lengths that were not met before; elsewhere two."""
-        on_gpu = self.vlm.device.type == "cuda"
-        length, ignore_eos = (max_new_tokens, fixed_length) if on_gpu else (3, True)
+        limits = self.limits | ({} if self.vlm.device.type == "cuda" else {"max_new_tokens": 3, "ignore_eos": True})
         session = self.method(self.vlm.model, record=True)
-        tokens = generate(self.vlm, self.inputs, session, length, stop=stop, ignore_eos=ignore_eos)
-        with closing(tokens):
+        with closing(generate(self.vlm, self.inputs, session, **limits)) as tokens:
             with FlopCount() as count:
                 first = next(tokens, None)
             if first is None:  # stopped
@@ -72,30 +71,26 @@ class ArmRuns:
             for token in tokens:
                 self.milliseconds += token.seconds * 1000
 
-    def timed_run(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> Iterator[AnswerToken]:
+    def timed_run(self) -> Iterator[AnswerToken]:
         """A run that records nothing but the clock (and the GPU's own counters, around it)."""
         self.current = []
         self.first_run = not self.timings  # its tokens are shown while it runs
-        session = self.method(self.vlm.model)
-        tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
+        tokens = generate(self.vlm, self.inputs, self.method(self.vlm.model), **self.limits)
         with closing(tokens), self.meter.run(energy=not self.first_run):
             for token in tokens:
                 self.current.append(token)
                 self.milliseconds += token.seconds * 1000
                 yield token
-        if not stop.is_set():
+        if not self.limits["stop"].is_set():
             self.timings.append(AnswerTiming.of(self.current))
             self.first = self.first or self.current
 
-    def watch(self, max_new_tokens: int, fixed_length: bool, stop: threading.Event) -> None:
+    def watch(self) -> None:
         """A run that is watched and in no time; none where there is no GPU to watch."""
 
         def run() -> None:
-            session = self.method(self.vlm.model)
-            tokens = generate(self.vlm, self.inputs, session, max_new_tokens, stop=stop, ignore_eos=fixed_length)
-            with closing(tokens):
-                for _ in tokens:
-                    pass
+            for _ in generate(self.vlm, self.inputs, self.method(self.vlm.model), **self.limits):
+                pass
 
         self.samples, self.samples_unavailable = watch(devices_of(self.vlm.model), run)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import zip_longest
 from statistics import median
 
@@ -29,7 +28,6 @@ from skipcore.answering.generate import check_max_new_tokens
 from skipcore.engine.stopping import stops
 from skipcore.model.hardware import devices_of
 from skipcore.model.inputs import ImageLike
-from skipcore.model.vlm import Prepared
 
 MAX_REPEATS = 100
 
@@ -85,6 +83,7 @@ def stream(
         raise InputError(f"repeats must be a whole number from 1 to {MAX_REPEATS}, not {repeats!r}.")
     prepared = vlm.prepare(image, question, max_new_tokens)
     stop = stop or threading.Event()
+    limits = {"max_new_tokens": max_new_tokens, "ignore_eos": fixed_length, "stop": stop}
     with vlm.lock, same_attention(vlm), stops(vlm.model, stop):
         yield Encoding()
         shared = VisionClock(vlm, prepared)
@@ -93,7 +92,7 @@ def stream(
             if not method.shares_features:
                 shown = vlm.prepare(image, question, max_new_tokens, method=method)
                 clocks.append(VisionClock(vlm, shown, method))
-            runs.append(ArmRuns(vlm, method, name, shared if method.shares_features else clocks[-1]))
+            runs.append(ArmRuns(vlm, method, name, shared if method.shares_features else clocks[-1], limits))
         yield Started(
             tuple(arm.name for arm in runs),
             tuple(prepared.pictures),
@@ -101,9 +100,7 @@ def stream(
             shared.times[0],
         )
         for number, arm in enumerate(runs):
-            if stop.is_set():
-                return
-            arm.record(max_new_tokens, fixed_length, stop)
+            arm.record()
             if stop.is_set():
                 return
             yield Traced(number, arm.trace)
@@ -114,18 +111,37 @@ def stream(
                     for clock in clocks:
                         clock.again()
             yield Progress(number, round_number + 1, repeats, median(shared.measured))
-            for token in runs[number].timed_run(max_new_tokens, fixed_length, stop):
+            for token in runs[number].timed_run():
                 if round_number == 0:
                     yield runs[number].new_text(number, token)
             if stop.is_set():
                 return
         for arm in runs:
-            arm.watch(max_new_tokens, fixed_length, stop)
+            arm.watch()
         if stop.is_set():
             return
-        agreement = _agreement(vlm, runs)
-        report = _report(vlm, question, prepared, runs, agreement, max_new_tokens, repeats)
-        yield replace(report, notes=_vision_notes(shared, repeats) + _cache_notes(report.arms))
+        roof, no_roof = roof_of(devices_of(vlm.model), vlm.model.dtype)
+        arms = tuple(arm.measured() for arm in runs)
+        yield Report(
+            device=device_facts(vlm),
+            versions=versions(),
+            model=vlm.name,
+            question=question.strip(),
+            max_new_tokens=max_new_tokens,
+            repeats=repeats,
+            warmup_runs=1,
+            tiles=tuple(map(tuple, prepared.tiles)),
+            prompt_tokens=prepared.num_tokens,
+            arms=arms,
+            savings={arm.name: savings_of(arm, arms[0]) for arm in arms[1:]},
+            agreement=_agreement(vlm, runs),
+            unavailable=_unavailable(runs) | ({"roof": no_roof} if no_roof is not None else {}),
+            pictures=tuple(prepared.pictures),
+            roof=roof,
+            notes=_vision_notes(shared, repeats) + _cache_notes(arms),
+            decoding=describe(vlm),
+            reason=vlm.skipping_reason if vlm.skipping in methods else "",
+        )
 
 
 @contextmanager
@@ -180,8 +196,8 @@ def _vision_notes(clock: VisionClock, repeats: int) -> tuple[str, ...]:
 
 
 def _cache_notes(arms: Sequence[Arm]) -> tuple[str, ...]:
-    """What is to be said where a cache holds more after prefill than it keeps: the stock one of layers that look back
-    over a window does so for long prompts."""
+    """Say so where a cache holds more after prefill than it keeps, as the stock one of layers with a window does for long
+    prompts."""
     return tuple(
         f"The KV cache of {arm.name} is measured right after prefill, when it still holds what its layers with a "
         f"window give up with the next token: {arm.kv_bytes_predicted:,} B of its {arm.kv_bytes:,} B stay."
@@ -190,39 +206,11 @@ def _cache_notes(arms: Sequence[Arm]) -> tuple[str, ...]:
     )
 
 
-def _report(
-    vlm: Vlm,
-    question: str,
-    prepared: Prepared,
-    runs: Sequence[ArmRuns],
-    agreement: dict[str, AnswerAgreement],
-    max_new_tokens: int,
-    repeats: int,
-) -> Report:
-    arms = tuple(arm.measured() for arm in runs)
+def _unavailable(runs: Sequence[ArmRuns]) -> dict[str, str]:
+    """For each figure that some arm has not, why."""
     reasons = {
         "peak_memory_bytes": [arm.meter.memory_unavailable for arm in runs],
         "energy_j": [arm.meter.energy_unavailable for arm in runs],
         "gpu_samples": [arm.samples_unavailable for arm in runs],
     }
-    roof, no_roof = roof_of(devices_of(vlm.model), vlm.model.dtype)
-    reasons["roof"] = [no_roof]
-    return Report(
-        device=device_facts(vlm),
-        versions=versions(),
-        model=vlm.name,
-        question=question.strip(),
-        max_new_tokens=max_new_tokens,
-        repeats=repeats,
-        warmup_runs=1,
-        tiles=tuple(map(tuple, prepared.tiles)),
-        prompt_tokens=prepared.num_tokens,
-        arms=arms,
-        savings={arm.name: savings_of(arm, arms[0]) for arm in arms[1:]},
-        agreement=agreement,
-        unavailable={name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None},
-        pictures=tuple(prepared.pictures),
-        roof=roof,
-        decoding=describe(vlm),
-        reason=vlm.skipping_reason if any(arm.method == vlm.skipping for arm in runs) else "",
-    )
+    return {name: reason for name, of_arms in reasons.items() for reason in of_arms if reason is not None}

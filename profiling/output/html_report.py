@@ -11,12 +11,13 @@ from statistics import median
 from PIL import Image
 
 from profiling.output.table import shown, summary_lines, table_rows
-from profiling.report import Arm, Report
+from profiling.report import Report
 
 Captioned = tuple[str, Image.Image]
 COLORS = ("var(--ink)", "#009E73", "#CC79A7", "#D55E00", "#0072B2")
 DASHES = ("none", "7 4", "2 3", "9 3 2 3", "12 5")
-PHASES = (("vision", 0.3), ("prefill", 1.0), ("decode", 0.55))
+PHASES = {"vision": 0.3, "prefill": 1.0, "decode": 0.55}
+"""With the opacity of each."""
 WIDTH = 720
 STYLE = """
 :root { color-scheme: light dark; --ink: #101014; --paper: #fbfaf7; --soft: #5a5f66; --rule: #e3e1da; }
@@ -63,25 +64,23 @@ def html_report(report: Report, pictures: Sequence[Captioned] | None = None) -> 
 
 
 def phases_svg(report: Report) -> str:
-    """Vision, prefill and decode of each arm as stacked bars."""
-    most = max(sum(_phases(arm)) for arm in report.arms)
-    parts = []
-    for number, arm in enumerate(report.arms):
-        top, left = 64 * number, 0.0
-        total = sum(_phases(arm))
-        parts.append(f'<text x="0" y="{top + 16}">{escape(arm.name)}: {total:.1f} ms</text>')
-        for (name, opacity), ms in zip(PHASES, _phases(arm), strict=True):
-            width = (WIDTH - 2) * ms / most
+    """Draw vision, prefill and decode of each arm as stacked bars, and say them below."""
+    times = [(arm.vision_ms, arm.prefill_ms, arm.decode_ms) for arm in report.arms]
+    parts, words = [], []
+    for number, (arm, own) in enumerate(zip(report.arms, times, strict=True)):
+        top, left, color = 64 * number, 0.0, COLORS[number % len(COLORS)]
+        said = [f"{name} {ms:.2f} ms" for name, ms in zip(PHASES, own, strict=True)]
+        words.append(f"{arm.name}: {', '.join(said)}")
+        parts.append(f'<text x="0" y="{top + 16}">{escape(arm.name)}: {sum(own):.1f} ms</text>')
+        for opacity, ms, title in zip(PHASES.values(), own, said, strict=True):
+            width = (WIDTH - 2) * ms / max(map(sum, times))
             parts.append(
                 f'<rect x="{left:.1f}" y="{top + 24}" width="{width:.1f}" height="24" opacity="{opacity}" '
-                f'fill="{COLORS[number % len(COLORS)]}"><title>{name} {ms:.2f} ms</title></rect>'
+                f'fill="{color}"><title>{title}</title></rect>'
             )
             left += width
-    words = "; ".join(
-        f"{arm.name}: " + ", ".join(f"{name} {ms:.2f} ms" for (name, _), ms in zip(PHASES, _phases(arm), strict=True))
-        for arm in report.arms
-    )
-    return _svg(parts, 64 * len(report.arms), words) + f"<p>{escape(words)}.</p>"
+    sentence = "; ".join(words)
+    return _svg(parts, 64 * len(report.arms), sentence) + f"<p>{escape(sentence)}.</p>"
 
 
 def steps_svg(report: Report) -> str:
@@ -104,10 +103,6 @@ def steps_svg(report: Report) -> str:
         middle = shown(median(line) if line else None, "{:.2f} ms at the median")
         parts.append(f'<text x="42" y="{top}">{escape(arm.name)}: {middle}</text>')
     return _svg(parts, 210 + 22 * len(lines), "Time of every decode step")
-
-
-def _phases(arm: Arm) -> tuple[float, float, float]:
-    return arm.vision_ms, arm.prefill_ms, arm.decode_ms
 
 
 def _svg(parts: Sequence[str], height: int, words: str) -> str:

@@ -248,16 +248,17 @@ def test_a_model_that_is_spread_over_several_places(tiny: Vlm, picture, tmp_path
 @pytest.mark.parametrize("kind, length", [("cpu", 3), ("cuda", 9)])
 def test_a_gpu_is_warmed_up_for_every_length(tiny: Vlm, picture, monkeypatch, kind: str, length: int) -> None:
     """Decode steps of lengths that were not met before are slower there."""
-    arm = ArmRuns(tiny, Dense(), "dense", VisionClock(tiny, tiny.prepare(picture, "what?")))
+    limits = {"max_new_tokens": 9, "ignore_eos": True, "stop": threading.Event()}
+    arm = ArmRuns(tiny, Dense(), "dense", VisionClock(tiny, tiny.prepare(picture, "what?")), limits)
     steps: list[int] = []
 
-    def counted(vlm: Vlm, inputs: dict, session: object, most: int, **options: Any) -> Iterator[AnswerToken]:
+    def counted(vlm: Vlm, inputs: dict, session: object, **options: Any) -> Iterator[AnswerToken]:
         monkeypatch.undo()  # the device is the true one again
-        for token in generate(vlm, inputs, session, most, **options):
+        for token in generate(vlm, inputs, session, **options):
             steps.append(token.id)
             yield token
 
     monkeypatch.setattr(arm_runs, "generate", counted)
     monkeypatch.setattr(Vlm, "device", torch.device(kind))
-    arm.record(9, True, threading.Event())
+    arm.record()
     assert len(steps) == length and arm.flops > 0 and arm.trace is not None
