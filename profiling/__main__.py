@@ -21,15 +21,10 @@ DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (see `skipcore.command_line`; 2 for bad input)."""
-
-    def command() -> int:
-        options = _parser().parse_args(arguments)
-        return options.run(options)
-
-    return command_line.run(command)
+    return command_line.run_subcommand(_parser(), arguments)
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> None:
     vlm = load(options.model, calibration=options.calibration, device=options.device)
     report = compare(
         vlm,
@@ -42,19 +37,11 @@ def _compare(options: argparse.Namespace) -> int:
     )
     for name, text_of in EXPORTS.items():
         if file := getattr(options, name):
-            _write(Path(file), text_of(report))
+            command_line.write_text(Path(file), text_of(report))
     print(json_text(report) if options.json else table_of(report))
-    return 0
 
 
 EXPORTS = {"csv": csv_text, "html": html_report, "trace": chrome_trace}
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{str(file)!r} cannot be written: choose a file in a folder that exists.") from error
 
 
 def _skip_method(options: argparse.Namespace, vlm: Vlm) -> Method:

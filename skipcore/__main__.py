@@ -22,12 +22,7 @@ PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (see `skipcore.command_line`; 2 for bad input)."""
-
-    def command() -> int:
-        options = _parser().parse_args(arguments)
-        return options.run(options)
-
-    return command_line.run(command)
+    return command_line.run_subcommand(_parser(), arguments)
 
 
 def _ask(options: argparse.Namespace) -> int:

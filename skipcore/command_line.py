@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,11 +49,30 @@ def run(command: Callable[[], int | None]) -> int:
         return CLOSED_PIPE
 
 
+def run_subcommand(parser: ArgumentParser, arguments: list[str] | None) -> int:
+    """Run the function that the sub-command of some arguments has as its default `run`; see `run`."""
+
+    def command() -> int | None:
+        options = parser.parse_args(arguments)
+        return options.run(options)
+
+    return run(command)
+
+
 def output_file(text: str) -> Path:
     """Read a command line's argument that names a file to write: its folder must be there."""
     if not Path(text).parent.is_dir():
         raise ArgumentTypeError(f"there is no folder {str(Path(text).parent)!r} to write to")
     return Path(text)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file, or say in a sentence that it cannot be written."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        advice = "choose a file in a folder that exists, with room for it"
+        raise InputError(f"{str(file)!r} cannot be written ({error.strerror}): {advice}.") from error
 
 
 def _say(error: object, status: int) -> int:

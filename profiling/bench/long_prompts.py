@@ -23,8 +23,7 @@ from profiling.clock import fair_order, timed
 from profiling.compare import same_attention
 from profiling.machine import device_facts, versions
 from profiling.output.table import columns
-from skipcore import METHODS, Dense, Method, SkipVision, Vlm
-from skipcore.command_line import output_file
+from skipcore import METHODS, Dense, Method, SkipVision, Vlm, command_line
 from skipcore.flops import FlopCount
 from skipcore.methods import Combined, VisionZip
 from skipcore.model.hardware import devices_of
@@ -143,7 +142,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("bench-long", help="all methods on prompts of up to 15,360 visual tokens")
     parser.add_argument("--tokens", type=int, nargs="+", choices=GRIDS, default=list(GRIDS), help="default: all")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs per method (default 3; 1 for long prompts)")
-    parser.add_argument("--output", type=output_file, help="also write the record to this JSON file")
+    parser.add_argument("--output", type=command_line.output_file, help="also write the record to this JSON file")
     parser.set_defaults(run=_run)
 
 
@@ -155,7 +154,7 @@ def _run(options: argparse.Namespace) -> None:
     record = json.dumps(long_record(runs, vlm, options.repeats))
     print(f"\n{long_table(runs)}\n\n{record}")
     if options.output:
-        options.output.write_text(record + "\n")
+        command_line.write_text(options.output, record + "\n")
 
 
 def long_record(runs: Sequence[LongRun], vlm: Vlm, repeats: int) -> dict[str, Any]:

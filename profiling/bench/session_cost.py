@@ -63,25 +63,17 @@ def measure_session_cost(vlm: Vlm, inputs: dict[str, Any], seconds: float) -> Se
         seconds: to measure in, in all.
     """
 
-    def run(session: AbstractContextManager) -> None:
-        for _ in generate(vlm, inputs, session, max_new_tokens=1):
-            pass
+    def prefill(session: Callable[[], AbstractContextManager]) -> Callable[[], object]:
+        return lambda: list(generate(vlm, inputs, session(), max_new_tokens=1))
 
-    def plain() -> None:
-        run(nullcontext())
-
-    def inside() -> None:
-        run(Dense()(vlm.model))
-
-    def recording() -> None:
-        run(Dense()(vlm.model, record=True))
-
+    plain, inside = prefill(nullcontext), prefill(lambda: Dense()(vlm.model))
+    recording = prefill(lambda: Dense()(vlm.model, record=True))
     return SessionCost(
         session=time_in_pairs(inside, plain, 0.75 * seconds), recording=time_in_pairs(recording, inside, 0.25 * seconds)
     )
 
 
-def time_in_pairs(run: Callable[[], None], against: Callable[[], None], seconds: float) -> PairedRatio:
+def time_in_pairs(run: Callable[[], object], against: Callable[[], object], seconds: float) -> PairedRatio:
     """As many rounds as begin within `seconds`, at least two, after one that warms up.
 
     A round runs both, every other round the other way round (A B, B A, A B, …): each follows itself as often as the

@@ -25,8 +25,7 @@ from profiling.bench.session_cost import SessionCost, measure_session_cost
 from profiling.compare import compare
 from profiling.output.table import columns, table_of
 from profiling.report import Arm, Report
-from skipcore import AdaptiveSummary, Dense, SkipVision, Vlm
-from skipcore.command_line import output_file
+from skipcore import AdaptiveSummary, Dense, SkipVision, Vlm, command_line
 from skipcore.model.preset import PRESET
 
 QUESTION = "What is in the picture?"
@@ -103,7 +102,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `bench` to a command line."""
     parser = commands.add_parser("bench", help="dense against Skip-Vision on random models of three families")
     parser.add_argument("--repeats", type=int, default=10, help="timed runs per arm (default 10)")
-    parser.add_argument("--output", type=output_file, help="also write the result to this JSON file")
+    parser.add_argument("--output", type=command_line.output_file, help="also write the result to this JSON file")
     parser.set_defaults(run=_run)
 
 
@@ -117,7 +116,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.output:
         for model, result in zip(record["models"], results, strict=True):
             model["report"] = result.report.to_dict()
-        options.output.write_text(json.dumps(record, indent=2) + "\n")
+        command_line.write_text(options.output, json.dumps(record, indent=2) + "\n")
 
 
 def record_of(results: list[BenchResult]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from profiling.race.processes import Process
-from skipcore import METHODS, InputError, load
+from skipcore import METHODS, InputError, command_line, load
 
 OUTPUT = "assets/results/race.jsonl"
 
@@ -106,17 +106,12 @@ def write_reports(records: list[Path]) -> int:
     races = [with_sentences(read_race(file)) for file in records]
     for file, race in zip(records, races, strict=True):
         text = markdown(race)
-        _write(file.with_suffix(".md"), text)
-        _write(file.with_suffix(".json"), json.dumps(race.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        command_line.write_text(file.with_suffix(".md"), text)
+        command_line.write_text(
+            file.with_suffix(".json"), json.dumps(race.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        )
         write_race_plot(race, file.with_suffix(".svg"))
         print(text)
     for race in races:
         print(json.dumps(summary_line(race)))
     return 0
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file} could not be written ({error.strerror}): free some space and run again.") from error
