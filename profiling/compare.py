@@ -18,7 +18,7 @@ from statistics import median
 from profiling.arms import ArmRuns
 from profiling.clock import VISION_SHARE, VisionClock, fair_order, may_encode_again
 from profiling.events import Encoding, Event, Progress, Started, Traced
-from profiling.machine import device_facts, versions
+from profiling.machine import device_facts
 from profiling.predict.roofs import roof_of
 from profiling.report import AnswerAgreement, Arm, Report, savings_of
 from skipcore import Dense, InputError, Method, Vlm
@@ -26,7 +26,7 @@ from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.answering.decoding import describe, end_tokens, until_end
 from skipcore.answering.generate import check_max_new_tokens
 from skipcore.engine.stopping import stops
-from skipcore.model.hardware import devices_of
+from skipcore.model.hardware import devices_of, versions
 from skipcore.model.inputs import ImageLike
 
 MAX_REPEATS = 100

@@ -14,10 +14,10 @@ from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
 from profiling.bench.dispatch import KernelCount
-from profiling.machine import versions
 from profiling.output.table import columns
 from skipcore import Dense, Method, Vlm
 from skipcore.flops import FlopCount
+from skipcore.model.hardware import versions
 from skipcore.model.preset import PRESET
 from skipcore.model.vlm import Prepared
 

@@ -16,8 +16,9 @@ from app.measure.over_http import Visitor
 from app.measure.served import served
 from app.page import build_page
 from app.server.models import BUILT_IN_FOLDER
-from profiling.machine import device_facts, versions
+from profiling.machine import device_facts
 from skipcore import Vlm, load
+from skipcore.model.hardware import versions
 
 WARM_UP = 50
 """Runs after which memory is compared, and between two looks at it: caches and allocators are full by then."""

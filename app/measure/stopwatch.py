@@ -23,8 +23,9 @@ from app.page import build_page
 from app.runs.ask import READS, SEES
 from app.server.models import BUILT_IN_FOLDER
 from profiling.bench.random_models import DecoderSize, random_llava
-from profiling.machine import device_facts, versions
+from profiling.machine import device_facts
 from skipcore import Vlm, load
+from skipcore.model.hardware import versions
 
 IDLE = DecoderSize(64, 2, 2, 2)
 SLOW = DecoderSize(768, 12, 12, 4)

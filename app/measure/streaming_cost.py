@@ -25,8 +25,9 @@ from app.server.models import BUILT_IN_FOLDER
 from app.server.pace import ahead
 from profiling import Report, compare
 from profiling.bench.session_cost import PairedRatio
-from profiling.machine import device_facts, versions
+from profiling.machine import device_facts
 from skipcore import Vlm, load
+from skipcore.model.hardware import versions
 
 PICTURE = BUILT_IN_FOLDER.parent.parent / "examples" / "gray-triangle.png"
 QUESTION = "Describe the picture."

@@ -21,12 +21,12 @@ from profiling.bench.dispatch import KernelCount, MemoryCount
 from profiling.bench.random_models import DecoderSize, on_gpu, random_picture, random_qwen2_5_vl
 from profiling.clock import fair_order, timed
 from profiling.compare import same_attention
-from profiling.machine import device_facts, versions
+from profiling.machine import device_facts
 from profiling.output.table import columns
 from skipcore import METHODS, Dense, Method, SkipVision, Vlm, command_line
 from skipcore.flops import FlopCount
 from skipcore.methods import Combined, VisionZip
-from skipcore.model.hardware import devices_of
+from skipcore.model.hardware import devices_of, versions
 from skipcore.model.preset import PRESET
 
 GRIDS: dict[int, tuple[int, int]] = {576: (24, 24), 2_880: (48, 60), 8_192: (64, 128), 15_360: (96, 160)}

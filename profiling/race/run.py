@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from profiling.compare import same_attention
-from profiling.machine import device_facts, versions
+from profiling.machine import device_facts
 from profiling.race.accuracy import Outcome, measure_questions
 from profiling.race.budgets import BASELINES, Choice, choose
 from profiling.race.data import DataSet
@@ -27,6 +27,7 @@ from skipcore.calibration.examples import Examples
 from skipcore.families import decoder_layers
 from skipcore.json_lines import Line
 from skipcore.methods.budget import Target
+from skipcore.model.hardware import versions
 
 PICTURES_IN_A_CHUNK = {"cpu": 12, "cuda": 50}
 """What is lost at most when a sweep is killed: about a minute."""

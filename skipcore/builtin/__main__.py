@@ -45,12 +45,7 @@ MOST_WORKERS = 16
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (see `skipcore.command_line`; 2 for bad input)."""
-
-    def command() -> None:
-        options = _parser().parse_args(arguments)
-        options.run(options)
-
-    return command_line.run(command)
+    return command_line.run_subcommand(_parser(), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

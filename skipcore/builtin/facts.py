@@ -3,32 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import accelerate
-import torch
-import transformers
 
 from skipcore.errors import InputError
-from skipcore.model.hardware import device_name
-
-
-def device_facts(device: torch.device, dtype: str) -> dict[str, Any]:
-    """Name and kind of a device, the dtype computed in and the threads of the CPU."""
-    return {"name": device_name(device), "kind": device.type, "dtype": dtype, "threads": torch.get_num_threads()}
-
-
-def versions() -> dict[str, str]:
-    """Versions that the figures depend on."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "accelerate": accelerate.__version__,
-    }
 
 
 def now() -> str:

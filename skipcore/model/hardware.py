@@ -6,9 +6,12 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import psutil
 import torch
+import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -62,6 +65,19 @@ def devices_name(devices: Sequence[torch.device]) -> str:
     counts = Counter(device_name(device) for device in devices if device.type != "meta")
     names = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
     return " and ".join([*names, *(["weights kept elsewhere"] if OUTSIDE in devices else [])])
+
+
+def device_facts(devices: Sequence[torch.device], dtype: str) -> dict[str, Any]:
+    """Return what every record says of where it was measured: names of all devices, kind of the first, dtype, and
+    threads of the CPU."""
+    kind, threads = devices[0].type, torch.get_num_threads()
+    return {"name": devices_name(devices), "kind": kind, "dtype": dtype, "threads": threads}
+
+
+def versions(*more: ModuleType) -> dict[str, str]:
+    """Return the versions that figures depend on: those of Python, torch, transformers and `more`."""
+    modules = (torch, transformers, *more)
+    return {"python": platform.python_version()} | {each.__name__: str(each.__version__) for each in modules}
 
 
 def _cpu_name() -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import numpy as np
 
 from skipcore.builtin import facts
@@ -33,6 +34,7 @@ from skipcore.errors import InputError
 from skipcore.families.llava import LLAVA
 from skipcore.methods import Dense, Method, SkipVision
 from skipcore.methods.retain import RETAIN_RULES
+from skipcore.model.hardware import device_facts, versions
 from skipcore.model.vlm import Vlm
 
 NO_PEAK = "Peak memory is known on a GPU only: on the CPU torch does not count what it allocates."
@@ -91,8 +93,8 @@ def measure_claim(
         "pictures_per_step": stage.pictures,
         "questions_per_picture": stage.questions,
         "start_sha256": start_sha256,
-        "device": facts.device_facts(run.accelerator.device, _dtype(run)),
-        "versions": facts.versions(),
+        "device": device_facts([run.accelerator.device], _dtype(run)),
+        "versions": versions(accelerate),
         "date": facts.now(),
         "split": {
             "name": split,

@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import accelerate
+
 from skipcore.builtin import facts
 from skipcore.builtin.evaluation.asked import DEFAULT_SPLITS, AskedPicture, asked_pictures
 from skipcore.builtin.evaluation.blind import blind_tally, guesser_for
@@ -21,6 +23,7 @@ from skipcore.builtin.scenes.sample import EVERYTHING
 from skipcore.builtin.scenes.world import World, scenes_world
 from skipcore.errors import InputError
 from skipcore.methods import METHODS, Dense, Method, SkipVision
+from skipcore.model.hardware import device_facts, versions
 from skipcore.model.vlm import Vlm
 
 DEFAULT_COUNTS = ((100, 156), (36, 100), (16, 64), (8, 32))
@@ -82,8 +85,8 @@ def measure_quality(
     result: dict[str, Any] = {
         "model": vlm.name,
         "model_sha256": facts.model_sha256(folder),
-        "device": facts.device_facts(vlm.device, str(vlm.model.dtype).removeprefix("torch.")),
-        "versions": facts.versions(),
+        "device": device_facts([vlm.device], str(vlm.model.dtype).removeprefix("torch.")),
+        "versions": versions(accelerate),
         "date": facts.now(),
         "world": {"things": sum(map(len, world.things.values())), "most_items": world.most_items},
         "splits": {},
