@@ -57,8 +57,8 @@ class ArmRuns:
         return self.vision.inputs
 
     def record(self) -> None:
-        """The run of its own: trace, FLOPs; then decode steps to warm up. On a GPU as many as the timed runs will take,
-        since kernels are chosen and loaded anew for lengths that were not met before; elsewhere two."""
+        """Record trace and FLOPs in a run of its own, then decode to warm up. On a GPU as many as the timed runs will
+        take, since kernels are chosen and loaded anew for lengths that were not met before; elsewhere two."""
         limits = self.limits | ({} if self.vlm.device.type == "cuda" else {"max_new_tokens": 3, "ignore_eos": True})
         session = self.method(self.vlm.model, record=True)
         with closing(generate(self.vlm, self.inputs, session, **limits)) as tokens:
@@ -72,7 +72,7 @@ class ArmRuns:
                 self.milliseconds += token.seconds * 1000
 
     def timed_run(self) -> Iterator[AnswerToken]:
-        """A run that records nothing but the clock (and the GPU's own counters, around it)."""
+        """Run and record nothing but the clock (and the GPU's own counters, around it)."""
         self.current = []
         self.first_run = not self.timings  # its tokens are shown while it runs
         tokens = generate(self.vlm, self.inputs, self.method(self.vlm.model), **self.limits)
@@ -86,7 +86,7 @@ class ArmRuns:
             self.first = self.first or self.current
 
     def watch(self) -> None:
-        """A run that is watched and in no time; none where there is no GPU to watch."""
+        """Watch the GPU over a run that no time is taken of; no run where there is no GPU to watch."""
 
         def run() -> None:
             for _ in generate(self.vlm, self.inputs, self.method(self.vlm.model), **self.limits):
@@ -95,12 +95,12 @@ class ArmRuns:
         self.samples, self.samples_unavailable = watch(devices_of(self.vlm.model), run)
 
     def new_text(self, number: int, token: AnswerToken) -> NewText:
-        """The event of a token of the run that is under way; `number` is the arm's."""
+        """Return the event of a token of the run that is under way; `number` is the arm's."""
         timing = AnswerTiming.of(self.current)
         return NewText(number, token.text, len(self.current), timing.prefill_ms, timing.tpot_ms)
 
     def measured(self) -> Arm:
-        """What all runs measured."""
+        """Sum up what all runs measured."""
         vision_ms = self.vision.measured
         prefill = [timing.prefill_ms for timing in self.timings]
         ttft = [vision + first for vision in vision_ms for first in prefill]

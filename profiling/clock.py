@@ -50,7 +50,7 @@ class AnswerTiming:
 
     @property
     def prefill_ms(self) -> float:
-        """From the projected visual tokens to the first token."""
+        """Time from the projected visual tokens to the first token."""
         return self.token_ms[0]
 
     @property
@@ -65,7 +65,7 @@ VISION_SHARE = 0.2
 
 
 class VisionClock:
-    """Encodes the pictures of one prompt on the clock: once for the features, and again for a spread.
+    """Encodes the pictures of one prompt on the clock: once for the features, and more often for a spread.
 
     Args:
         vlm: locked by the caller.
@@ -81,11 +81,13 @@ class VisionClock:
         self._vlm, self._prepared, self._method = vlm, prepared, method
         self._devices = devices_of(vlm.model)
         self.times: list[float] = []
-        self.inputs: dict[str, Any] = prepared.with_features(self._encode())
+        self.inputs: dict[str, Any] = prepared.with_features(self.encode())
 
-    def again(self) -> None:
-        """Encode once more, for the clock alone."""
-        self._encode()
+    def encode(self) -> Any:
+        """Encode the pictures on the clock; returns the features."""
+        features, seconds = timed(lambda: self._vlm.encode(self._prepared, self._method), self._devices)
+        self.times.append(1000 * seconds)
+        return features
 
     @property
     def is_warm(self) -> bool:
@@ -94,13 +96,8 @@ class VisionClock:
 
     @property
     def measured(self) -> list[float]:
-        """What is reported: the times after the first, or the first where there is no other."""
+        """The times that are reported: those after the first, or the first where there is no other."""
         return self.times[1:] or self.times
-
-    def _encode(self) -> Any:
-        features, seconds = timed(lambda: self._vlm.encode(self._prepared, self._method), self._devices)
-        self.times.append(1000 * seconds)
-        return features
 
 
 def may_encode_again(clocks: Sequence[VisionClock], arms_ms: float, runs: int, runs_left: int) -> bool:
@@ -118,9 +115,9 @@ def may_encode_again(clocks: Sequence[VisionClock], arms_ms: float, runs: int, r
 
 
 def fair_order(num_arms: int, repeats: int) -> Iterator[tuple[int, int]]:
-    """(round, arm) of every timed run, the order reversed every other round: A B, B A, A B, …
+    """Yield (round, arm) of every timed run, the order reversed every other round: A B, B A, A B, …
 
-    Whatever drifts while the runs go on (clocks, temperature, neighbors) then meets all arms alike.
+    Whatever drifts meanwhile (clocks, temperature, other programs) then affects all arms alike.
     """
     for number in range(repeats):
         yield from ((number, arm) for arm in arms_of_round(number, num_arms))

@@ -1,7 +1,7 @@
-"""The heart of the profiler: one question under several methods, fairly.
+"""Compare methods on one question, fairly: the one way in which page, API and command line measure.
 
-The picture is encoded once and all arms share its features and the weights; a method that looks at the vision tower,
-or changes the picture, has an encoding of its own, whose time it bears. For the clock alone it is encoded again before
+The picture is encoded once and all arms share its features and the weights; a method that records the vision tower, or
+changes the picture, has an encoding of its own, whose time it bears. For the clock alone it is encoded again before
 every round of the timed runs, as long as that takes no more than a fifth of the whole. Each arm first has a run of its
 own that records the trace and counts FLOPs; it warms the arm up too. The timed runs that follow record nothing else and
 are interleaved. Answers and token times come from an arm's first timed run, figures from the median of all.
@@ -59,7 +59,7 @@ def stream(
     fixed_length: bool = False,
     stop: threading.Event | None = None,
 ) -> Generator[Event | Report, None, None]:
-    """`compare` that tells what happens while it runs; the `Report` comes last.
+    """Compare as `compare` does, and yield what happens meanwhile; the `Report` comes last.
 
     Args:
         vlm: from `skipcore.load`; locked while this runs.
@@ -104,12 +104,12 @@ def stream(
             if stop.is_set():
                 return
             yield Traced(number, arm.trace)
-        for place, (round_number, number) in enumerate(fair_order(len(runs), repeats)):
-            if place % len(runs) == 0:  # before every round, so that what drifts meets vision and arms alike
-                done, left = len(runs) + place, len(runs) * repeats - place
-                if may_encode_again(clocks, sum(arm.milliseconds for arm in runs), done, left):
+        for done, (round_number, number) in enumerate(fair_order(len(runs), repeats)):
+            if done % len(runs) == 0:  # before every round, so that what drifts affects vision and arms alike
+                left = len(runs) * repeats - done
+                if may_encode_again(clocks, sum(arm.milliseconds for arm in runs), len(runs) + done, left):
                     for clock in clocks:
-                        clock.again()
+                        clock.encode()
             yield Progress(number, round_number + 1, repeats, median(shared.measured))
             for token in runs[number].timed_run():
                 if round_number == 0:
@@ -146,7 +146,7 @@ def stream(
 
 @contextmanager
 def same_attention(vlm: Vlm) -> Iterator[None]:
-    """Inside, dense runs attend by sdpa, as skipping does: otherwise kernels would be compared, not methods."""
+    """Let dense runs attend by sdpa meanwhile, as skipping does: otherwise kernels would be compared, not methods."""
     config = vlm.model.get_decoder().config
     own = config._attn_implementation
     config._attn_implementation = "sdpa"
@@ -157,7 +157,7 @@ def same_attention(vlm: Vlm) -> Iterator[None]:
 
 
 def _names(methods: Sequence[Method]) -> list[str]:
-    """The methods' labels, numbered where two are the same."""
+    """List the methods' labels, numbered where two are the same."""
     labels = [method.label for method in methods]
     return [
         label if labels.count(label) == 1 else f"{label} ({labels[: index + 1].count(label)})"
@@ -166,7 +166,7 @@ def _names(methods: Sequence[Method]) -> list[str]:
 
 
 def _agreement(vlm: Vlm, runs: Sequence[ArmRuns]) -> dict[str, AnswerAgreement]:
-    """How every arm agrees with the first one up to the end of its answer, from runs of their own."""
+    """Measure how far every arm agrees with the first one up to the end of its answer, in runs of their own."""
     first, ends = runs[0], end_tokens(vlm)
     answer = until_end([token.id for token in first.first], ends)
     expected = log_probs_along(vlm, first.inputs, first.method, answer) if runs[1:] else None
@@ -180,13 +180,13 @@ def _agreement(vlm: Vlm, runs: Sequence[ArmRuns]) -> dict[str, AnswerAgreement]:
 
 
 def _first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
-    """Number, from 1, of the first token in which two answers differ; None where they are the same."""
+    """Find the number, from 1, of the first token in which two answers differ; None where they are the same."""
     pairs = enumerate(zip_longest(one, other), start=1)
     return next((number for number, (a, b) in pairs if a != b), None)
 
 
 def _vision_notes(clock: VisionClock, repeats: int) -> tuple[str, ...]:
-    """What is to be said where there are fewer times of the vision tower than of the rest."""
+    """Say so where there are fewer times of the vision tower than of the rest."""
     share = f"more would take over {VISION_SHARE:.0%} of the run."
     if not clock.is_warm:
         return (f"The picture was encoded once, on the clock and without a warm-up: {share}",)
@@ -196,7 +196,7 @@ def _vision_notes(clock: VisionClock, repeats: int) -> tuple[str, ...]:
 
 
 def _cache_notes(arms: Sequence[Arm]) -> tuple[str, ...]:
-    """Say so where a cache holds more after prefill than it keeps, as the stock one of layers with a window does for long
+    """Say so where a cache holds more after prefill than it keeps, as that of layers with a window does for long
     prompts."""
     return tuple(
         f"The KV cache of {arm.name} is measured right after prefill, when it still holds what its layers with a "
@@ -207,7 +207,7 @@ def _cache_notes(arms: Sequence[Arm]) -> tuple[str, ...]:
 
 
 def _unavailable(runs: Sequence[ArmRuns]) -> dict[str, str]:
-    """For each figure that some arm has not, why."""
+    """Give the reason for each figure that an arm lacks."""
     reasons = {
         "peak_memory_bytes": [arm.meter.memory_unavailable for arm in runs],
         "energy_j": [arm.meter.energy_unavailable for arm in runs],

@@ -1,4 +1,4 @@
-"""What a running comparison tells while it runs."""
+"""Events that a comparison yields while it runs."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ generation config says of them is followed."""
 
 
 def manifest() -> Any:
-    """What the entry point tells lmms-eval."""
+    """Return what the entry point says to lmms-eval."""
     # `lmms_eval.models` loads this file by the entry point, so this file must not need it when it is loaded first.
     from lmms_eval.models.registry_v2 import ModelManifest
 
@@ -46,7 +46,7 @@ class SkipcoreModel(lmms):
     Args:
         pretrained: model folder or Hub id.
         method: a name in `METHODS`, or "own" for `Vlm.skipping`: calibrated, or trained with, or the preset.
-        then_skip_vision: let `Vlm.skip_vision` follow on the tokens that another method leaves.
+        then_skip_vision: let `Vlm.skip_vision` follow on the tokens that another method retains.
         device, dtype, attention, revision, calibration: as `load` takes them.
         batch_size: 1.
         max_batch_size: has no effect, as batches are never sized automatically.
@@ -187,7 +187,7 @@ def check_against(vlm: Vlm, options: Mapping[str, Any]) -> None:
 
 
 def chat_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """lmms-eval's messages, whose pictures stand under "url", as transformers has them."""
+    """Turn lmms-eval's messages, whose pictures stand under "url", into those of transformers."""
     return [
         {
             "role": message["role"],
@@ -201,7 +201,7 @@ def chat_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def answer(vlm: Vlm, method: Method, messages: Sequence[dict[str, Any]], decoding: Decoding) -> GenerationResult:
-    """The answer to the last of some chat messages, up to the first of the texts that end it."""
+    """Answer the last of some chat messages, up to the first of the texts that end it."""
     prepared = vlm.prepare_messages(messages, 1, method)
     most = min(decoding.max_new_tokens, vlm.context_length - prepared.num_tokens)
     text, written = "", 0
@@ -210,14 +210,14 @@ def answer(vlm: Vlm, method: Method, messages: Sequence[dict[str, Any]], decodin
         with closing(tokens):
             for token in tokens:
                 text, written = text + token.text, written + 1
-                if ends := [place for end in decoding.until if (place := text.find(end)) >= 0]:
+                if ends := [start for end in decoding.until if (start := text.find(end)) >= 0]:
                     text = text[: min(ends)]
                     break
     return GenerationResult(text.strip(), TokenCounts(input_tokens=prepared.num_tokens, output_tokens=written))
 
 
 def method_of(name: str, settings: Mapping[str, Any]) -> Method:
-    """A method by its name in `METHODS`, with settings as a command line gives them.
+    """Return a method by its name in `METHODS`, with settings as a command line gives them.
 
     Raises:
         InputError: there is no such method or setting, or a setting is impossible.
@@ -228,7 +228,7 @@ def method_of(name: str, settings: Mapping[str, Any]) -> Method:
 
 
 def with_settings(method: Method, settings: Mapping[str, Any]) -> Method:
-    """A method with other settings, as a command line gives them: texts are read as Python literals.
+    """Change a method's settings as a command line gives them: texts are read as Python literals.
 
     Raises:
         InputError: there is no such setting, or it is impossible.
@@ -242,7 +242,7 @@ def with_settings(method: Method, settings: Mapping[str, Any]) -> Method:
 
 
 def _value(text: Any) -> Any:
-    """A number, list or None out of a text; other texts stay as they are. No code is run."""
+    """Read a number, list or None out of a text; other texts stay as they are. No code is run."""
     if not isinstance(text, str):
         return text
     try:

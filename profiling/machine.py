@@ -1,4 +1,4 @@
-"""What the runs ran on."""
+"""Facts about the machine that the runs ran on."""
 
 from __future__ import annotations
 

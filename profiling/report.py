@@ -20,7 +20,7 @@ from skipcore.plan.tiles import Grid
 
 @dataclass(frozen=True)
 class Spread:
-    """How a time varied over `runs` runs, in milliseconds."""
+    """Variation of a time over `runs` runs, in milliseconds."""
 
     runs: int
     p50: float
@@ -30,7 +30,7 @@ class Spread:
 
     @classmethod
     def of(cls, milliseconds: Sequence[float], runs: int | None = None) -> Spread:
-        """Percentiles with linear interpolation.
+        """Compute percentiles with linear interpolation.
 
         Args:
             runs: that the times are of; default: as many as there are times.
@@ -43,7 +43,7 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """What one method did with the question. Times are medians over the timed runs.
+    """Figures and answer of one method. Times are medians over the timed runs.
 
     Attributes:
         name: the method with its budget, unique in the report.
@@ -104,7 +104,7 @@ class Arm:
 
     @property
     def decode_ms(self) -> float:
-        """All steps after the first token, at the median pace."""
+        """Time of all steps after the first token, at the median pace."""
         return (self.tpot_ms or 0.0) * (self.new_tokens - 1)
 
     @property
@@ -115,7 +115,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Savings:
-    """What an arm saved against the first arm, as shares (0.75 = three quarters less, negative = more).
+    """Savings of an arm against the first arm, as shares (0.75 = three quarters less, negative = more).
 
     Attributes:
         flops_turned_into_time: share of prefill time saved / share of prefill FLOPs saved; None where no FLOPs were.
@@ -133,7 +133,7 @@ class Savings:
 
 @dataclass(frozen=True)
 class AnswerAgreement:
-    """How far an arm agrees with the first arm, along the first arm's answer.
+    """Agreement of an arm with the first arm, along the first arm's answer.
 
     Attributes:
         kl: mean KL(first arm ‖ this arm) of the next-token distributions, in nats.
@@ -212,7 +212,7 @@ class Report:
 
 
 def savings_of(arm: Arm, against: Arm) -> Savings:
-    """What `arm` saved against another arm of the same report."""
+    """Compute what `arm` saved against another arm of the same report."""
     flops = 1 - arm.flops_prefill / against.flops_prefill
     time = 1 - arm.prefill_ms / against.prefill_ms
     return Savings(

@@ -1,4 +1,4 @@
-"""What torch dispatches while a model runs: how many kernels it launches, and how much memory is alive at once.
+"""Counts of what torch dispatches while a model runs: kernels launched, and memory that is alive at once.
 
 Both are counted on the CPU as well as on a GPU, and say what a clock there cannot: on a GPU every kernel takes some
 microseconds of the host's time, whatever it computes.

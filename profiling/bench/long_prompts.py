@@ -1,6 +1,6 @@
 """The benchmark of long prompts: every method over pictures of ever more visual tokens, on one random model.
 
-What it shows: whether a method takes longer than its FLOPs say, and whether memory grows with the prompt or its square.
+It shows whether a method takes longer than its FLOPs say, and whether memory grows with the prompt or its square.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class LongRun:
 
 
 def methods_of(num_layers: int) -> list[Method]:
-    """Dense, the preset, Skip-Vision in three ways, every other method with its usual settings, and a combination.
+    """List dense, the preset, Skip-Vision in three ways, every other method with its usual settings, and a combination.
     DyMU has no usual settings: its thresholds are found for a model."""
     own_entries = ("Dense", "DyMU", "SkipVision", "VisionZip", type(PRESET).__name__)
     others = [method() for name, method in METHODS.items() if name not in own_entries]
@@ -72,7 +72,7 @@ def methods_of(num_layers: int) -> list[Method]:
 
 
 def long_model(size: DecoderSize = SIZE) -> Vlm:
-    """The random model, on the GPU where there is one."""
+    """Build the random model, on the GPU where there is one."""
     return on_gpu(random_qwen2_5_vl(size))
 
 
@@ -128,7 +128,7 @@ def _counts(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> dict[str, int]:
 
 @torch.inference_mode()
 def _prefill(vlm: Vlm, method: Method, inputs: dict[str, Any]) -> tuple[float, int]:
-    """Seconds of a prefill, and bytes of the KV cache after it."""
+    """Run a prefill; returns its seconds, and the bytes of the KV cache after it."""
     cache = DynamicCache(config=vlm.model.config)
     with nullcontext() if method == Dense() else method(vlm.model):
         _, seconds = timed(
@@ -170,7 +170,7 @@ def long_record(runs: Sequence[LongRun], vlm: Vlm, repeats: int) -> dict[str, An
 
 
 def long_table(runs: Sequence[LongRun]) -> str:
-    """One row a method: time as a share of dense (time ÷ FLOPs) for each number of visual tokens."""
+    """Return one row a method: time as a share of dense (time ÷ FLOPs) for each number of visual tokens."""
     counts = sorted({run.visual_tokens for run in runs})
     found = {(run.method, run.visual_tokens): run for run in runs}
     rows = [["Prefill time, dense = 1 (÷ its FLOPs)", *(f"{count:,} tokens" for count in counts)]]

@@ -36,7 +36,7 @@ class DecoderSize:
     intermediate_size: int | None = None
 
     def text_config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-        """What the text configs of all families take."""
+        """Return what the text configs of all families take."""
         return {
             "vocab_size": len(tokenizer),
             "hidden_size": self.hidden_size,
@@ -52,7 +52,7 @@ class DecoderSize:
 
     @property
     def mrope_section(self) -> list[int]:
-        """How many frequencies of a head turn by time, by row and by column: 2 : 3 : 3, as in Qwen2.5-VL."""
+        """The number of a head's frequencies that turn by time, by row and by column: 2 : 3 : 3, as in Qwen2.5-VL."""
         frequencies = self.hidden_size // self.num_heads // 2
         of_row = frequencies * 3 // 8
         return [frequencies - 2 * of_row, of_row, of_row]
@@ -68,7 +68,7 @@ def random_llava(
     vision_width: int = 64,
     seed: int = 0,
 ) -> Vlm:
-    """A float32 LLaVA on the CPU: (image_size / patch_size)² visual tokens whatever the picture, by default 576.
+    """Build a float32 LLaVA on the CPU: (image_size / patch_size)² visual tokens whatever the picture, by default 576.
 
     Args:
         image_size, patch_size: side of the picture and of a patch in pixels.
@@ -99,7 +99,7 @@ def random_llava(
 def random_qwen2_5_vl(
     size: DecoderSize = DEFAULT_SIZE, patch_size: int = 14, vision_width: int = 64, seed: int = 0
 ) -> Vlm:
-    """A float32 Qwen2.5-VL on the CPU: one visual token for every 2 × 2 patches of the picture, 576 for 672 × 672
+    """Build a float32 Qwen2.5-VL on the CPU: one visual token for every 2 × 2 patches of the picture, 576 for 672 × 672
     pixels. See `random_llava` for the arguments."""
     special = {
         "image_token": "<|image_pad|>",
@@ -136,7 +136,7 @@ def random_qwen2_5_vl(
 def random_smolvlm(
     size: DecoderSize = DEFAULT_SIZE, image_size: int = 512, patch_size: int = 16, vision_width: int = 64, seed: int = 0
 ) -> Vlm:
-    """A float32 SmolVLM on the CPU: 64 visual tokens for every tile of 512 × 512 pixels and as many for the whole
+    """Build a float32 SmolVLM on the CPU: 64 visual tokens for every tile of 512 × 512 pixels and as many for the whole
     picture, 576 for 4 × 2 tiles. A picture's longer side is made 4 tiles long. See `random_llava` for the arguments."""
     scale = 4
     special = {
@@ -145,8 +145,8 @@ def random_smolvlm(
         "global_image_token": "<global-img>",
         "end_of_utterance_token": "<end_of_utterance>",
     }
-    places = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
-    tokenizer = byte_tokenizer(*places, **special)
+    positions = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+    tokenizer = byte_tokenizer(*positions, **special)
     config = transformers.SmolVLMConfig(
         vision_config=_tower(vision_width) | {"image_size": image_size, "patch_size": patch_size},
         text_config=transformers.LlamaConfig(**size.text_config(tokenizer)),
@@ -179,7 +179,8 @@ def on_gpu(vlm: Vlm) -> Vlm:
 
 
 def byte_tokenizer(*more: str, **named: str) -> PreTrainedTokenizerFast:
-    """One token per byte, which encodes any text, and special tokens, some by the names that a processor asks for."""
+    """Build a tokenizer with one token per byte, which encodes any text, and special tokens, some by the names that a
+    processor asks for."""
     special = ["<pad>", "</s>", *named.values(), *more]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate([*special, *alphabet])}

@@ -1,4 +1,4 @@
-"""What a session itself costs: a dense run without one, in one, and in one that records."""
+"""Cost of a session itself: a dense run without one, in one, and in one that records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PairedRatio:
     Attributes:
         median: over the rounds.
         low, high: 95% interval of that median, by bootstrap over the rounds.
-        p10, p90: of single rounds, which tells how noisy the machine was.
+        p10, p90: of single rounds, which shows how noisy the machine was.
         rounds: how many.
     """
 
@@ -34,7 +34,7 @@ class PairedRatio:
 
     @classmethod
     def of(cls, times: Sequence[float], against: Sequence[float], resamples: int = 2000, seed: int = 0) -> PairedRatio:
-        """From the times of both arms, one of each to a round."""
+        """Compute it from the times of both arms, one of each to a round."""
         ratios = np.asarray(times) / np.asarray(against)
         drawn = np.random.default_rng(seed).choice(ratios, (resamples, len(ratios)))
         low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
@@ -56,7 +56,8 @@ class SessionCost:
 
 
 def measure_session_cost(vlm: Vlm, inputs: dict[str, Any], seconds: float) -> SessionCost:
-    """Three quarters of the time go to the session, whose cost is the smaller one, the rest to the recording.
+    """Measure both: three quarters of the time go to the session, whose cost is the smaller one, the rest to the
+    recording.
 
     Args:
         inputs: keyword arguments of the model for one prompt.
@@ -74,10 +75,10 @@ def measure_session_cost(vlm: Vlm, inputs: dict[str, Any], seconds: float) -> Se
 
 
 def time_in_pairs(run: Callable[[], object], against: Callable[[], object], seconds: float) -> PairedRatio:
-    """As many rounds as begin within `seconds`, at least two, after one that warms up.
+    """Time as many rounds as begin within `seconds`, at least two, after one that warms up.
 
     A round runs both, every other round the other way round (A B, B A, A B, …): each follows itself as often as the
-    other, what drifts meets both alike, and the median ignores rounds that something else disturbed.
+    other, what drifts affects both alike, and the median ignores rounds that something else disturbed.
     """
     runs = run, against
     for each in runs:

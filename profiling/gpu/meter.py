@@ -41,7 +41,7 @@ class GpuMeter:
 
     @contextmanager
     def run(self, energy: bool) -> Iterator[None]:
-        """Around one run.
+        """Measure one run, inside the `with`.
 
         Args:
             energy: whether to read the energy too. Not for a run that waits for a consumer between tokens: the boards
@@ -75,13 +75,13 @@ class GpuMeter:
 
     @property
     def memory_unavailable(self) -> str | None:
-        """Why there is no memory figure; None where there is one."""
+        """The reason why there is no memory figure; None where there is one."""
         why = not_on_gpus(self.devices)
         return None if why is None else f"{why}, where no peak is kept per run"
 
     @property
     def energy_unavailable(self) -> str | None:
-        """Why there is no energy figure; None where there is one."""
+        """The reason why there is no energy figure; None where there is one."""
         if (why := not_on_gpus(self.devices)) is not None:
             return f"{why}; energy is read from NVIDIA GPUs only"
         if self._boards is None:
@@ -100,7 +100,7 @@ class GpuMeter:
 
 
 def not_on_gpus(devices: Sequence[torch.device]) -> str | None:
-    """Why the GPUs do not tell all of a model's runs; None where it lies on them alone."""
+    """Say why GPUs alone cannot account for a model's runs; None where it lies on them alone."""
     if all(device.type == "cuda" for device in devices):
         return None
     if not any(device.type == "cuda" for device in devices):
@@ -109,13 +109,13 @@ def not_on_gpus(devices: Sequence[torch.device]) -> str | None:
 
 
 def boards_of(devices: Sequence[torch.device]) -> list[object] | None:
-    """The boards of all GPUs that a model lies on; None where one of them is not known."""
+    """Find the boards of all GPUs that a model lies on; None where one of them is not known."""
     boards = [board_of(device) for device in devices]
     return None if None in boards else boards
 
 
 def board_of(device: torch.device) -> object | None:
-    """NVML's handle of a whole board with an energy counter; None where there is none."""
+    """Find NVML's handle of a whole board with an energy counter; None where there is none."""
     if device.type != "cuda" or os.environ.get("SPACES_ZERO_GPU"):  # on ZeroGPU the board is shared
         return None
     try:

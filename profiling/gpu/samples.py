@@ -1,4 +1,4 @@
-"""Utilization, memory and power of the GPU over one run of its own, which is in no time: a thread asks NVML."""
+"""Utilization, memory and power of the GPU over a run that no time is taken of: a thread asks NVML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERVAL_S = 0.02
 
 @dataclass(frozen=True)
 class GpuSample:
-    """What the board said at one moment, or all boards of a model that is spread over several.
+    """Readings of the board at one moment, or of all boards of a model that is spread over several.
 
     Attributes:
         ms: since the run began.
@@ -37,7 +37,7 @@ class GpuSample:
 
 
 def watch(devices: Sequence[torch.device], run: Callable[[], None]) -> tuple[tuple[GpuSample, ...] | None, str | None]:
-    """Samples while `run` runs, or None and the reason; where there is no board to watch, nothing runs.
+    """Sample while `run` runs, or return None and the reason; where there is no board to watch, nothing runs.
 
     Args:
         devices: that the model lies on.
@@ -46,7 +46,7 @@ def watch(devices: Sequence[torch.device], run: Callable[[], None]) -> tuple[tup
         return None, f"{why}; only NVIDIA GPUs are watched"
     boards = boards_of(devices)
     if boards is None:
-        return None, "this GPU is not a whole board of its own that NVML tells about"
+        return None, "NVML reports on whole boards, and this GPU is not one of its own"
     samples: list[GpuSample] = []
     failed: list[pynvml.NVMLError] = []
     done = threading.Event()
@@ -69,7 +69,7 @@ def watch(devices: Sequence[torch.device], run: Callable[[], None]) -> tuple[tup
         done.set()
         thread.join()
     if failed:
-        return None, "NVML does not tell utilization, memory and power of this GPU"
+        return None, "NVML does not report utilization, memory and power of this GPU"
     return tuple(samples), None
 
 

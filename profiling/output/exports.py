@@ -22,12 +22,12 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def json_text(report: Report) -> str:
-    """The report as `--json` prints it."""
+    """Return the report as `--json` prints it."""
     return json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
 
 
 def csv_text(report: Report) -> str:
-    """One row an arm: what it ran on, every figure (medians), and the spread of every time, with how many times it is
+    """Return one row an arm: what it ran on, every figure (medians), and the spread of every time, with how many times it is
     of: the vision tower may have been timed less often than the rest. None is an empty cell."""
     file = StringIO()
     head = ["model", "device", "dtype", "threads", "torch", "transformers", "prompt_tokens", "repeats", "arm"]
@@ -44,7 +44,7 @@ def csv_text(report: Report) -> str:
 
 
 def chrome_trace(report: Report) -> str:
-    """Every timed run as trace events: an arm is a process, a run a thread, a phase or a token a slice.
+    """Return every timed run as trace events: an arm is a process, a run a thread, a phase or a token a slice.
 
     Written from the measured durations of each step, laid end to end: gaps between steps are not in it. The vision
     tower ran on a clock of its own, not in these runs: its slice is the median of its times, and says of how many.
@@ -80,5 +80,5 @@ def _spreads(arm: Arm) -> list[float | None]:
 
 
 def _as_text(answer: str) -> str:
-    """An answer that a spreadsheet would take for a formula, made text by an apostrophe."""
+    """Put an apostrophe before an answer that a spreadsheet would take for a formula."""
     return f"'{answer}" if answer.startswith(_FORMULA_STARTS) else answer

@@ -37,7 +37,7 @@ td, th { padding: 6px 16px 6px 0; border-bottom: 1px solid var(--rule); text-ali
 
 
 def html_report(report: Report, pictures: Sequence[Captioned] | None = None) -> str:
-    """The whole file.
+    """Return the whole file.
 
     Args:
         pictures: with a caption each; default: those of the report.
@@ -84,7 +84,7 @@ def phases_svg(report: Report) -> str:
 
 
 def steps_svg(report: Report) -> str:
-    """Median time of every decode step of each arm."""
+    """Draw the median time of every decode step of each arm."""
     lines = [[median(times) for times in arm.decode_steps_ms] for arm in report.arms]
     most, longest = max(max(line, default=0.0) for line in lines), max(map(len, lines))
     if longest < 2:

@@ -10,19 +10,19 @@ NOT_AVAILABLE = "not available"
 
 
 def table_of(report: Report) -> str:
-    """The report as plain text, one column an arm."""
+    """Return the report as plain text, one column an arm."""
     conditions, runs, *found = summary_lines(report)
     return "\n".join([conditions, runs, f"Question: {report.question}", "", *columns(table_rows(report)), "", *found])
 
 
 def table_rows(report: Report) -> list[list[str]]:
-    """The figures, one column an arm; the first row names them."""
+    """Return the figures, one column an arm; the first row names the arms."""
     rows: list[list[str]] = [["", *(arm.name for arm in report.arms)]]
     return rows + [[title, *(show(arm) for arm in report.arms)] for title, show in _ROWS]
 
 
 def summary_lines(report: Report) -> list[str]:
-    """What was measured on what (two lines), what was saved, how far the arms agree, and what is not available."""
+    """Say what was measured on what (two lines), what was saved, how far the arms agree, and what is not available."""
     device = report.device
     return [
         f"{report.model} on {device['name']} ({device['kind']}, {device['dtype']}, {device['attention']}, "
@@ -44,7 +44,7 @@ def counted(number: int, name: str) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of aligned cells, with a rule below the first."""
+    """Align cells in lines, with a rule below the first."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [lines[0], "-" * max(len(line) for line in lines), *lines[1:]]
@@ -62,7 +62,7 @@ def _savings_line(report: Report, name: str) -> str:
 
 
 def agreement_line(report: Report, name: str) -> str:
-    """How far an arm agrees with the first one."""
+    """Say how far an arm agrees with the first one."""
     found = report.agreement[name]
     differ = (
         "the answers are the same"

@@ -35,12 +35,12 @@ class BreakEven:
 
     @property
     def own_cost_ms(self) -> float:
-        """What the method itself costs; negative where it saved more time than the FLOPs tell."""
+        """The cost of the method itself; negative where it saved more time than its FLOPs explain."""
         return self.ideal_ms - self.saved_ms
 
 
 def break_even(first: Arm, arm: Arm, visual_tokens: int) -> tuple[BreakEven | None, str | None]:
-    """The break-even of an arm against the first one, or None and the reason.
+    """Compute where an arm breaks even with the first one, or return None and the reason.
 
     Args:
         visual_tokens: of the prompt they were measured on.

@@ -8,8 +8,8 @@ from skipcore.methods.method import DecoderShape
 
 
 def predict_layer_kv_bytes(vlm: Vlm, trace: Trace) -> tuple[int, ...]:
-    """Keys and values by layer after prefill: 2 · key-value heads · head width · kept tokens · bytes per value. Layers
-    that look back over a window of w places keep the last w − 1 alone."""
+    """Predict the bytes of keys and values by layer after prefill: 2 · key-value heads · head width · kept tokens ·
+    bytes per value. Layers that attend to a window of w tokens keep the last w − 1 alone."""
     per_token = DecoderShape.of(vlm.model).kv_width * vlm.model.dtype.itemsize
     back = trace.slot_source.max() + 1 - trace.slot_source  # how far back from the next token
     return tuple(
@@ -19,8 +19,8 @@ def predict_layer_kv_bytes(vlm: Vlm, trace: Trace) -> tuple[int, ...]:
 
 
 def tokens_met(vlm: Vlm, trace: Trace, step: int) -> tuple[int, ...]:
-    """Tokens by layer that a decode step attends to, its own one included. Layers that look back over a window of w
-    places meet the last w alone.
+    """Count by layer the tokens that a decode step attends to, its own one included. Layers with a window of w tokens
+    attend to the last w alone.
 
     Args:
         trace: of the prompt.

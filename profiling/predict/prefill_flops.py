@@ -42,7 +42,7 @@ class PrefillFlops:
 
 
 def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlops:
-    """Closed form for one prompt.
+    """Predict the prefill FLOPs of one prompt in closed form.
 
     With n slots entering a layer, r of them running the FFN, H heads of width h, a decoder of width d: projections
     2n·|W_qkvo|, FFN 2r·|W_ffn|, attention 4n²Hh. Where text must not see skipped tokens, attention is 4(p² + qv)Hh
@@ -81,12 +81,12 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
 
 
 def _scores(trace: Trace, layer: int, blind: bool, full_masks: bool) -> int:
-    """Attention scores per head in a layer."""
+    """Count attention scores per head in a layer."""
     entered = trace.entered[layer]
-    places = trace.ran_attention[layer][entered].nonzero().flatten()
+    rows = trace.ran_attention[layer][entered].nonzero().flatten()
     n = int(entered.sum())
-    if len(places) < n and attend_masked(len(places), n):
-        return len(places) * (n if full_masks else int(places.max()) + 1)
+    if len(rows) < n and attend_masked(len(rows), n):
+        return len(rows) * (n if full_masks else int(rows.max()) + 1)
     role = trace.slot_role[entered]
     text, skipped = role == Role.TEXT, role == Role.SKIPPED
     if not blind or not skipped.any():
@@ -99,12 +99,13 @@ def _scores(trace: Trace, layer: int, blind: bool, full_masks: bool) -> int:
 
 
 def linear_weights(module: nn.Module) -> int:
-    """Weights of all linear layers in a module."""
+    """Count the weights of all linear layers in a module."""
     return sum(linear.weight.numel() for linear in module.modules() if isinstance(linear, nn.Linear))
 
 
 def ffn_weights(ffn: nn.Module, config: PreTrainedConfig) -> int:
-    """Weights that a token meets in an FFN: of the matrices [experts, k, m] of a mixture, those of its own experts."""
+    """Count the weights that a token passes in an FFN: of the matrices [experts, k, m] of a mixture, those of its own
+    experts."""
     chosen = getattr(config, "num_experts_per_tok", 0)
     matrices = [p for p in ffn.parameters() if p.ndim > 1]
     return sum(p.numel() if p.ndim == 2 else p.numel() // len(p) * chosen for p in matrices)

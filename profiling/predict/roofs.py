@@ -58,8 +58,8 @@ _DATA_SHEETS: tuple[tuple[str, float, float, float], ...] = (
 
 
 def roof_of(devices: Sequence[torch.device], dtype: torch.dtype) -> tuple[Roof | None, str | None]:
-    """The roofs of a model's devices, or None and the reason. Those of a CPU are measured once in a process. Of several
-    like GPUs they are those of one, as a model's layers run on one after the other."""
+    """Find the roofs of a model's devices, or return None and the reason. Those of a CPU are measured once in a
+    process. Of several like GPUs they are those of one, as a model's layers run on one after the other."""
     if OUTSIDE in devices:
         return None, "weights that lie elsewhere are fetched during the runs"
     name, *others = sorted({device_name(device) for device in devices})
@@ -71,9 +71,9 @@ def roof_of(devices: Sequence[torch.device], dtype: torch.dtype) -> tuple[Roof |
 
 
 def listed_roof(name: str, dtype: torch.dtype) -> tuple[Roof | None, str | None]:
-    """The roofs of a GPU by its name, or None and the reason."""
+    """Look up the roofs of a GPU by its name, or return None and the reason."""
     if "MIG" in name:
-        return None, f"{name} is a part of a board, and its data sheet tells of the whole"
+        return None, f"{name} is a part of a board, and its data sheet describes the whole"
     for listed, half, single, memory in _DATA_SHEETS:
         if name == listed or name.startswith(f"{listed} "):
             peak = {torch.float16: half, torch.bfloat16: half, torch.float32: single}.get(dtype)
@@ -85,7 +85,7 @@ def listed_roof(name: str, dtype: torch.dtype) -> tuple[Roof | None, str | None]
 
 @lru_cache
 def _measured(dtype: torch.dtype, threads: int) -> Roof:
-    """The best of a few matrix products and of a few copies, which read and write every byte once."""
+    """Take the best of a few matrix products and of a few copies, which read and write every byte once."""
     factor = torch.rand(MATRIX, MATRIX).to(dtype)
     block = torch.zeros(COPIED_BYTES, dtype=torch.uint8)
     target = torch.empty_like(block)

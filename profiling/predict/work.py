@@ -1,4 +1,4 @@
-"""What a phase asks of the device: FLOPs and the least bytes that must move, as the roofline model counts them."""
+"""Work of a phase: FLOPs and the least bytes that must move, as the roofline model counts them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Work:
 
 
 def prefill_work(vlm: Vlm, trace: Trace, flops: int) -> Work:
-    """The prefill of one prompt.
+    """Return the work of one prompt's prefill.
 
     Args:
         trace: of the prompt.
@@ -55,7 +55,7 @@ def prefill_work(vlm: Vlm, trace: Trace, flops: int) -> Work:
 
 
 def decode_work(vlm: Vlm, trace: Trace, new_tokens: int) -> Work:
-    """The mean decode step of an answer: 2·|weights| FLOPs, and 4·H·h for each token that it attends to in each layer.
+    """Return the mean decode step of an answer: 2·|weights| FLOPs, and 4·H·h for each token that it attends to in each layer.
 
     Args:
         trace: of the prompt; it says what the cache holds.

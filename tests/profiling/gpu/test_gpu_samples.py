@@ -72,7 +72,7 @@ def test_a_board_that_does_not_tell(asked: threading.Event, monkeypatch) -> None
 
     monkeypatch.setattr(gpu_samples.pynvml, "nvmlDeviceGetPowerUsage", fail)
     samples, reason = watch([CUDA], lambda: None)
-    assert samples is None and "does not tell" in str(reason)
+    assert samples is None and "does not report" in str(reason)
 
 
 def test_where_there_is_no_board_nothing_runs(monkeypatch) -> None:
