@@ -164,15 +164,13 @@ class Decoding:
         for name, harmless in NO_EFFECT.items():
             if (value := options.get(name)) is not None and value not in harmless:
                 raise InputError(f"The decoding option {name}={value} is not supported: leave it out of --gen_kwargs.")
-        sampled = options.get("do_sample")
-        temperature = options.get("temperature")
-        if temperature is None:
-            temperature = 1.0 if sampled else 0.0
-        if not temperature or sampled is False or options.get("top_k") == 1:
+        asked = {name: value for name, value in options.items() if value is not None}
+        sampled = asked.get("do_sample")
+        temperature = asked.get("temperature", 1.0 if sampled else 0.0)
+        if not temperature or sampled is False or asked.get("top_k") == 1:
             return cls(max_new_tokens, ends)
-        top_p = options.get("top_p")
         seed = int(torch.randint(2**62, ()))  # of lmms-eval's --seed, and another one for every repeat
-        return cls(max_new_tokens, ends, Sampling(temperature, 1.0 if top_p is None else top_p, seed))
+        return cls(max_new_tokens, ends, Sampling(temperature, asked.get("top_p", 1.0), seed))
 
 
 def check_against(vlm: Vlm, options: Mapping[str, Any]) -> None:

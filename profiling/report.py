@@ -213,19 +213,19 @@ class Report:
 
 def savings_of(arm: Arm, against: Arm) -> Savings:
     """Compute what `arm` saved against another arm of the same report."""
-    flops = 1 - arm.flops_prefill / against.flops_prefill
-    time = 1 - arm.prefill_ms / against.prefill_ms
+
+    def saved(figure: str) -> Any:
+        value, other = getattr(arm, figure), getattr(against, figure)
+        return None if value is None or not other else 1 - value / other
+
+    time, flops = saved("prefill_ms"), saved("flops_prefill")
     return Savings(
         prefill_time=time,
-        ttft=1 - arm.ttft_ms / against.ttft_ms,
-        tpot=_share(arm.tpot_ms, against.tpot_ms),
-        kv_bytes=1 - arm.kv_bytes / against.kv_bytes,
+        ttft=saved("ttft_ms"),
+        tpot=saved("tpot_ms"),
+        kv_bytes=saved("kv_bytes"),
         flops_prefill=flops,
-        peak_memory=_share(arm.peak_memory_bytes, against.peak_memory_bytes),
-        energy=_share(arm.energy_j, against.energy_j),
+        peak_memory=saved("peak_memory_bytes"),
+        energy=saved("energy_j"),
         flops_turned_into_time=time / flops if flops > 0 else None,
     )
-
-
-def _share(value: float | None, against: float | None) -> float | None:
-    return None if value is None or not against else 1 - value / against

@@ -22,17 +22,16 @@ class GpuMeter:
 
     Attributes:
         devices: that the model lies on.
-        peak_bytes: the highest so far of allocated memory above what was allocated when a run began; over several GPUs
-            the sum of each one's own peak.
+        peak_memory_bytes: the highest so far of allocated memory above what was allocated when a run began, over
+            several GPUs the sum of each one's own peak; None where the model does not lie on GPUs alone.
         joules, seconds, energy_runs: energy of all boards, time and number of the runs whose energy was read.
     """
 
     devices: Sequence[torch.device]
-    peak_bytes: int = 0
+    peak_memory_bytes: int | None = None
     joules: float = 0.0
     seconds: float = 0.0
     energy_runs: int = 0
-    measured: bool = False
     _boards: list[object] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,17 +55,12 @@ class GpuMeter:
         allocated = sum(map(torch.cuda.memory_allocated, self.devices))
         yield
         seconds = now(self.devices) - start
-        self.peak_bytes = max(self.peak_bytes, sum(map(torch.cuda.max_memory_allocated, self.devices)) - allocated)
-        self.measured = True
+        peak = sum(map(torch.cuda.max_memory_allocated, self.devices)) - allocated
+        self.peak_memory_bytes = max(self.peak_memory_bytes or 0, peak)
         if energy:
             self.seconds += seconds
             self.joules += self._counter() - joules
             self.energy_runs += 1
-
-    @property
-    def peak_memory_bytes(self) -> int | None:
-        """Peak of allocated memory; None where the model does not lie on GPUs alone."""
-        return self.peak_bytes if self.measured else None
 
     @property
     def energy_per_run_j(self) -> float | None:

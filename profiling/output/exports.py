@@ -7,7 +7,7 @@ import json
 from io import StringIO
 from typing import Any
 
-from profiling.report import Arm, Report
+from profiling.report import Report
 
 _FIGURES = (
     "new_tokens", "vision_ms", "prefill_ms", "ttft_ms", "tpot_ms", "decode_tokens_per_s", "kv_tokens", "kv_bytes",
@@ -27,8 +27,8 @@ def json_text(report: Report) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """Return one row an arm: what it ran on, every figure (medians), and the spread of every time, with how many times it is
-    of: the vision tower may have been timed less often than the rest. None is an empty cell."""
+    """Return one row an arm: what it ran on, every figure (medians), and the spread of every time, with the number of
+    its runs: the vision tower may have been timed less often than the rest. None is an empty cell."""
     file = StringIO()
     head = ["model", "device", "dtype", "threads", "torch", "transformers", "prompt_tokens", "repeats", "arm"]
     spreads = [f"{phase.removesuffix('_ms')}_{figure}{'_ms' * (figure != 'runs')}" for phase, figure in _SPREADS]
@@ -39,7 +39,9 @@ def csv_text(report: Report) -> str:
     shared += [versions["torch"], versions["transformers"], report.prompt_tokens, report.repeats]
     for arm in report.arms:
         figures = [getattr(arm, name) for name in _FIGURES]
-        rows.writerow([*shared, arm.name, *figures, *_spreads(arm), _as_text(arm.answer)])
+        spread = [getattr(arm.spread[phase], each) if phase in arm.spread else None for phase, each in _SPREADS]
+        is_formula = arm.answer.startswith(_FORMULA_STARTS)  # to a spreadsheet; an apostrophe makes it text
+        rows.writerow([*shared, arm.name, *figures, *spread, f"'{arm.answer}" if is_formula else arm.answer])
     return file.getvalue()
 
 
@@ -56,29 +58,15 @@ def chrome_trace(report: Report) -> str:
             events.append(
                 {"ph": "M", "name": "thread_name", "pid": process, "tid": run, "args": {"name": f"timed run {run}"}}
             )
-            start = 0.0
+            start, vision_runs = 0.0, arm.spread["vision_ms"].runs
+            about_phases = {
+                "vision": {"median of": vision_runs},
+                "prefill": {"FLOPs": arm.flops_prefill, "KV bytes": arm.kv_bytes},
+            }
             names = ["vision", "prefill", *(f"decode {number}" for number in range(2, len(token_ms) + 1))]
             for name, ms in zip(names, (arm.vision_ms, *token_ms), strict=True):
-                category = name.split()[0]
-                slice_ = {"ph": "X", "name": name, "cat": category, "pid": process, "tid": run}
-                events.append(slice_ | {"ts": 1000 * start, "dur": 1000 * ms, "args": _arguments(arm, category)})
+                slice_ = {"ph": "X", "name": name, "cat": name.split()[0], "pid": process, "tid": run}
+                events.append(slice_ | {"ts": 1000 * start, "dur": 1000 * ms, "args": about_phases.get(name, {})})
                 start += ms
     about = {"model": report.model, "device": report.device["name"], "question": report.question}
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}, ensure_ascii=False)
-
-
-def _arguments(arm: Arm, category: str) -> dict[str, Any]:
-    if category == "vision":
-        return {"median of": arm.spread["vision_ms"].runs}
-    if category != "prefill":
-        return {}
-    return {"FLOPs": arm.flops_prefill, "KV bytes": arm.kv_bytes}
-
-
-def _spreads(arm: Arm) -> list[float | None]:
-    return [getattr(arm.spread[phase], figure) if phase in arm.spread else None for phase, figure in _SPREADS]
-
-
-def _as_text(answer: str) -> str:
-    """Put an apostrophe before an answer that a spreadsheet would take for a formula."""
-    return f"'{answer}" if answer.startswith(_FORMULA_STARTS) else answer

@@ -55,7 +55,7 @@ def prefill_work(vlm: Vlm, trace: Trace, flops: int) -> Work:
 
 
 def decode_work(vlm: Vlm, trace: Trace, new_tokens: int) -> Work:
-    """Return the mean decode step of an answer: 2·|weights| FLOPs, and 4·H·h for each token that it attends to in each layer.
+    """Return the mean decode step of an answer: 2·|weights| FLOPs, and 4·H·h for each attended token of each layer.
 
     Args:
         trace: of the prompt; it says what the cache holds.
