@@ -44,8 +44,7 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _calibrate(options: argparse.Namespace) -> int:
     output = Path(options.output)
-    if not output.parent.is_dir():
-        raise InputError(f"There is no folder {str(output.parent)!r} to write the calibration to.")
+    command_line.check_folder(output)
     if output.is_dir():
         raise InputError(f"{str(output)!r} is a folder: name a file in it, such as {str(output / CALIBRATION_FILE)!r}.")
     pictures = [picture for path in options.pictures for picture in _picture_files(Path(path))]

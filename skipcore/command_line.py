@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,11 +59,10 @@ def run_subcommand(parser: ArgumentParser, arguments: list[str] | None) -> int:
     return run(command)
 
 
-def output_file(text: str) -> Path:
-    """Read a command line's argument that names a file to write: its folder must be there."""
-    if not Path(text).parent.is_dir():
-        raise ArgumentTypeError(f"there is no folder {str(Path(text).parent)!r} to write to")
-    return Path(text)
+def check_folder(file: Path | None) -> None:
+    """Raise InputError before anything runs where the folder of a file to write does not exist."""
+    if file is not None and not file.parent.is_dir():
+        raise InputError(f"There is no folder {str(file.parent)!r} to write to.")
 
 
 def write_text(file: Path, text: str) -> None:

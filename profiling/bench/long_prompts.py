@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -142,11 +143,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("bench-long", help="all methods on prompts of up to 15,360 visual tokens")
     parser.add_argument("--tokens", type=int, nargs="+", choices=GRIDS, default=list(GRIDS), help="default: all")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs per method (default 3; 1 for long prompts)")
-    parser.add_argument("--output", type=command_line.output_file, help="also write the record to this JSON file")
+    parser.add_argument("--output", type=Path, help="also write the record to this JSON file")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
+    command_line.check_folder(options.output)
     vlm, runs = long_model(), []
     for run in run_long_bench(vlm, options.tokens, options.repeats):
         print(f"{run.visual_tokens:,} tokens, {run.method}: time {run.time:.2f}, FLOPs {run.flops:.2f}", flush=True)

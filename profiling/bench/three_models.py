@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from profiling.bench.random_models import (
@@ -102,11 +103,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `bench` to a command line."""
     parser = commands.add_parser("bench", help="dense against Skip-Vision on random models of three families")
     parser.add_argument("--repeats", type=int, default=10, help="timed runs per arm (default 10)")
-    parser.add_argument("--output", type=command_line.output_file, help="also write the result to this JSON file")
+    parser.add_argument("--output", type=Path, help="also write the result to this JSON file")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
+    command_line.check_folder(options.output)
     results = []
     for result in run_bench(options.repeats):
         print(table_of(result.report), end="\n\n", flush=True)
