@@ -30,6 +30,7 @@ class ArmRuns:
         vision: the pictures as the method sees them, encoded on the clock.
         limits: `max_new_tokens`, `ignore_eos` and `stop` of `generate`.
         milliseconds: that its runs took so far, the recorded one included.
+        runs: tokens of every timed run, the one under way included.
     """
 
     vlm: Vlm
@@ -39,10 +40,7 @@ class ArmRuns:
     limits: dict[str, Any]
     milliseconds: float = 0.0
     flops: int = 0
-    timings: list[AnswerTiming] = field(default_factory=list)
-    current: list[AnswerToken] = field(default_factory=list)
-    first: list[AnswerToken] = field(default_factory=list)
-    first_run: bool = True
+    runs: list[list[AnswerToken]] = field(default_factory=list)
     trace: Trace = field(init=False)
     meter: GpuMeter = field(init=False)
     samples: tuple[GpuSample, ...] | None = None
@@ -73,17 +71,13 @@ class ArmRuns:
 
     def timed_run(self) -> Iterator[AnswerToken]:
         """Run and record nothing but the clock (and the GPU's own counters, around it)."""
-        self.current = []
-        self.first_run = not self.timings  # its tokens are shown while it runs
+        self.runs.append([])
         tokens = generate(self.vlm, self.inputs, self.method(self.vlm.model), **self.limits)
-        with closing(tokens), self.meter.run(energy=not self.first_run):
+        with closing(tokens), self.meter.run(energy=len(self.runs) > 1):  # tokens of the first are shown meanwhile
             for token in tokens:
-                self.current.append(token)
+                self.runs[-1].append(token)
                 self.milliseconds += token.seconds * 1000
                 yield token
-        if not self.limits["stop"].is_set():
-            self.timings.append(AnswerTiming.of(self.current))
-            self.first = self.first or self.current
 
     def watch(self) -> None:
         """Watch the GPU over a run that no time is taken of; no run where there is no GPU to watch."""
@@ -96,15 +90,16 @@ class ArmRuns:
 
     def new_text(self, number: int, token: AnswerToken) -> NewText:
         """Return the event of a token of the run that is under way; `number` is the arm's."""
-        timing = AnswerTiming.of(self.current)
-        return NewText(number, token.text, len(self.current), timing.prefill_ms, timing.tpot_ms)
+        timing = AnswerTiming.of(self.runs[-1])
+        return NewText(number, token.text, len(self.runs[-1]), timing.prefill_ms, timing.tpot_ms)
 
     def measured(self) -> Arm:
         """Sum up what all runs measured."""
-        vision_ms = self.vision.measured
-        prefill = [timing.prefill_ms for timing in self.timings]
+        first, vision_ms = self.runs[0], self.vision.measured
+        timings = [AnswerTiming.of(run) for run in self.runs]
+        prefill = [timing.prefill_ms for timing in timings]
         ttft = [vision + first for vision in vision_ms for first in prefill]
-        tpot = [timing.tpot_ms for timing in self.timings if timing.tpot_ms is not None]
+        tpot = [timing.tpot_ms for timing in timings if timing.tpot_ms is not None]
         times = {"vision_ms": vision_ms, "prefill_ms": prefill, "tpot_ms": tpot}
         spread = {name: Spread.of(each) for name, each in times.items() if each}
         trace = self.trace
@@ -113,14 +108,14 @@ class ArmRuns:
         return Arm(
             name=self.name,
             settings=self.method.settings(),
-            answer="".join(token.text for token in self.first).strip(),
-            new_tokens=len(self.first),
+            answer="".join(token.text for token in first).strip(),
+            new_tokens=len(first),
             vision_ms=median(vision_ms),
             prefill_ms=median(prefill),
             ttft_ms=median(ttft),
             tpot_ms=median(tpot) if tpot else None,
             decode_tokens_per_s=1000 / median(tpot) if tpot else None,
-            token_ms=self.timings[0].token_ms,
+            token_ms=timings[0].token_ms,
             kv_tokens=float(trace.kv_tokens.double().mean()),
             kv_bytes=int(trace.kv_bytes.sum()),
             kv_bytes_predicted=sum(predicted),
@@ -132,9 +127,9 @@ class ArmRuns:
             energy_j=self.meter.energy_per_run_j,
             spread=spread | {"ttft_ms": Spread.of(ttft, len(prefill))},
             trace=trace,
-            run_token_ms=tuple(timing.token_ms for timing in self.timings),
+            run_token_ms=tuple(timing.token_ms for timing in timings),
             prefill_work=prefill_work(self.vlm, trace, self.flops),
-            decode_work=decode_work(self.vlm, trace, len(self.first)) if tpot else None,
+            decode_work=decode_work(self.vlm, trace, len(first)) if tpot else None,
             gpu_samples=self.samples,
             vision_is_warm=self.vision.is_warm,
         )

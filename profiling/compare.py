@@ -168,13 +168,13 @@ def _names(methods: Sequence[Method]) -> list[str]:
 def _agreement(vlm: Vlm, runs: Sequence[ArmRuns]) -> dict[str, AnswerAgreement]:
     """Measure how far every arm agrees with the first one up to the end of its answer, in runs of their own."""
     first, ends = runs[0], end_tokens(vlm)
-    answer = until_end([token.id for token in first.first], ends)
+    answer = until_end([token.id for token in first.runs[0]], ends)
     expected = log_probs_along(vlm, first.inputs, first.method, answer) if runs[1:] else None
     found = {}
     for arm in runs[1:]:
         assert expected is not None
         agreement = Agreement.between(expected, log_probs_along(vlm, arm.inputs, arm.method, answer))
-        difference = _first_difference(answer, until_end([token.id for token in arm.first], ends))
+        difference = _first_difference(answer, until_end([token.id for token in arm.runs[0]], ends))
         found[arm.name] = AnswerAgreement(agreement.kl, agreement.top1, len(answer), difference)
     return found
 

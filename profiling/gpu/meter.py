@@ -32,11 +32,10 @@ class GpuMeter:
     joules: float = 0.0
     seconds: float = 0.0
     energy_runs: int = 0
-    _boards: list[object] | None = field(default=None, repr=False)
+    _boards: list[object] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not_on_gpus(self.devices) is None:
-            self._boards = boards_of(self.devices)
+        self._boards = boards_of(self.devices)
 
     @contextmanager
     def run(self, energy: bool) -> Iterator[None]:
