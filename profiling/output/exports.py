@@ -54,19 +54,19 @@ def chrome_trace(report: Report) -> str:
     events: list[dict[str, Any]] = []
     for process, arm in enumerate(report.arms, start=1):
         events.append({"ph": "M", "name": "process_name", "pid": process, "tid": 0, "args": {"name": arm.name}})
+        of_phase = {
+            "vision": {"median of": arm.spread["vision_ms"].runs},
+            "prefill": {"FLOPs": arm.flops_prefill, "KV bytes": arm.kv_bytes},
+        }
         for run, token_ms in enumerate(arm.run_token_ms, start=1):
             events.append(
                 {"ph": "M", "name": "thread_name", "pid": process, "tid": run, "args": {"name": f"timed run {run}"}}
             )
-            start, vision_runs = 0.0, arm.spread["vision_ms"].runs
-            about_phases = {
-                "vision": {"median of": vision_runs},
-                "prefill": {"FLOPs": arm.flops_prefill, "KV bytes": arm.kv_bytes},
-            }
+            start = 0.0
             names = ["vision", "prefill", *(f"decode {number}" for number in range(2, len(token_ms) + 1))]
             for name, ms in zip(names, (arm.vision_ms, *token_ms), strict=True):
                 slice_ = {"ph": "X", "name": name, "cat": name.split()[0], "pid": process, "tid": run}
-                events.append(slice_ | {"ts": 1000 * start, "dur": 1000 * ms, "args": about_phases.get(name, {})})
+                events.append(slice_ | {"ts": 1000 * start, "dur": 1000 * ms, "args": of_phase.get(name, {})})
                 start += ms
     about = {"model": report.model, "device": report.device["name"], "question": report.question}
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}, ensure_ascii=False)
