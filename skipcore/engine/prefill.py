@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from skipcore.engine.cache import Kept, KeptLayer, use_kept_layers, wants_cache, windows, within_window
-from skipcore.engine.layer_view import LayerView
+from skipcore.engine.layer_view import LayerView, Look
 from skipcore.engine.planner import Planner
 from skipcore.errors import InputError
 from skipcore.families import Family
@@ -91,6 +91,10 @@ class Prefill:
         return self._rows[layer].present is self._rows[other].present or all(
             torch.equal(plan.enters[layer], plan.enters[other]) for plan in self.plans
         )
+
+    def looks(self, layer: int) -> frozenset[Look]:
+        """What the method asks to see before a layer; nothing where it has nothing to decide."""
+        return self.method.looks_before(layer, len(self._rows)) if layer in self.waiting else frozenset()
 
     def decide(self, layer: int, views: Sequence[LayerView]) -> None:
         """Let the method revise every sample's plan from a layer on."""

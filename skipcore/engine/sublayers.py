@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from skipcore.engine.changes import Changes
-from skipcore.engine.layer_view import LayerView, Look, Observation, Observed
+from skipcore.engine.layer_view import AHEAD, LayerView, Look, Observation, Observed, asking_rows, transition
 from skipcore.engine.prefill import Prefill
 from skipcore.engine.recorder import UpdateRecorder
 from skipcore.engine.rows import chosen, expand, gather, scatter
@@ -46,6 +46,7 @@ class SubLayers:
         self._before: Tensor | None = None  # what entered the layer, for its update
         self._observation: Observation | None = None
         self._updates: Tensor | None = None
+        self._transitions: list[Tensor] | None = None  # of the attention and of the FFN
         self._changes = Changes()
         self._installed = self._counting = False
         self.counts: list[list[int]] = []
@@ -68,6 +69,7 @@ class SubLayers:
             # Before those that capture hidden states, whenever they were installed.
             changes.after(layer, self._leave(index), with_kwargs=True, prepend=True)
             changes.before(attention, self._see_rows, with_kwargs=True)
+            changes.after(attention, self._after_attention, with_kwargs=True)
             changes.before(layer.get_submodule(self._family.ffn_norm), self._before_ffn)
             changes.after(ffn, self._after_ffn)
             for projection in projections_of_queries(attention):
@@ -81,7 +83,7 @@ class SubLayers:
         """Unhook the layers, and forget what they ran with."""
         self._changes.undo()
         self._installed = self._counting = False
-        self._rows = self._stream = self._before = self._observation = self._updates = None
+        self._rows = self._stream = self._before = self._observation = self._updates = self._transitions = None
         self._rotations.clear()
 
     # Around a layer
@@ -104,9 +106,10 @@ class SubLayers:
                 earlier = prefill.rows(before, states.device).row_of_slot if index else None
                 states = chosen(states, rows.present if earlier is None else earlier.gather(1, rows.present), 1)
             given = self._arguments(index, rows, states, kwargs)
-            if index + 1 in prefill.waiting and prefill.method.looks - {Look.ATTENTION_AHEAD}:
-                given["skip_observation"] = self._observation = Observation(prefill.method.looks)
-                self._before = states if Look.UPDATES in prefill.method.looks else None
+            if looks := prefill.looks(index + 1) - AHEAD:
+                given["skip_observation"] = self._observation = Observation(looks)
+                self._before = states if Look.UPDATES in looks else None
+                self._transitions = [] if Look.TRANSITIONS in looks else None
             if args:
                 return (states, *args[1:]), given
             return args, given | {"hidden_states": states}
@@ -175,10 +178,17 @@ class SubLayers:
         if self._family.adds_between_layers and rows.present is not None:
             states = chosen(states, rows.present, 1)
         seen, updates, self._observation, self._updates = self._observation, self._updates, None, None
-        if Look.ATTENTION_AHEAD in prefill.method.looks:
-            seen = self._look_ahead(prefill, index, rows, layer, states, kwargs)
+        transitions = None if self._transitions is None else torch.stack(self._transitions, dim=2)
+        self._transitions = None
+        if looks := prefill.looks(index) & AHEAD:
+            seen = self._look_ahead(looks, index, rows, layer, states, kwargs)
         seen = seen or Observation(frozenset())
-        looked = {"attention": seen.attention, "key_norms": seen.key_norms, "updates": updates}
+        looked = {
+            "attention": seen.attention,
+            "key_norms": seen.key_norms,
+            "updates": updates,
+            "transitions": transitions,
+        }
         views = []
         for sample, plan in enumerate(prefill.plans):
             slots = plan.enters[before].nonzero().flatten()
@@ -188,11 +198,11 @@ class SubLayers:
         return views
 
     def _look_ahead(
-        self, prefill: Prefill, index: int, rows: LayerRows, layer: nn.Module, states: Tensor, kwargs: dict
+        self, looks: frozenset[Look], index: int, rows: LayerRows, layer: nn.Module, states: Tensor, kwargs: dict
     ) -> Observation:
-        """Run the layer's attention with the last tokens' rows alone, up to the product of queries and keys."""
-        observation = Observation(prefill.method.looks, ends=True)
-        given = self._arguments(index, rows.only_last(), states, kwargs)
+        """Run the layer's attention with the rows that are asked for alone, up to the product of queries and keys."""
+        observation = Observation(looks, ends=True)
+        given = self._arguments(index, rows.only(asking_rows(looks, rows)), states, kwargs)
         given |= {"skip_observation": observation, "past_key_values": None, "use_cache": False}
         counting, self._counting = self._counting, False
         with suppress(Observed):
@@ -213,6 +223,11 @@ class SubLayers:
         self._rows = move(rows, states.device, {})  # accelerate has moved the states to the layer's device
         return args, kwargs | {"skip_rows": self._rows}
 
+    def _after_attention(self, attention: nn.Module, args: tuple, kwargs: dict, output: tuple) -> None:
+        if self._transitions is not None:
+            states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+            self._transitions.append(transition(states, output[0]))
+
     def _before_ffn(self, norm: nn.Module, args: tuple) -> tuple | None:
         if self.recorder is not None:
             self.recorder.before_ffn(args[0])
@@ -225,6 +240,9 @@ class SubLayers:
             self.recorder.after_ffn(update, layer)
         if self._counting:
             self.counts[-1].append(args[0].shape[0] * args[0].shape[1])
+        if self._transitions is not None:
+            own = transition(args[0], update)
+            self._transitions.append(own if layer is None or layer.ffn is None else scatter(own[0], layer.ffn, layer))
         if layer is None or layer.ffn is None:
             return None
         return scatter(update[0], layer.ffn, layer) if layer.ties is None else expand(update, layer.ties, layer)

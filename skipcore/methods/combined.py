@@ -58,11 +58,6 @@ class Combined(Method):
         return own if own.positions == "renumbered" else replace(own, positions=self.dropping.execution.positions)
 
     @property
-    def looks(self) -> frozenset[Look]:
-        """What `dropping` asks to see."""
-        return self.dropping.looks
-
-    @property
     def tower_looks(self) -> frozenset[TowerLook]:
         """What `dropping` asks to see of the tower."""
         return self.dropping.tower_looks
@@ -98,6 +93,10 @@ class Combined(Method):
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """Where `dropping` decides."""
         return self.dropping.decision_layers(num_layers)
+
+    def looks_before(self, layer: int, num_layers: int) -> frozenset[Look]:
+        """What `dropping` asks to see."""
+        return self.dropping.looks_before(layer, num_layers)
 
     def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
         """`dropping`'s decision."""

@@ -101,6 +101,10 @@ class Method:
         """The layers at whose door the method decides again, 0 … num_layers − 1; none for most."""
         return ()
 
+    def looks_before(self, layer: int, num_layers: int) -> frozenset[Look]:
+        """What it asks to see before one of these layers; here: the same before each."""
+        return self.looks
+
     def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
         """Revise one sample's plan at the door of a layer, for this layer and those to come."""
         return plan

@@ -108,11 +108,9 @@ class LayerRows:
     kept: Tensor | None
     stored_real: Tensor | None
 
-    def only_last(self) -> LayerRows:
-        """The same, but only the samples' last tokens attend."""
-        batch = torch.arange(len(self.last), device=self.last.device)
-        queries = Queries(self.last[:, None], self.length, batch)
-        return replace(self, attending=self.last + batch * self.length, queries=queries)
+    def only(self, asking: Tensor) -> LayerRows:
+        """The same, but only the rows where `asking` [batch, length] holds have queries."""
+        return replace(self, attending=asking.flatten().nonzero().flatten())
 
     @property
     def hidden_from_text(self) -> Tensor | None:

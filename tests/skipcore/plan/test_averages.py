@@ -16,7 +16,7 @@ from tiny_families import WIDTH, tiny_model
 import skipcore
 from skipcore import Method
 from skipcore.engine import layer_view as looking
-from skipcore.engine.layer_view import last_row
+from skipcore.engine.layer_view import mean_attention
 from skipcore.methods import DyMU
 from skipcore.methods.div_prune import most_diverse
 from skipcore.methods.spider import k_means
@@ -96,7 +96,8 @@ def test_short_floats_are_scored_as_float32_is(dtype: torch.dtype) -> None:
         assert torch.equal(score(query, key, None, 0.3), score(query.float(), key.float(), None, 0.3))
     plan = plan_sample(torch.ones(50, dtype=torch.bool), [], [], 1)
     (rows,) = rows_of_layers([plan, plan], text_attends_skipped=True)
-    assert torch.equal(last_row(query, key, None, rows, 0.3), last_row(query.float(), key.float(), None, rows, 0.3))
+    given = (None, torch.tensor([[False] * 4 + [True] * 2] * 2), rows, 0.3)
+    assert torch.equal(mean_attention(query, key, *given), mean_attention(query.float(), key.float(), *given))
     features = alike(100, dtype=dtype)
     assert torch.equal(most_diverse(features, 20), most_diverse(features.float(), 20))
 
@@ -166,7 +167,7 @@ def test_what_is_chosen_under_autocast_is_compared_in_float32(name: str, monkeyp
 
         return noted
 
-    for owner, function in ((type(method), "plan"), (type(method), "decide"), (looking, "last_row")):
+    for owner, function in ((type(method), "plan"), (type(method), "decide"), (looking, "mean_attention")):
         monkeypatch.setattr(owner, function, noting(getattr(owner, function)))
     for function in ("attention_of_class", "attention_received"):
         monkeypatch.setattr(tower, function, noting(getattr(tower, function)))
