@@ -14,6 +14,7 @@ from skipcore.methods.pyramid_drop import PyramidDrop
 from skipcore.methods.shortv import ShortV
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.methods.spider import SPIDER
+from skipcore.methods.trans_prune import TransPrune
 from skipcore.methods.v2drop import V2Drop
 from skipcore.methods.vision_zip import VisionZip
 from skipcore.methods.vtw import VTW
@@ -25,6 +26,7 @@ METHODS: dict[str, type[Method]] = {
         SkipVision,
         FastV,
         PyramidDrop,
+        TransPrune,
         VisionZip,
         DivPrune,
         DART,
@@ -58,6 +60,7 @@ __all__ = [
     "RandomTokens",
     "ShortV",
     "SkipVision",
+    "TransPrune",
     "UniformGrid",
     "V2Drop",
     "VisionZip",

@@ -7,6 +7,7 @@ Shares no code with the methods.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ from skipcore.methods import (
     PyramidDrop,
     RandomTokens,
     ShortV,
+    TransPrune,
     UniformGrid,
     V2Drop,
     VisionZip,
@@ -80,6 +82,8 @@ class _Reference:
                 layer.register_forward_pre_hook(self._before(index), with_kwargs=True),
                 layer.register_forward_hook(self._after(index)),
                 layer.self_attn.register_forward_hook(self._weights),
+                layer.self_attn.register_forward_hook(self._gather_transitions, with_kwargs=True),
+                layer.mlp.register_forward_hook(self._gather_transitions, with_kwargs=True),
                 layer.self_attn.o_proj.register_forward_hook(self._zero(index, "attention")),
                 layer.mlp.register_forward_hook(self._zero(index, "ffn")),
             ]
@@ -157,7 +161,7 @@ class _Reference:
         axes = 3 if "mrope_section" in config.rope_parameters else 1
         angles = rotary(states, positions.expand(3, 1, -1) if axes == 3 else positions, *kinds)
         given = kwargs.get("position_ids")
-        if given is not None and isinstance(self.method, VTW | FastV | PyramidDrop | V2Drop | DART):
+        if given is not None and isinstance(self.method, VTW | FastV | PyramidDrop | TransPrune | V2Drop | DART):
             positions = positions + given[..., self.prompt - 1] - positions[:, self.prompt - 1]
         return kwargs | {"position_embeddings": angles, "position_ids": None if given is None else positions}
 
@@ -193,6 +197,20 @@ class _Reference:
 
         return hook
 
+    def _gather_transitions(self, module: Any, args: tuple, kwargs: dict, output: Any) -> None:
+        """TransPrune's, which the tests gather from layer 0 on, of all that is left of the prompt."""
+        if not isinstance(self.method, TransPrune):
+            return
+        read = (args[0] if args else kwargs["hidden_states"])[0]
+        returned = (output[0] if isinstance(output, tuple) else output)[0]
+        here = [place for place in range(self.prompt) if place in self.left or place not in self.visual]
+        changes = [1 - float(torch.cosine_similarity(read[place], returned[place], dim=0)) for place in here]
+        whole = sum(math.exp(change) for change in changes)
+        for place, change in zip(here, changes, strict=True):
+            if place in self.left:
+                ratio = float(returned[place].norm() / read[place].norm())
+                self.gathered[place] += math.exp(change) / whole * ratio
+
     def _target(self, index: int) -> tuple[str, float]:
         """SPIDER: the sub-layer that a layer's tokens skip, and what it contributes, the largest being 1."""
         ffn, attention = self.method.ffn_kl, self.method.attention_kl
@@ -225,6 +243,19 @@ class _Reference:
             seen = self._hiding(self._positions(index, states, kwargs))
             layer.self_attn(hidden_states=normed, **seen | {"past_key_values": None})
             self._keep(self.weights[0, :, self.prompt - 1].mean(dim=0), method.num_kept[method.layers.index(index)])
+        if isinstance(method, TransPrune) and index in method.layers:
+            gathered = dict(self.gathered)  # the layer to come runs its attention for the scores alone
+            seen = self._hiding(self._positions(index, states, kwargs))
+            layer.self_attn(hidden_states=layer.input_layernorm(states), **seen | {"past_key_values": None})
+            self.gathered = gathered
+            attention = self.weights[0, :, self.visual[-1] + 1 : self.prompt].mean(dim=(0, 1))
+            scores = torch.zeros(states.shape[1])
+            for own in self.places:
+                left = [place for place in own if place in self.left]
+                for values in (attention, gathered):
+                    for place in left:
+                        scores[place] += float(values[place] / (sum(values[other] for other in left) + 1e-8))
+            self._keep(scores, method.num_kept[method.layers.index(index)])
         if isinstance(method, V2Drop) and index in method.layers:
             self._keep(self.updates, method.num_kept[method.layers.index(index)])
         if isinstance(method, SPIDER) and index < method.last_layer:
