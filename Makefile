@@ -45,7 +45,7 @@ evaluate: $(DEV_READY)  ## accuracy of the built-in model, which the page's qual
 	$(BIN)/python -m skipcore.builtin evaluate --questions 400 --counts 100+156 36+100 --output assets/results/quality.json
 
 race: $(DEV_READY)  ## all methods at equal FLOPs on the built-in model, which the page's quality panel shows
-	$(BIN)/python -m profiling sweep --questions 120 --cost-prompts 1 --repeats 3
+	$(BIN)/python -m profiling race --questions 120 --cost-prompts 1 --repeats 3
 
 space: $(APP_READY)  ## the folder to upload as a Space, checked
 	rm -rf runs/space

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from app import ASSETS
-from app.truth import Known, digest_of_file
+from app.truth import Known
 from skipcore.builtin.questions.questions import Question
 from skipcore.builtin.scenes.words import joined
 from skipcore.builtin.scenes.world import World
+from skipcore.provenance import file_sha256
 
 EXAMPLES = ASSETS / "examples"
 MOST_OFFERED = 6
@@ -88,7 +89,7 @@ def outcomes_sentence(examples: Sequence[Example]) -> str:
 
 def known_of(examples: list[Example]) -> tuple[Known, ...]:
     """What is known about the examples' pictures."""
-    return tuple(Known(digest_of_file(each.image), (each.truth,)) for each in examples if each.truth is not None)
+    return tuple(Known(file_sha256(each.image), (each.truth,)) for each in examples if each.truth is not None)
 
 
 def _truth(entry: dict[str, Any]) -> Question | None:

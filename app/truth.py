@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from app.server.uploads import uploaded_file
 from skipcore import InputError
 from skipcore.builtin.questions.questions import Question
+from skipcore.provenance import file_sha256
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,9 @@ def truth_of(picture: Any, question: Any, known: Iterable[Known | None]) -> Ques
 def digest_of_upload(picture: Any) -> str | None:
     """SHA-256 of an uploaded file; None where there is none that can be read."""
     try:
-        return digest_of_file(uploaded_file(picture))
+        return file_sha256(uploaded_file(picture))
     except (InputError, OSError):
         return None
-
-
-def digest_of_file(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(question: str) -> str:

@@ -1,11 +1,9 @@
-"""What the loaded model is: the digest of its weights, and in words what it was trained on, from its `world.json`."""
+"""What the loaded model was trained on, in words, from its `world.json`."""
 
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 
-from app.truth import digest_of_file
 from skipcore import Vlm
 from skipcore.builtin.scenes.words import GROUP_NOUNS, joined, plural
 from skipcore.builtin.scenes.world import World, read_world
@@ -36,12 +34,6 @@ def world_of(vlm: Vlm) -> World | None:
     """
     folder = vlm.model.name_or_path
     return read_world(folder) if folder else None
-
-
-def weights_sha256(vlm: Vlm) -> str | None:
-    """SHA-256 of the model's `model.safetensors`; None for a model that was not loaded from a folder with one."""
-    file = Path(vlm.model.name_or_path) / "model.safetensors"
-    return digest_of_file(file) if vlm.model.name_or_path and file.is_file() else None
 
 
 def world_sentence(world: World | None) -> str:

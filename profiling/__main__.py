@@ -1,4 +1,4 @@
-"""The command line: `python -m profiling compare --image … --question …`, `… bench`, `… sweep`, `… sweep-report`."""
+"""The command line: `python -m profiling compare --image … --question …`, `… bench`, `… race`, `… race-report`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods against what they cost: the race at equal FLOPs, read from what `python -m profiling sweep-report` wrote, and
+"""Methods against what they cost: the race at equal FLOPs, read from what `python -m profiling race-report` wrote, and
 the trade-off of a visitor's own settings."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.charts.chart import style
 from app.markup import html_table, paragraph
 from skipcore import METHODS, InputError
 
-COMMAND = "python -m profiling sweep"
+COMMAND = "python -m profiling race"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from app.panels import QUIET, Changes
 from app.panels.ask import AskPanel
 from app.panels.components import status
 from app.runs.budgets import OWN, SKIP_VISION
-from app.truth import Known, digest_of_file, digest_of_upload
+from app.truth import Known, digest_of_upload
+from skipcore.provenance import file_sha256
 
 OPENED = "Opened from a link: press Ask."
 WITH_PICTURE = "Picture, question and settings are in the link."
@@ -41,7 +42,7 @@ class LinkPanel:
     def __init__(self, ask_panel: AskPanel, examples: list[Example]) -> None:
         self.ask_panel = ask_panel
         self.examples = {example.name: example for example in examples}
-        self._by_digest = {digest_of_file(example.image): example.name for example in examples}
+        self._by_digest = {file_sha256(example.image): example.name for example in examples}
         self.button = gr.Button("Copy link", size="sm", elem_id="copy-link")
         self.address = gr.Textbox(
             visible=False, interactive=False, label="Link", lines=1, max_lines=1, buttons=["copy"], elem_id="link"

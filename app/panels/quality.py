@@ -12,8 +12,8 @@ from app.charts.quality import COMMAND, RECORD, Quality, accuracy_by_flops, qual
 from app.charts.race import Race, race_chart, race_table, read_race, standings_table
 from app.panels import AT_ONCE
 from app.panels.components import axis_choices, plot
-from app.world import weights_sha256
 from skipcore import InputError, Vlm
+from skipcore.provenance import folder_sha256
 
 INTRO = "How often the model answers rightly, and what that costs: measured once, on pictures it was not trained on."
 
@@ -31,7 +31,7 @@ class QualityPanel:
         except InputError as error:
             gr.HTML(_sentence(str(error)))
             return
-        sha256 = weights_sha256(vlm)
+        sha256 = folder_sha256(vlm.model.name_or_path)
         reason = why_not_shown(quality, sha256)
         if quality is None or reason:
             gr.HTML(_sentence(reason))
@@ -71,7 +71,7 @@ class QualityPanel:
                     )
         changed = [axis.input for axis in axes]
         gr.on(changed, lambda *now: [race_chart(data, *now) for data in race.data], axes, charts, **AT_ONCE)
-        gr.HTML(_sentence(f"Measured on {race.device}, {race.date}, by `python -m profiling sweep`."))
+        gr.HTML(_sentence(f"Measured on {race.device}, {race.date}, by `python -m profiling race`."))
 
 
 def why_not_shown(quality: Quality | None, sha256: str | None) -> str:

@@ -9,10 +9,11 @@ import gradio as gr
 
 from app.panels import AT_ONCE, Changes
 from app.server.gradio_internals import save_picture
-from app.truth import Known, digest_of_file, digest_of_upload
+from app.truth import Known, digest_of_upload
 from skipcore import InputError
 from skipcore.builtin.scenes.numbered import NUMBERS, capitalized, numbered_scene
 from skipcore.builtin.scenes.world import World
+from skipcore.provenance import file_sha256
 
 MOST_SUGGESTIONS = 6
 HINT = "A fresh picture, with questions whose true answers are known."
@@ -67,7 +68,7 @@ class ScenePanel:
         return {
             picture: path,
             question: texts[0] if texts else "",
-            self.known: Known(digest_of_file(path), scene.questions, number),
+            self.known: Known(file_sha256(path), scene.questions, number),
             self.number: f'<p class="hint">scene {number}. Take a question, and the answers will be marked:</p>',
             self.row: gr.update(visible=True),
         } | {button: gr.update(value=shown.get(button, ""), visible=button in shown) for button in self.suggestions}

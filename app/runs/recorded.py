@@ -8,10 +8,11 @@ from pathlib import Path
 
 from app import ASSETS
 from app.examples import load_examples, offered
-from app.world import weights_sha256, world_of
+from app.world import world_of
 from profiling import Report, compare
 from profiling.output.record import read_record, write_record
 from skipcore import InputError, Vlm, load
+from skipcore.provenance import folder_sha256
 
 RECORDED = ASSETS / "results" / "first-visit.json.gz"
 MAX_NEW_TOKENS = 96
@@ -39,7 +40,7 @@ def recorded_for(vlm: Vlm, file: Path = RECORDED) -> Report | None:
     if not file.is_file():
         return None
     recorded = read_record(Recorded, file)
-    return recorded.report if recorded.model_sha256 == weights_sha256(vlm) else None
+    return recorded.report if recorded.model_sha256 == folder_sha256(vlm.model.name_or_path) else None
 
 
 def record(vlm: Vlm, file: Path = RECORDED) -> Report:
@@ -48,7 +49,7 @@ def record(vlm: Vlm, file: Path = RECORDED) -> Report:
     Raises:
         InputError: the model has no weights in a folder, or no example lies inside its world.
     """
-    sha256 = weights_sha256(vlm)
+    sha256 = folder_sha256(vlm.model.name_or_path)
     examples = offered(load_examples(), world_of(vlm))
     if sha256 is None or not examples:
         raise InputError("Give a model's folder with a model.safetensors, and an example inside its world.")

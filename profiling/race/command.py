@@ -1,4 +1,4 @@
-"""The command line of the race: `python -m profiling sweep …` and `python -m profiling sweep-report …`."""
+"""The command line of the race: `python -m profiling race …` and `python -m profiling race-report …`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ OUTPUT = "assets/results/race.jsonl"
 def add_commands(commands: argparse._SubParsersAction, model: str) -> None:
     """Add both to a command line; `model` is the default one."""
     one = commands.add_parser(
-        "sweep",
+        "race",
+        aliases=["sweep"],
         help="the race: all methods at equal prefill FLOPs; goes on where it was killed",
         description="Measures every method at every budget: accuracy or agreement with the dense model, FLOPs, times, "
         "KV bytes, memory and the method's own scoring cost. What the output holds already is not measured again. "
-        "`accelerate launch -m profiling sweep …` shares the questions among processes and machines; each writes a "
+        "`accelerate launch -m profiling race …` shares the questions among processes and machines; each writes a "
         "file of its own beside the output. On a CPU several processes measure no times: run it once more alone.",
     )
     one.add_argument("--model", default=model, help="model folder or Hub id (default: the built-in model)")
@@ -49,23 +50,24 @@ def add_commands(commands: argparse._SubParsersAction, model: str) -> None:
     one.add_argument("--cost-prompts", type=int, default=2, help="prompts of each data set that are timed (default 2)")
     one.add_argument("--repeats", type=int, default=5, help="timed runs of each method and prompt (default 5)")
     one.add_argument("--output", type=Path, default=Path(OUTPUT), help=f"default {OUTPUT}")
-    one.set_defaults(run=run_sweep)
+    one.set_defaults(run=run_race)
 
     report = commands.add_parser(
-        "sweep-report",
+        "race-report",
+        aliases=["sweep-report"],
         help="tables and Pareto picture of recorded races",
-        description="Reads records of `sweep`, those of further processes beside them too, and writes .md, .svg and "
+        description="Reads records of `race`, those of further processes beside them too, and writes .md, .svg and "
         ".json beside each; a line of JSON comes last.",
     )
     report.add_argument("records", nargs="*", type=Path, default=[Path(OUTPUT)], help=f"default {OUTPUT}")
     report.set_defaults(run=lambda options: write_reports(options.records))
 
 
-def run_sweep(options: argparse.Namespace) -> int:
+def run_race(options: argparse.Namespace) -> int:
     """Measure, and report where this process is the only one."""
     try:
         from profiling.race.data import load_data
-        from profiling.race.run import Race, sweep
+        from profiling.race.run import Race, measure_race
         from skipcore.builtin.scenes.world import read_world
     except ImportError as error:
         raise InputError(f"The race needs {error.name}: pip install -r requirements-dev.txt") from error
@@ -79,11 +81,11 @@ def run_sweep(options: argparse.Namespace) -> int:
     methods = list(METHODS) if "all" in options.methods else options.methods
     data = [load_data(name, options.questions, world) for name in options.data]
     race = Race(methods, options.budgets, data, options.cost_prompts, options.repeats)
-    sweep(vlm, race, options.output, process)
+    measure_race(vlm, race, options.output, process)
     if process.count == 1:
         return write_reports([options.output])
     if process.is_main:
-        print(f"When all {process.count} processes have ended: python -m profiling sweep-report {options.output}")
+        print(f"When all {process.count} processes have ended: python -m profiling race-report {options.output}")
     return 0
 
 

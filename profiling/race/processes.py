@@ -1,4 +1,4 @@
-"""The processes of one sweep, as whoever launched them tells: accelerate launch, torchrun or mpirun.
+"""The processes of one race, as whoever launched them tells: accelerate launch, torchrun or mpirun.
 
 They share the work by their numbers and never talk to each other, so that none waits for another and any may be killed.
 """
@@ -18,7 +18,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Process:
-    """One of several processes that share a sweep.
+    """One of several processes that share a race.
 
     Attributes:
         index: 0 … count − 1; 0 shows progress and measures times.

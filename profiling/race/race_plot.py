@@ -6,7 +6,7 @@ from pathlib import Path
 
 from profiling.race.results import OWN, DataResult, RaceResult, Row
 from skipcore import METHODS
-from skipcore.builtin.training.training_plot import drawing
+from skipcore.builtin.plot_file import plot_file
 
 # Colors of Okabe and Ito, which color-blind people tell apart; with a marker each, so that no method is known by its
 # color alone.
@@ -25,7 +25,7 @@ def write_race_plot(race: RaceResult, output: Path) -> None:
         InputError: matplotlib is not installed, or the picture cannot be written.
     """
     width = len(race.data)
-    with drawing(output, (5 * width + 2.2, 4.4)) as figure:
+    with plot_file(output, (5 * width + 2.2, 4.4)) as figure:
         panels = figure.subplots(1, width, squeeze=False)[0]
         for axes, data in zip(panels, race.data, strict=True):
             _draw(axes, data)

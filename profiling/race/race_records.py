@@ -41,7 +41,7 @@ def all_lines(output: Path) -> list[Line]:
         lines += found
     if not lines:
         raise InputError(
-            f"There is no record of answers {output}: `python -m profiling sweep --output {output}` writes one."
+            f"There is no record of answers {output}: `python -m profiling race --output {output}` writes one."
         )
     return lines
 

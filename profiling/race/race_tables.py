@@ -103,7 +103,7 @@ def _own_sentence(source: str) -> str:
 
 def _timing_sentence(race: RaceResult) -> str:
     if race.timing is None:
-        return "Times and memory are not measured yet: run the sweep with one process."
+        return "Times and memory are not measured yet: run the race with one process."
     timing = race.timing
     return (
         f"Times: means over {timing['prompts']} prompts of the median of {timing['repeats']} interleaved runs after a "

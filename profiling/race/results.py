@@ -150,7 +150,7 @@ def read_race(output: Path) -> RaceResult:
         output: the main process's file; those beside it are read too.
 
     Raises:
-        InputError: there is no record, it is of several sweeps, or nothing was asked yet.
+        InputError: there is no record, it is of several races, or nothing was asked yet.
     """
     return result_of(all_lines(output))
 
@@ -172,7 +172,7 @@ def result_of(lines: Sequence[Line]) -> RaceResult:
     results = [_data_result(line, list(choices.values()), parts, timed) for line in data.values()]
     asked = tuple(each for each in results if each is not None)
     if not asked:
-        raise InputError("No question of the race was answered under every method yet: let the sweep go on first.")
+        raise InputError("No question of the race was answered under every method yet: let the race go on first.")
     timing = None
     if timed:
         timing = {name: timed[-1][name] for name in ("device", "repeats", "date")} | {"prompts": len(timed)}

@@ -19,18 +19,18 @@ from profiling.race.processes import Process
 from profiling.race.race_records import Records
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.answering.batch import MAX_NEW_TOKENS, groups
-from skipcore.builtin import facts
 from skipcore.builtin.evaluation import AskedPicture
-from skipcore.builtin.evaluation.finished import method_key, weights_sha256
-from skipcore.builtin.progress_bar import progress_bar
+from skipcore.builtin.evaluation.finished import method_key
 from skipcore.calibration.examples import Examples
 from skipcore.families import decoder_layers
 from skipcore.json_lines import Line
 from skipcore.methods.budget import Target
 from skipcore.model.hardware import versions
+from skipcore.progress_bar import progress_bar
+from skipcore.provenance import model_sha256, now
 
 PICTURES_IN_A_CHUNK = {"cpu": 12, "cuda": 50}
-"""What is lost at most when a sweep is killed: about a minute."""
+"""What is lost at most when a race is killed: about a minute."""
 PICTURES_TO_TUNE_ON = 8
 """Of each data set."""
 
@@ -66,7 +66,7 @@ class Race:
             raise InputError("Two data sets have one name: name each once, or rename a folder.")
 
 
-def sweep(vlm: Vlm, race: Race, output: Path, process: Process | None = None) -> Records:
+def measure_race(vlm: Vlm, race: Race, output: Path, process: Process | None = None) -> Records:
     """Run a race, or this process's share of it, and record it as it goes.
 
     Times are measured by the main process alone, interleaved over all methods. On a CPU that several processes share
@@ -102,7 +102,7 @@ def header_of(vlm: Vlm, race: Race) -> Line:
         "skipping": {"source": source_of(vlm), "settings": vlm.skip_vision.settings()},
         "device": device,
         "versions": versions(),
-        "date": facts.now(),
+        "date": now(),
     }
 
 
@@ -111,14 +111,6 @@ def source_of(vlm: Vlm) -> str:
     if isinstance(vlm.skipping, SkipVision):
         return vlm.skipping_source
     return "untrained" if vlm.method is None else "trained"
-
-
-def model_sha256(vlm: Vlm) -> str:
-    """Of the model's `model.safetensors` where it was loaded from a folder with one, otherwise of its weights."""
-    folder = Path(vlm.model.name_or_path)
-    if vlm.model.name_or_path and (folder / "model.safetensors").is_file():
-        return facts.model_sha256(folder)
-    return weights_sha256(vlm.model)
 
 
 def choose_all(vlm: Vlm, race: Race, records: Records, is_shown: bool) -> dict[str, Method]:
@@ -297,5 +289,5 @@ def _measure_costs(vlm: Vlm, race: Race, records: Records, methods: dict[str, Me
             if not set(methods) <= measured.get((name, number), set()):
                 question = picture.questions[0].text
                 costs = measure_cost(vlm, picture.draw(), question, methods, race.repeats)
-                records.add("cost", prompt=number, data=name, date=facts.now(), **costs)
+                records.add("cost", prompt=number, data=name, date=now(), **costs)
             bar.update()

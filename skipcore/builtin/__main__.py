@@ -150,7 +150,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     measure_quality(
         vlm,
-        arguments.model,
         methods,
         list(dict.fromkeys(arguments.splits)),
         arguments.questions,

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from app.page import build_page
 from app.server.launch import start
-from app.world import weights_sha256
 from skipcore import Vlm
+from skipcore.provenance import folder_sha256
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -48,7 +48,7 @@ def address(scenes: Vlm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     """A running server with the built-in model, and a record of accuracy made up for it."""
     record = tmp_path_factory.mktemp("results") / "quality.json"
     content = json.loads((Path(__file__).parents[1] / "data" / "quality.json").read_text())
-    record.write_text(json.dumps(content | {"model_sha256": weights_sha256(scenes)}))
+    record.write_text(json.dumps(content | {"model_sha256": folder_sha256(scenes.model.name_or_path)}))
     page = build_page(scenes, record)
     yield start(page, host="127.0.0.1")
     page.close(verbose=False)

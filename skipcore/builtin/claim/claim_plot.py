@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from skipcore.builtin.training.training_plot import DENSE, PATCHES, SKIP, drawing
+from skipcore.builtin.plot_file import DENSE, PATCHES, SKIP, plot_file
 from skipcore.errors import InputError
 
 COSTS = {"time_percent": ("time of a step", DENSE), "flops_percent": ("FLOPs of a step", PATCHES)}
@@ -33,7 +33,7 @@ def write_claim_plot(record: Path, output: Path) -> None:
         blind = 100 * result["split"]["blind"]["accuracy"]
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise InputError(f"{record} is no record of `claim`: give the JSON that it wrote.") from error
-    with drawing(output, (9, 3.6)) as figure:
+    with plot_file(output, (9, 3.6)) as figure:
         cost, right = figure.subplots(1, 2)
         _bars(cost, costs, [color for _, color in COSTS.values()])
         cost.set(ylabel="dense = 100")

@@ -12,7 +12,6 @@ from typing import Any
 import accelerate
 import numpy as np
 
-from skipcore.builtin import facts
 from skipcore.builtin.claim.claim_arms import ARMS, start_arms
 from skipcore.builtin.claim.claim_tables import claim_table
 from skipcore.builtin.claim.turns import STEPS_COUNTED, first_parts, step_flops, train_by_turns
@@ -25,7 +24,6 @@ from skipcore.builtin.evaluation import (
     guesser_for,
     write_json,
 )
-from skipcore.builtin.progress_bar import progress_bar
 from skipcore.builtin.scenes.sample import EVERYTHING
 from skipcore.builtin.scenes.world import read_world, scenes_world
 from skipcore.builtin.training.recipe import Recipe
@@ -36,6 +34,8 @@ from skipcore.methods import Dense, Method, SkipVision
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.model.hardware import device_facts, versions
 from skipcore.model.vlm import Vlm
+from skipcore.progress_bar import progress_bar
+from skipcore.provenance import folder_sha256, now
 
 NO_PEAK = "Peak memory is known on a GPU only: on the CPU torch does not count what it allocates."
 LAST_STEPS = 20
@@ -75,7 +75,7 @@ def measure_claim(
     recipe = replace(recipe, stages=tuple(replace(stage, contents=contents) for stage in recipe.stages))
     asked = asked_pictures(split, num_questions, world)
     runs = start_arms(recipe, start, steps)
-    start_sha256 = facts.model_sha256(start)
+    start_sha256 = folder_sha256(start)
     _check_folder(folder, runs, start_sha256)
     parts = first_parts(runs["dense"])
     flops = {
@@ -95,7 +95,7 @@ def measure_claim(
         "start_sha256": start_sha256,
         "device": device_facts([run.accelerator.device], _dtype(run)),
         "versions": versions(accelerate),
-        "date": facts.now(),
+        "date": now(),
         "split": {
             "name": split,
             "questions": blind.asked.total(),
@@ -168,13 +168,17 @@ def _evaluate_arms(runs: dict[str, Run], asked: list[AskedPicture], finished: Fi
     evaluated = {}
     with progress_bar("asking", "answer", total) as bar:
         for name, run in runs.items():
-            vlm = Vlm(run.model.eval(), run.processor, LLAVA, name)
-            scores = evaluate(vlm, asked, methods[name], finished, bar.update)
+            scores = evaluate(vlm_of(run), asked, methods[name], finished, bar.update)
             evaluated[name] = [asdict(score) for score in scores]
     return evaluated
 
 
-def _check_folder(folder: Path, runs: dict[str, Run], start_sha256: str) -> None:
+def vlm_of(run: Run) -> Vlm:
+    """A run's model, ready to answer."""
+    return Vlm(run.model.eval(), run.processor, LLAVA, run.recipe.name)
+
+
+def _check_folder(folder: Path, runs: dict[str, Run], start_sha256: str | None) -> None:
     """Checkpoints of another recipe, number of steps or start must not be gone on from."""
     fixed = json.dumps([asdict(run.recipe) for run in runs.values()] + [start_sha256], sort_keys=True)
     fingerprint = hashlib.sha256(fixed.encode()).hexdigest()

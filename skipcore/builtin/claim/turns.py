@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from skipcore.builtin.progress_bar import progress_bar
 from skipcore.builtin.scenes.splits import seed_of
 from skipcore.builtin.training import steps as finetune
 from skipcore.builtin.training.batches import Batch, draw_examples, make_batch
 from skipcore.builtin.training.runs import Run, load_checkpoint, save_checkpoint
 from skipcore.flops import FlopCount
 from skipcore.json_lines import JsonLines
+from skipcore.model.hardware import synchronize
+from skipcore.progress_bar import progress_bar
 
 STEPS_IN_A_TURN = 10
 SECONDS_BETWEEN_CHECKPOINTS = 120
@@ -90,13 +91,12 @@ def timed_step(run: Run, parts: Sequence[Batch]) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     before = 0
     if on_gpu:
-        torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
+    synchronize([device])
     began = time.perf_counter()
     measured = finetune.training_step(run, stage, iter(parts))
-    if on_gpu:
-        torch.cuda.synchronize(device)
+    synchronize([device])
     seconds = time.perf_counter() - began
     run.step += 1
     # The other arms' weights lie on the device too: an arm is charged for its own alone.

@@ -11,20 +11,20 @@ from typing import Any
 
 import accelerate
 
-from skipcore.builtin import facts
 from skipcore.builtin.evaluation.asked import DEFAULT_SPLITS, AskedPicture, asked_pictures
 from skipcore.builtin.evaluation.blind import blind_tally, guesser_for
 from skipcore.builtin.evaluation.finished import Finished
 from skipcore.builtin.evaluation.many_answers import evaluate
 from skipcore.builtin.evaluation.prefill_cost import prefill_flops
 from skipcore.builtin.evaluation.scores import Score, Tally
-from skipcore.builtin.progress_bar import progress_bar
 from skipcore.builtin.scenes.sample import EVERYTHING
 from skipcore.builtin.scenes.world import World, scenes_world
 from skipcore.errors import InputError
 from skipcore.methods import METHODS, Dense, Method, SkipVision
 from skipcore.model.hardware import device_facts, versions
 from skipcore.model.vlm import Vlm
+from skipcore.progress_bar import progress_bar
+from skipcore.provenance import model_sha256, now
 
 DEFAULT_COUNTS = ((100, 156), (36, 100), (16, 64), (8, 32))
 
@@ -54,7 +54,6 @@ def methods_of(
 
 def measure_quality(
     vlm: Vlm,
-    folder: Path,
     methods: Sequence[Method],
     splits: Sequence[str] = DEFAULT_SPLITS,
     num_questions: int | None = None,
@@ -65,7 +64,6 @@ def measure_quality(
     """The score of every method on every split.
 
     Args:
-        vlm: loaded from `folder`.
         num_questions: to each split; None for the usual numbers.
         finished: what was answered before a kill.
         on_split: called with the result so far whenever a split is done.
@@ -84,10 +82,10 @@ def measure_quality(
     contents = world.contents() or EVERYTHING
     result: dict[str, Any] = {
         "model": vlm.name,
-        "model_sha256": facts.model_sha256(folder),
+        "model_sha256": model_sha256(vlm),
         "device": device_facts([vlm.device], str(vlm.model.dtype).removeprefix("torch.")),
         "versions": versions(accelerate),
-        "date": facts.now(),
+        "date": now(),
         "world": {"things": sum(map(len, world.things.values())), "most_items": world.most_items},
         "splits": {},
     }

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from skipcore.builtin.evaluation.asked import AskedPicture
 from skipcore.builtin.evaluation.scores import Tally
 from skipcore.json_lines import JsonLines
 from skipcore.methods import Method
 from skipcore.model.vlm import Vlm
+from skipcore.provenance import modules_sha256
 
 
 class Finished:
@@ -43,16 +41,6 @@ class Finished:
         self._file.add({"key": key, **more, "tally": tally.to_dict()})
 
 
-def weights_sha256(*modules: nn.Module) -> str:
-    """SHA-256 of all weights, names and dtypes of some modules."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, weights in sorted(module.state_dict().items()):
-            digest.update(f"{name}|{weights.dtype}|{tuple(weights.shape)}".encode())
-            digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def chunk_key(vlm: Vlm, model_sha256: str, chunk: Sequence[AskedPicture], token_ids: list[int], limit: int) -> str:
     """What fixes the answers to a chunk, but for the method: model, device, questions, and how they are put.
 
@@ -73,7 +61,7 @@ def chunk_key(vlm: Vlm, model_sha256: str, chunk: Sequence[AskedPicture], token_
 
 def method_key(chunk: str, method: Method) -> str:
     """What fixes one method's answers to a chunk."""
-    summary = weights_sha256(method.execution.summary) if method.execution.summary is not None else None
+    summary = modules_sha256(method.execution.summary) if method.execution.summary is not None else None
     return _sha256([chunk, method.name, method.settings(), summary])
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from skipcore.answering.batch import MAX_NEW_TOKENS, BatchedQuestions, greedy, groups
 from skipcore.builtin.evaluation.asked import AskedPicture
-from skipcore.builtin.evaluation.finished import Finished, chunk_key, method_key, weights_sha256
+from skipcore.builtin.evaluation.finished import Finished, chunk_key, method_key
 from skipcore.builtin.evaluation.scores import Answered, Score, Tally, score_of, tally_of
 from skipcore.methods import Method
 from skipcore.model.vlm import Vlm
+from skipcore.provenance import modules_sha256
 
 PICTURES_IN_A_CHUNK = {"cpu": 50, "cuda": 500}
 """What is lost at most when an evaluation is killed: a minute or so."""
@@ -55,7 +56,7 @@ def evaluate(
     """
     finished = finished or Finished()
     tallies = [Tally() for _ in methods]
-    model_sha256 = weights_sha256(vlm.model)
+    model_sha256 = modules_sha256(vlm.model)
     for chunk in groups(asked, PICTURES_IN_A_CHUNK.get(vlm.device.type, 50)):
         first = vlm.prepare(chunk[0].draw(), chunk[0].questions[0].text).inputs["input_ids"][0].tolist()
         key = chunk_key(vlm, model_sha256, chunk, first, MAX_NEW_TOKENS)

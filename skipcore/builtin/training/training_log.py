@@ -8,10 +8,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from skipcore.builtin.training.recipe import Stage
 from skipcore.json_lines import JsonLines, Line
+from skipcore.progress_bar import progress_bar
 
 STEPS_BETWEEN_LOG_LINES = 20
 
@@ -24,7 +24,7 @@ class Progress:
         self.values: dict[str, list[float]] = defaultdict(list)
         self.began = time.monotonic()
         has_bar = show and sys.stderr.isatty()
-        self.bar = tqdm(total=stage.steps, initial=step, desc=stage.name, unit="step", disable=not has_bar)
+        self.bar = progress_bar(stage.name, "step", stage.steps, step, is_shown=has_bar)
 
     def add(self, step: int, measured: dict[str, float]) -> None:
         """Take in what a step measured; `step` counts from 1."""

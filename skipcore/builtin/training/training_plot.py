@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from skipcore.builtin.plot_file import DENSE, PATCHES, SKIP, plot_file
 from skipcore.errors import InputError
 from skipcore.json_lines import read_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-FORMATS = (".svg", ".png", ".pdf")
-# Colors of Okabe and Ito, which color-blind people tell apart.
-DENSE, SKIP, PATCHES = "#000000", "#009E73", "#0072B2"
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "skipcore",  # by lot otherwise: the same log would give another file each time
-}
 LOSSES = {
     "loss_dense": ("answers, dense", DENSE, "-"),
     "loss_skip": ("answers, Skip-Vision", SKIP, "-"),
@@ -88,11 +76,10 @@ def write_plot(log: Path, output: Path) -> None:
         output: a file that ends in .svg, .png or .pdf; its folder is made where it is missing.
 
     Raises:
-        InputError: the log is missing or empty, the output's ending is another one, it cannot be written, or matplotlib
-            is not installed.
+        InputError: the log is missing or empty, or the picture cannot be written.
     """
     curves = read_log(log)
-    with drawing(output, (9, 6)) as figure:
+    with plot_file(output, (9, 6)) as figure:
         from matplotlib.ticker import LogLocator, NullFormatter
 
         losses, shares = figure.subplots(2, sharex=True)
@@ -105,30 +92,6 @@ def write_plot(log: Path, output: Path) -> None:
         shares.set(ylabel="share right", ylim=(0, 1), xlabel="step", xlim=(0, curves.last_step))
         for name, start in curves.stages:
             losses.text(start, 1.01, f" {name}", transform=losses.get_xaxis_transform(), va="bottom", color="#555555")
-
-
-@contextmanager
-def drawing(output: Path, inches: tuple[float, float]) -> Iterator[Figure]:
-    """An empty figure to draw on; it is written to `output` at the end.
-
-    Raises:
-        InputError: see `write_plot`.
-    """
-    if output.suffix not in FORMATS:
-        raise InputError(f"A plot cannot be written as {output.name}: let its name end in {', '.join(FORMATS)}.")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("Plots need matplotlib. Install it: pip install 'matplotlib>=3.10'") from error
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=inches, layout="constrained")
-        yield figure
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(output, dpi=150, metadata={"Date": None} if output.suffix == ".svg" else None)
-        except OSError as error:
-            raise InputError(f"The plot {output} cannot be written: {error.strerror}. Choose another place.") from error
 
 
 def _draw_curves(axes: Axes, curves: Curves, kinds: dict[str, tuple[str, str, str]]) -> None:

@@ -16,8 +16,8 @@ from app import palette
 from app.charts.quality import COMMAND, MARKERS, Quality, accuracy_by_flops, quality_table, read_quality, split_keys
 from app.page import build_page
 from app.panels.quality import QualityPanel, origin_sentence, why_not_shown
-from app.world import weights_sha256
 from skipcore import InputError, Vlm
+from skipcore.provenance import folder_sha256
 
 RECORD = Path(__file__).parents[2] / "data" / "quality.json"
 SHA256 = "0" * 64
@@ -117,7 +117,7 @@ def test_figures_of_another_model_are_not_shown(quality: Quality, tiny: Vlm) -> 
 
 
 def test_figures_of_this_model_are_shown(scenes: Vlm, tmp_path: Path) -> None:
-    sha256 = weights_sha256(scenes)
+    sha256 = folder_sha256(scenes.model.name_or_path)
     weights = Path(__file__).resolve().parents[3] / "assets" / "models" / "scenes" / "model.safetensors"
     assert sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     (tmp_path / "q.json").write_text(json.dumps(content() | {"model_sha256": sha256}))

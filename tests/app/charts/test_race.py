@@ -12,8 +12,8 @@ import pytest
 
 from app.charts.race import COMMAND, Race, race_chart, race_table, read_race, standings_table
 from app.panels.quality import QualityPanel
-from app.world import weights_sha256
 from skipcore import InputError, Vlm
+from skipcore.provenance import folder_sha256
 
 
 def row(method: str, budget: float | None, flops: float, score: float, **more: Any) -> dict[str, Any]:
@@ -103,7 +103,9 @@ def test_who_is_ahead_or_behind_beyond_chance_is_told_by_budget(race: Race) -> N
 
 
 def test_a_race_of_this_model_is_shown(scenes: Vlm, tmp_path: Path) -> None:
-    (tmp_path / "race.json").write_text(json.dumps(CONTENT | {"model_sha256": weights_sha256(scenes)}))
+    (tmp_path / "race.json").write_text(
+        json.dumps(CONTENT | {"model_sha256": folder_sha256(scenes.model.name_or_path)})
+    )
     words, plots = shown(scenes, tmp_path)
     assert "FastV is ahead of it." in words and "a device made up for tests" in words and plots == 2
 

@@ -17,13 +17,14 @@ from app.examples import MOST_OFFERED, known_of, load_examples, offered
 from app.panels.answers import AnswersPanel, verdict
 from app.panels.scene import ScenePanel
 from app.server import uploads as uploads_module
-from app.truth import Known, digest_of_file, truth_of
+from app.truth import Known, truth_of
 from app.world import KIND_NAMES, UNKNOWN, world_lists, world_of, world_sentence
 from skipcore import InputError, Vlm
 from skipcore.builtin.questions.questions import KINDS, Question
 from skipcore.builtin.scenes.numbered import EXAMPLES, NUMBERS, SIZES, KeptPicture, capitalized, numbered_scene, write
 from skipcore.builtin.scenes.things import THINGS
 from skipcore.builtin.scenes.world import World, scenes_world
+from skipcore.provenance import file_sha256
 
 ROOT = Path(__file__).resolve().parents[3]
 HOW_MANY = Question("count", "how many dogs are there?", "three", "")
@@ -52,7 +53,7 @@ def scene(uploads: Path) -> tuple[dict[str, str], Known]:
     """An uploaded picture and what is known about it."""
     file = uploads / "scene.png"
     Image.new("RGB", (8, 8), "red").save(file)
-    return {"path": str(file)}, Known(digest_of_file(str(file)), (HOW_MANY, YES))
+    return {"path": str(file)}, Known(file_sha256(str(file)), (HOW_MANY, YES))
 
 
 @pytest.mark.parametrize(

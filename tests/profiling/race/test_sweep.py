@@ -22,7 +22,7 @@ from profiling.race.data import DataSet, load_data
 from profiling.race.method_cost import Stopwatch, measure_cost
 from profiling.race.processes import Process
 from profiling.race.results import RaceResult, read_race
-from profiling.race.run import Race, sweep
+from profiling.race.run import Race, measure_race
 from skipcore import Dense, InputError, SkipVision, Vlm, ask
 from skipcore.builtin.evaluation.asked import AskedPicture
 from skipcore.builtin.questions.questions import Question
@@ -60,7 +60,7 @@ def figures(race: RaceResult) -> list:
 def recorded(tiny: Vlm, race: Race, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The record of a race that nothing disturbed."""
     file = tmp_path_factory.mktemp("race") / "race.jsonl"
-    sweep(tiny, race, file, Process())
+    measure_race(tiny, race, file, Process())
     return file.read_text()
 
 
@@ -92,28 +92,28 @@ def test_a_killed_race_goes_on(tiny: Vlm, race: Race, whole: Path, tmp_path: Pat
     measured: list[int] = []
     real = running.measure_questions
     monkeypatch.setattr(running, "measure_questions", lambda *args: (measured.append(len(args[2])), real(*args))[1])
-    sweep(tiny, race, cut, Process())
+    measure_race(tiny, race, cut, Process())
     total = text.count('"kind": "quality"')
     assert sum(measured) == total - len(done) > 0
     assert figures(read_race(cut)) == figures(read_race(whole))
     measured.clear()
     before = cut.read_text()
-    sweep(tiny, race, cut, Process())
+    measure_race(tiny, race, cut, Process())
     assert measured == [] and cut.read_text() == before
 
 
 def test_a_budget_more_asks_only_for_that(tiny: Vlm, race: Race, whole: Path) -> None:
     before = whole.read_text()
-    sweep(tiny, replace(race, budgets=[0.6, 0.3]), whole, Process())
+    measure_race(tiny, replace(race, budgets=[0.6, 0.3]), whole, Process())
     assert whole.read_text().startswith(before)
     assert {row.budget for row in read_race(whole).data[0].rows} == {None, 0.6, 0.3}
 
 
 def test_processes_share_the_questions(tiny: Vlm, race: Race, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "shared.jsonl"
-    sweep(tiny, race, output, Process(0, 2, 0))
+    measure_race(tiny, race, output, Process(0, 2, 0))
     assert read_race(output).data[0].asked < 15
-    sweep(tiny, race, output, Process(1, 2, 1))
+    measure_race(tiny, race, output, Process(1, 2, 1))
     parts = [file.read_text().count('"kind": "quality"') for file in sorted(tmp_path.glob("shared*.jsonl"))]
     assert len(parts) == 2 and all(parts)
     assert sum(parts) == whole.read_text().count('"kind": "quality"')
@@ -123,13 +123,13 @@ def test_processes_share_the_questions(tiny: Vlm, race: Race, whole: Path, tmp_p
 def test_another_model_s_file_is_refused(tiny: Vlm, race: Race, whole: Path) -> None:
     other = replace(tiny, name="other")
     with pytest.raises(InputError, match="written for another model: '"):
-        sweep(other, race, whole, Process())
+        measure_race(other, race, whole, Process())
     fewer = replace(race, data=[DataSet("free", race.data[0].pictures[:2], False)])
     with pytest.raises(InputError, match="15 other questions of 'free'"):
-        sweep(tiny, fewer, whole, Process())
+        measure_race(tiny, fewer, whole, Process())
     with pytest.raises(InputError, match="another kind: None"):
         (whole.parent / "foreign.jsonl").write_text('{"step": 1}\n')
-        sweep(tiny, race, whole.parent / "foreign.jsonl", Process())
+        measure_race(tiny, race, whole.parent / "foreign.jsonl", Process())
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_impossible_races_get_a_sentence(race: Race, changes: dict, says: str) -
 def test_costs_are_measured_together(tiny: Vlm, race: Race, tmp_path: Path) -> None:
     timed = replace(race, cost_prompts=1, methods=["DivPrune"], data=race.data[1:])
     output = tmp_path / "race.jsonl"
-    sweep(tiny, timed, output, Process(0, 2, 0))
+    measure_race(tiny, timed, output, Process(0, 2, 0))
     assert '"kind": "cost"' not in output.read_text()  # a CPU that processes share tells no times
-    sweep(tiny, timed, output, Process())
+    measure_race(tiny, timed, output, Process())
     found = read_race(output)
     for data in found.data:
         for row in data.rows:
@@ -162,9 +162,9 @@ def test_costs_are_measured_together(tiny: Vlm, race: Race, tmp_path: Path) -> N
         prune = next(row for row in data.rows if row.method == "DivPrune")
         assert prune.cost.scoring_flops > 0 and prune.cost.scoring_time > 0
     lines = output.read_text().count('"kind": "cost"')
-    sweep(tiny, timed, output, Process())
+    measure_race(tiny, timed, output, Process())
     assert output.read_text().count('"kind": "cost"') == lines == 1
-    sweep(tiny, replace(timed, methods=["DivPrune", "VTW"]), output, Process())
+    measure_race(tiny, replace(timed, methods=["DivPrune", "VTW"]), output, Process())
     assert output.read_text().count('"kind": "cost"') == 2  # a method more: all are timed again, by turns
 
 
@@ -236,7 +236,7 @@ def test_two_processes_of_the_command_line(tmp_path: Path, capsys) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("sweep-report") == 1 and (tmp_path / "race.process-1.jsonl").is_file()
+    assert done.stdout.count("race-report") == 1 and (tmp_path / "race.process-1.jsonl").is_file()
     assert command_line.main(["sweep-report", str(output)]) == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary["data"]["easy-vqa-test"]["questions"] == 30 and summary["data"]["easy-vqa-test"]["dense"] > 0.9
@@ -249,12 +249,12 @@ def test_two_processes_of_the_command_line(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (("sweep", "--output", "race.txt"), "end in .jsonl"),
+        (("race", "--output", "race.txt"), "end in .jsonl"),
         (("sweep", "--questions", "0"), "at least 1"),
         (("sweep", "--model", "/nowhere"), "cannot be loaded"),
         (("sweep", "--data", "nothing"), "no data set"),
         (("sweep", "--methods", "Sparse", "--data", "easy-vqa-test", "--questions", "2"), "no method 'Sparse'"),
-        (("sweep-report", "/nowhere.jsonl"), "no record"),
+        (("race-report", "/nowhere.jsonl"), "no record"),
     ],
 )
 def test_bad_input_gets_a_sentence(arguments: tuple[str, ...], says: str, capsys) -> None:

@@ -122,7 +122,7 @@ def test_only_what_all_have_answered_counts() -> None:
     changed[1] = data(questions=80)
     found = result_of(changed)
     assert found.data[0].asked == 40 and "of 80: not all are answered yet" in markdown(with_sentences(found))
-    with pytest.raises(InputError, match="let the sweep go on"):
+    with pytest.raises(InputError, match="let the race go on"):
         result_of(lines()[: -len(CHOICES)])
 
 
