@@ -10,14 +10,14 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from skipcore import InputError
+from skipcore.typed import Readers, typed
 
 Record = TypeVar("Record")
 
@@ -36,7 +36,7 @@ def read_record(kind: type[Record], file: str | Path) -> Record:
         InputError: there is no such file, or it does not hold such a record.
     """
     try:
-        return from_json(kind, json.loads(gzip.decompress(Path(file).read_bytes())))
+        return typed(kind, json.loads(gzip.decompress(Path(file).read_bytes())), "the record", READERS)
     except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
         raise InputError(f"{Path(file).name} holds no record that can be read ({error}): record it anew.") from error
 
@@ -62,26 +62,17 @@ def to_json(value: Any, without: Sequence[str] = ()) -> Any:
     return [to_json(each, without) for each in value] if isinstance(value, tuple | list) else value
 
 
-def from_json(kind: Any, value: Any) -> Any:
-    """Return what `to_json` was given, a value of the type `kind`, such as a dataclass or `tuple[float, ...]`."""
-    if is_dataclass(kind):
-        declared = get_type_hints(kind)
-        return cast(Any, kind)(**{name: from_json(declared[name], each) for name, each in value.items()})
-    if kind is torch.Tensor:
-        array = np.frombuffer(b64decode(value["bytes"], validate=True), value["dtype"]).reshape(value["shape"])
-        return torch.from_numpy(array.copy())
-    if kind is Image.Image:
-        return Image.open(io.BytesIO(b64decode(value, validate=True))).convert("RGB")
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):  # of None and one other type
-        (only,) = (each for each in inner if each is not NoneType)
-        return None if value is None else from_json(only, value)
-    if origin is tuple:
-        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        return tuple(map(from_json, kinds, value))
-    if origin is dict:
-        return {name: from_json(inner[1], each) for name, each in value.items()}
-    return value
+def _tensor(value: dict[str, Any]) -> torch.Tensor:
+    array = np.frombuffer(b64decode(value["bytes"], validate=True), value["dtype"]).reshape(value["shape"])
+    return torch.from_numpy(array.copy())
+
+
+def _picture(value: str) -> Image.Image:
+    return Image.open(io.BytesIO(b64decode(value, validate=True))).convert("RGB")
+
+
+READERS: Readers = {torch.Tensor: _tensor, Image.Image: _picture, float: lambda value: value}
+"""A whole number stays one, also where a fraction may stand."""
 
 
 def _text(content: bytes) -> str:

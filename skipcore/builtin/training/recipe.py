@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from skipcore.builtin.questions.questions import KINDS
 from skipcore.builtin.scenes.sample import MOST_ITEMS, Contents
 from skipcore.builtin.scenes.words import THING_NAMES
 from skipcore.builtin.training.untrained import IMAGE_SIDE, PATCH_SIDE, ModelSize
 from skipcore.errors import InputError
+from skipcore.typed import typed
 
 RECIPES = Path(__file__).parent / "recipes"
 Trains = Literal["tower", "decoder", "everything"]
@@ -134,7 +135,7 @@ def load_recipe(name: str | Path) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}. Mend that line and run again.") from error
-    recipe = _build(Recipe, {"name": path.stem, **values}, path.name)
+    recipe = typed(Recipe, {"name": path.stem, **values}, path.name)
     _check(recipe, path.name)
     return _with_things(recipe) if recipe.things else recipe
 
@@ -232,41 +233,3 @@ def _data_rules(stage: Stage) -> dict[str, bool]:
 
 def _are_shares(*shares: float) -> bool:
     return min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-8
-
-
-def _build(kind: Any, values: Any, where: str) -> Any:
-    """A dataclass from a table of the file, nested ones too; every key is checked for name and type."""
-    if not isinstance(values, dict):
-        raise InputError(f"{where} must be a table, not {values!r}.")
-    hints = get_type_hints(kind)
-    known: dict[str, Field] = {each.name: each for each in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise InputError(f"{where} has an unknown key '{key}'. Known are: {', '.join(known)}.")
-    for key, each in known.items():
-        if key not in values and each.default is MISSING and each.default_factory is MISSING:
-            raise InputError(f"{where} lacks '{key}'. Add it and run again.")
-    return kind(**{key: _value(hints[key], value, f"{where}, {key}") for key, value in values.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
-        return _build(hint, value, where)
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise InputError(f"{where} must be a list.")
-        return tuple(_value(inner[0], each, f"{where} {index}") for index, each in enumerate(value, start=1))
-    if origin is Literal:
-        if value not in inner:
-            raise InputError(f"{where} must be one of {', '.join(map(str, inner))}, not {value!r}.")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin is not None:  # a mapping of numbers
-        if not isinstance(value, dict):
-            raise InputError(f"{where} must be a table of numbers.")
-        return {key: _value(float, each, f"{where}, {key}") for key, each in value.items()}
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise InputError(f"{where} must be of type {hint.__name__}, not {value!r}.")
-    return value
