@@ -3,18 +3,18 @@ the trade-off of a visitor's own settings."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 
 from app import palette, wording
 from app.charts.chart import style
 from app.markup import html_table, paragraph
-from skipcore import METHODS, InputError
+from profiling.race.results import Cost, RaceResult, Row
+from skipcore import METHODS
+from skipcore.typed import read_json
 
 COMMAND = "python -m profiling race"
 
@@ -74,50 +74,35 @@ class RaceData:
     sentences: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Race:
-    """A record of one model's race."""
-
-    model_sha256: str
-    device: str
-    date: str
-    data: tuple[RaceData, ...]
-
-
-def read_race(file: Path) -> Race | None:
+def read_race(file: Path) -> RaceResult | None:
     """The record, or None where there is none.
 
     Raises:
         InputError: the file is not such a record.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        data = tuple(_data(values, content["sentences"][values["name"]]) for values in content["data"])
-        return Race(content["model_sha256"], content["device"]["name"], content["date"], data)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{file.name} is not the record of a race that can be read: write it anew with {COMMAND}."
-        ) from error
+    return read_json(RaceResult, file, f"the record of a race: write it anew with {COMMAND}") if file.exists() else None
 
 
-def _data(values: dict[str, Any], sentences: dict[str, str]) -> RaceData:
-    measured = (row["cost"]["kv_bytes"] for row in values["rows"] if row["method"] == "Dense" and row.get("cost"))
-    dense_kv_bytes = next(measured, None)
-    rows = tuple(_row(row, dense_kv_bytes) for row in values["rows"])
-    return RaceData(values["name"], values["has_truth"], values["blind"], rows, tuple(sentences.values()))
+def data_of(race: RaceResult) -> list[RaceData]:
+    """What charts and tables show of a race."""
+    return [
+        RaceData(
+            data.name,
+            data.has_truth,
+            data.blind,
+            tuple(_row(row, data.dense.cost) for row in data.rows),
+            tuple(race.sentences[data.name].values()),
+        )
+        for data in race.data
+    ]
 
 
-def _row(row: dict[str, Any], dense_kv_bytes: float | None) -> RaceRow:
-    cost = row.get("cost") or {}
-    kv_bytes = cost.get("kv_bytes")
-    optional: dict[str, Any] = {name: row.get(name) for name in ("kl", "top1", "ahead", "ahead_interval")}
+def _row(row: Row, dense: Cost | None) -> RaceRow:
+    same = {field.name for field in fields(RaceRow)} & vars(row).keys()
     return RaceRow(
-        **{name: row[name] for name in ("method", "label", "budget", "flops", "is_at_budget", "score", "low", "high")},
-        **optional,
-        prefill_time=cost.get("prefill_ratio"),
-        kv_bytes=kv_bytes / dense_kv_bytes if kv_bytes is not None and dense_kv_bytes else None,
+        **{name: getattr(row, name) for name in same},
+        prefill_time=None if row.cost is None else row.cost.prefill_ratio,
+        kv_bytes=None if row.cost is None or dense is None else row.cost.kv_bytes / dense.kv_bytes,
     )
 
 

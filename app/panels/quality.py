@@ -8,11 +8,13 @@ from pathlib import Path
 import gradio as gr
 
 from app import wording
-from app.charts.quality import COMMAND, RECORD, Quality, accuracy_by_flops, quality_table, read_quality, split_keys
-from app.charts.race import Race, race_chart, race_table, read_race, standings_table
+from app.charts.quality import COMMAND, RECORD, accuracy_by_flops, quality_table, read_quality, split_keys
+from app.charts.race import data_of, race_chart, race_table, read_race, standings_table
 from app.panels import AT_ONCE
 from app.panels.components import axis_choices, plot
+from profiling.race.results import RaceResult
 from skipcore import InputError, Vlm
+from skipcore.builtin.evaluation.quality_record import Quality
 from skipcore.provenance import folder_sha256
 
 INTRO = "How often the model answers rightly, and what that costs: measured once, on pictures it was not trained on."
@@ -47,17 +49,17 @@ class QualityPanel:
                 gr.HTML(split_keys(quality))
                 plot("quality", accuracy_by_flops(quality))
             with gr.Column(min_width=320):
-                names = [(wording.split_name(split.name), number) for number, split in enumerate(quality.splits)]
+                names = [(wording.split_name(name), number) for number, name in enumerate(quality.splits)]
                 split = gr.Radio(names, value=0, label="Pictures", elem_id="quality-split")
-                tables = [quality_table(each) for each in quality.splits]
+                tables = [quality_table(each) for each in quality.splits.values()]
                 table = gr.HTML(tables[0], elem_id="quality-table")
         gr.HTML(_sentence(origin_sentence(quality)))
         split.input(lambda number: tables[number], split, table, **AT_ONCE)
 
-    def _lay_out_race(self, race: Race) -> None:
+    def _lay_out_race(self, race: RaceResult) -> None:
         gr.HTML(f"<h3>The race: all methods at equal FLOPs</h3><p class='intro'>{RACE_INTRO}</p>")
-        axes, charts = axis_choices("race"), []
-        for number, data in enumerate(race.data):
+        axes, charts, shown = axis_choices("race"), [], data_of(race)
+        for number, data in enumerate(shown):
             with gr.Row():
                 with gr.Column(min_width=320):
                     gr.HTML(f"<h3>{escape(data.name)}</h3>")
@@ -70,8 +72,8 @@ class QualityPanel:
                         + f"<details><summary>All values</summary>{race_table(data)}</details>"
                     )
         changed = [axis.input for axis in axes]
-        gr.on(changed, lambda *now: [race_chart(data, *now) for data in race.data], axes, charts, **AT_ONCE)
-        gr.HTML(_sentence(f"Measured on {race.device}, {race.date}, by `python -m profiling race`."))
+        gr.on(changed, lambda *now: [race_chart(data, *now) for data in shown], axes, charts, **AT_ONCE)
+        gr.HTML(_sentence(f"Measured on {race.device['name']}, {race.date}, by `python -m profiling race`."))
 
 
 def why_not_shown(quality: Quality | None, sha256: str | None) -> str:
@@ -88,9 +90,11 @@ def why_not_shown(quality: Quality | None, sha256: str | None) -> str:
 
 def origin_sentence(quality: Quality) -> str:
     """What the figures were measured on, and how to measure them again."""
+    device = ", ".join(str(quality.device[name]) for name in ("name", "dtype") if name in quality.device)
+    versions = ", ".join(f"{name} {version}" for name, version in quality.versions.items())
     return (
-        f"Model: {quality.model} (sha256 {quality.model_sha256[:12]}…), measured on {quality.device} "
-        f"({quality.versions}), {quality.date}. Measure it again: `{COMMAND}`."
+        f"Model: {quality.model} (sha256 {quality.model_sha256[:12]}…), measured on {device} "
+        f"({versions}), {quality.date}. Measure it again: `{COMMAND}`."
     )
 
 

@@ -139,7 +139,7 @@ class RaceResult:
     sentences: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values; `skipcore.typed.read_json` reads them."""
         return asdict(self)
 
 

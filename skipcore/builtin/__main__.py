@@ -22,6 +22,7 @@ from skipcore.builtin.evaluation import (
     DEFAULT_SPLITS,
     SPLIT_NAMES,
     Finished,
+    Quality,
     measure_quality,
     methods_of,
     quality_table,
@@ -143,9 +144,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     output = arguments.output or arguments.model / "quality.json"
     methods = methods_of(vlm.method, arguments.counts, arguments.retain, arguments.settings)
 
-    def show(result: dict[str, Any]) -> None:
-        write_json(result, output)
-        name, split = list(result["splits"].items())[-1]
+    def show(result: Quality) -> None:
+        write_json(result.to_dict(), output)
+        name, split = list(result.splits.items())[-1]
         print(quality_table(name, split), flush=True)
 
     measure_quality(

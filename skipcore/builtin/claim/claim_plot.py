@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from skipcore.builtin.claim.claim_record import Claim
 from skipcore.builtin.plot_file import DENSE, PATCHES, SKIP, plot_file
-from skipcore.errors import InputError
+from skipcore.typed import read_json
 
 COSTS = {"time_percent": ("time of a step", DENSE), "flops_percent": ("FLOPs of a step", PATCHES)}
 
@@ -22,17 +22,16 @@ def write_claim_plot(record: Path, output: Path) -> None:
     Raises:
         InputError: the record cannot be read, or the picture not be written.
     """
-    try:
-        result = json.loads(record.read_text())
-        arms = result["arms"]
-        asked: dict[str, dict[str, float]] = {score["name"]: {} for score in arms[0]["evaluated"]}
-        for name, by_arm in asked.items():
-            for arm in arms:
-                by_arm[arm["title"]] = next(100 * s["accuracy"] for s in arm["evaluated"] if s["name"] == name)
-        costs = {label: {arm["title"]: arm[key] for arm in arms} for key, (label, _) in COSTS.items()}
-        blind = 100 * result["split"]["blind"]["accuracy"]
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise InputError(f"{record} is no record of `claim`: give the JSON that it wrote.") from error
+    claim = read_json(Claim, record, "a record of `claim`: give the JSON that it wrote")
+    names = [score.name for score in claim.arms[0].evaluated]
+    asked = {
+        name: {
+            arm.title: next(100 * each.accuracy for each in arm.evaluated if each.name == name) for arm in claim.arms
+        }
+        for name in names
+    }
+    costs = {label: {arm.title: getattr(arm, name) for arm in claim.arms} for name, (label, _) in COSTS.items()}
+    blind = 100 * claim.split.blind.accuracy
     with plot_file(output, (9, 3.6)) as figure:
         cost, right = figure.subplots(1, 2)
         _bars(cost, costs, [color for _, color in COSTS.values()])

@@ -7,29 +7,32 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import accelerate
 import numpy as np
 
-from skipcore.builtin.claim.claim_arms import ARMS, start_arms
+from skipcore.builtin.claim.claim_arms import ARMS, Arm, start_arms
+from skipcore.builtin.claim.claim_record import ArmResult, Claim, ClaimSplit, StepSeconds
 from skipcore.builtin.claim.claim_tables import claim_table
 from skipcore.builtin.claim.turns import STEPS_COUNTED, first_parts, step_flops, train_by_turns
 from skipcore.builtin.evaluation import (
     AskedPicture,
     Finished,
+    Score,
     asked_pictures,
     blind_tally,
     evaluate,
     guesser_for,
     write_json,
 )
+from skipcore.builtin.evaluation.quality_record import Asked
 from skipcore.builtin.scenes.sample import EVERYTHING
 from skipcore.builtin.scenes.world import read_world, scenes_world
 from skipcore.builtin.training.recipe import Recipe
 from skipcore.builtin.training.runs import Run
 from skipcore.errors import InputError
 from skipcore.families.llava import LLAVA
+from skipcore.json_lines import Line
 from skipcore.methods import Dense, Method, SkipVision
 from skipcore.methods.retain import RETAIN_RULES
 from skipcore.model.hardware import device_facts, versions
@@ -82,72 +85,67 @@ def measure_claim(
         name: step_flops(run, parts, STEPS_COUNTED if 0 < run.recipe.stages[0].skipping.share < 1 else 1)
         for name, run in runs.items()
     }
-    lines = train_by_turns(runs, folder, workers)
+    log = train_by_turns(runs, folder, workers)
     evaluated = _evaluate_arms(runs, asked, Finished(folder / "answers.jsonl"))
     blind = blind_tally(guesser_for(split, contents=contents), asked)
     run = runs["dense"]
     stage = run.recipe.stages[0]
-    result = {
-        "recipe": recipe.name,
-        "steps": stage.steps,
-        "pictures_per_step": stage.pictures,
-        "questions_per_picture": stage.questions,
-        "start_sha256": start_sha256,
-        "device": device_facts([run.accelerator.device], _dtype(run)),
-        "versions": versions(accelerate),
-        "date": now(),
-        "split": {
-            "name": split,
-            "questions": blind.asked.total(),
-            "pictures": len(asked),
-            "questions_by_kind": dict(sorted(blind.asked.items())),
-            "blind": {"accuracy": blind.accuracy, "by_kind": blind.by_kind},
-        },
-        "arms": arm_results(lines, flops, evaluated),
-        "notes": [] if run.accelerator.device.type == "cuda" else [NO_PEAK],
-    }
-    write_json(result, output)
-    table = claim_table(result)
+    claim = Claim(
+        recipe=recipe.name,
+        steps=stage.steps,
+        pictures_per_step=stage.pictures,
+        questions_per_picture=stage.questions,
+        start_sha256=start_sha256,
+        device=device_facts([run.accelerator.device], _dtype(run)),
+        versions=versions(accelerate),
+        date=now(),
+        split=ClaimSplit(**Asked.of(asked, blind), name=split),
+        arms=arm_results(log, flops, evaluated),
+        notes=() if run.accelerator.device.type == "cuda" else (NO_PEAK,),
+    )
+    write_json(claim.to_dict(), output)
+    table = claim_table(claim)
     output.with_suffix(".md").write_text(table + "\n")
     shutil.copyfile(folder / "log.jsonl", output.with_suffix(".jsonl"))
     return table
 
 
 def arm_results(
-    lines: list[dict[str, Any]], flops: dict[str, dict[str, int]], evaluated: dict[str, list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
-    """What each arm took and reached, dense = 100 in everything that ends in "percent"."""
-    arms: list[dict[str, Any]] = []
-    for arm in ARMS:
-        own = [line for line in lines if line["arm"] == arm.name]
-        warm = [line for line in own if line["is_warm"]] or own
-        seconds = np.array([line["seconds"] for line in warm])
-        peaks = [line["peak_memory_bytes"] for line in warm if line["peak_memory_bytes"] is not None]
-        values: dict[str, Any] = {
-            "name": arm.name,
-            "title": arm.title,
-            "skipping": asdict(arm.skipping),
-            "step_seconds": {
-                "mean": round(float(seconds.mean()), 4),
-                "median": round(float(np.median(seconds)), 4),
-                "p10": round(float(np.quantile(seconds, 0.1)), 4),
-                "p90": round(float(np.quantile(seconds, 0.9)), 4),
-                "steps": len(seconds),
-            },
-            "flops_per_step": flops[arm.name]["everything"],
-            "decoder_flops_per_step": flops[arm.name]["decoder"],
-            "peak_memory_bytes": max(peaks) if peaks else None,
-            "last_loss": round(float(np.mean([line["loss"] for line in own[-LAST_STEPS:]])), 4),
-            "evaluated": evaluated[arm.name],
-        }
-        dense = arms[0] if arms else values
-        values["time_percent"] = _percent(values["step_seconds"]["median"], dense["step_seconds"]["median"])
-        values["mean_time_percent"] = _percent(values["step_seconds"]["mean"], dense["step_seconds"]["mean"])
-        for name in ("flops_per_step", "decoder_flops_per_step", "peak_memory_bytes"):
-            percent = name.removesuffix("_per_step").removesuffix("_bytes") + "_percent"
-            values[percent] = _percent(values[name], dense[name])
-        arms.append(values)
-    return arms
+    log: list[Line], flops: dict[str, dict[str, int]], evaluated: dict[str, list[Score]]
+) -> tuple[ArmResult, ...]:
+    """What each arm took and reached."""
+    arms = [_arm_result(arm, log, flops[arm.name], evaluated[arm.name]) for arm in ARMS]
+    dense = arms[0]
+    return tuple(
+        replace(
+            arm,
+            time_percent=_percent(arm.step_seconds.median, dense.step_seconds.median),
+            mean_time_percent=_percent(arm.step_seconds.mean, dense.step_seconds.mean),
+            flops_percent=_percent(arm.flops_per_step, dense.flops_per_step),
+            decoder_flops_percent=_percent(arm.decoder_flops_per_step, dense.decoder_flops_per_step),
+            peak_memory_percent=_percent(arm.peak_memory_bytes, dense.peak_memory_bytes),
+        )
+        for arm in arms
+    )
+
+
+def _arm_result(arm: Arm, log: list[Line], flops: dict[str, int], evaluated: list[Score]) -> ArmResult:
+    own = [line for line in log if line["arm"] == arm.name]
+    warm = [line for line in own if line["is_warm"]] or own
+    seconds = np.array([line["seconds"] for line in warm])
+    median, p10, p90 = (round(float(np.quantile(seconds, share)), 4) for share in (0.5, 0.1, 0.9))
+    peaks = [line["peak_memory_bytes"] for line in warm if line["peak_memory_bytes"] is not None]
+    return ArmResult(
+        name=arm.name,
+        title=arm.title,
+        skipping=arm.skipping,
+        step_seconds=StepSeconds(round(float(seconds.mean()), 4), median, p10, p90, len(seconds)),
+        flops_per_step=flops["everything"],
+        decoder_flops_per_step=flops["decoder"],
+        peak_memory_bytes=max(peaks) if peaks else None,
+        last_loss=round(float(np.mean([line["loss"] for line in own[-LAST_STEPS:]])), 4),
+        evaluated=tuple(evaluated),
+    )
 
 
 def methods_for(name: str, run: Run) -> list[Method]:
@@ -162,14 +160,13 @@ def methods_for(name: str, run: Run) -> list[Method]:
     return methods
 
 
-def _evaluate_arms(runs: dict[str, Run], asked: list[AskedPicture], finished: Finished) -> dict[str, list[dict]]:
+def _evaluate_arms(runs: dict[str, Run], asked: list[AskedPicture], finished: Finished) -> dict[str, list[Score]]:
     methods = {name: methods_for(name, run) for name, run in runs.items()}
     total = sum(len(each.questions) for each in asked) * sum(len(each) for each in methods.values())
     evaluated = {}
     with progress_bar("asking", "answer", total) as bar:
         for name, run in runs.items():
-            scores = evaluate(vlm_of(run), asked, methods[name], finished, bar.update)
-            evaluated[name] = [asdict(score) for score in scores]
+            evaluated[name] = evaluate(vlm_of(run), asked, methods[name], finished, bar.update)
     return evaluated
 
 

@@ -5,6 +5,7 @@ from skipcore.builtin.evaluation.blind import BlindGuesser, blind_tally, guesser
 from skipcore.builtin.evaluation.evaluate import measure_quality, methods_of, write_json
 from skipcore.builtin.evaluation.finished import Finished
 from skipcore.builtin.evaluation.many_answers import evaluate
+from skipcore.builtin.evaluation.quality_record import Quality
 from skipcore.builtin.evaluation.score_table import quality_table
 from skipcore.builtin.evaluation.scores import Score, Tally
 
@@ -14,6 +15,7 @@ __all__ = [
     "AskedPicture",
     "BlindGuesser",
     "Finished",
+    "Quality",
     "Score",
     "Tally",
     "asked_pictures",

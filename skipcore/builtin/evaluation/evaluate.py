@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from skipcore.builtin.evaluation.blind import blind_tally, guesser_for
 from skipcore.builtin.evaluation.finished import Finished
 from skipcore.builtin.evaluation.many_answers import evaluate
 from skipcore.builtin.evaluation.prefill_cost import prefill_flops
+from skipcore.builtin.evaluation.quality_record import ArmScore, Asked, Quality, SplitQuality
 from skipcore.builtin.evaluation.scores import Score, Tally
 from skipcore.builtin.scenes.sample import EVERYTHING
 from skipcore.builtin.scenes.world import World, scenes_world
@@ -58,9 +59,9 @@ def measure_quality(
     splits: Sequence[str] = DEFAULT_SPLITS,
     num_questions: int | None = None,
     finished: Finished | None = None,
-    on_split: Callable[[dict[str, Any]], None] = lambda result: None,
+    on_split: Callable[[Quality], None] = lambda result: None,
     world: World | None = None,
-) -> dict[str, Any]:
+) -> Quality:
     """The score of every method on every split.
 
     Args:
@@ -69,26 +70,21 @@ def measure_quality(
         on_split: called with the result so far whenever a split is done.
         world: what the scenes may hold and the questions may name; None: everything that scenes can show.
 
-    Returns:
-        {"model", "model_sha256", "device", "versions", "date", "world": {"things", "most_items"},
-        "splits": {name: {"questions", "pictures", "questions_by_kind", "blind": {"accuracy", "by_kind"},
-        "arms": [{"name", "settings", "accuracy", "by_kind", "descriptions", "flops_prefill", "flops_ratio"}]}}}
-
     Raises:
         InputError: an unknown split, no questions, nothing of a split within the world, or a method that does not fit
             the model.
     """
     world = world or scenes_world()
     contents = world.contents() or EVERYTHING
-    result: dict[str, Any] = {
-        "model": vlm.name,
-        "model_sha256": model_sha256(vlm),
-        "device": device_facts([vlm.device], str(vlm.model.dtype).removeprefix("torch.")),
-        "versions": versions(accelerate),
-        "date": now(),
-        "world": {"things": sum(map(len, world.things.values())), "most_items": world.most_items},
-        "splits": {},
-    }
+    result = Quality(
+        vlm.name,
+        model_sha256(vlm),
+        device_facts([vlm.device], str(vlm.model.dtype).removeprefix("torch.")),
+        versions(accelerate),
+        now(),
+        {"things": sum(map(len, world.things.values())), "most_items": world.most_items},
+        {},
+    )
     asked = {split: asked_pictures(split, num_questions, world) for split in splits}
     flops = [prefill_flops(vlm, method) for method in (Dense(), *methods)]
     for split, pictures in asked.items():
@@ -96,27 +92,28 @@ def measure_quality(
         with progress_bar(split, "answer", total) as bar:
             scores = evaluate(vlm, pictures, methods, finished, bar.update)
         blind = blind_tally(guesser_for(split, contents=contents), pictures)
-        result["splits"][split] = split_result(pictures, scores, flops[1:], flops[0], blind)
+        result.splits[split] = split_result(pictures, scores, flops[1:], flops[0], blind)
         on_split(result)
     return result
 
 
 def split_result(
     pictures: Sequence[AskedPicture], scores: Sequence[Score], flops: Sequence[int], dense_flops: int, blind: Tally
-) -> dict[str, Any]:
-    """One split's part of the JSON."""
-    arms = []
-    for score, number in zip(scores, flops, strict=True):
-        values = asdict(score)
-        del values["questions"]  # as many for every arm
-        arms.append(values | {"flops_prefill": number, "flops_ratio": round(number / dense_flops, 4)})
-    return {
-        "questions": blind.asked.total(),
-        "pictures": len(pictures),
-        "questions_by_kind": dict(sorted(blind.asked.items())),
-        "blind": {"accuracy": blind.accuracy, "by_kind": blind.by_kind},
-        "arms": arms,
-    }
+) -> SplitQuality:
+    """One split's part of the record."""
+    arms = tuple(
+        ArmScore(
+            score.name,
+            score.settings,
+            score.accuracy,
+            dict(score.by_kind),
+            score.descriptions,
+            number,
+            round(number / dense_flops, 4),
+        )
+        for score, number in zip(scores, flops, strict=True)
+    )
+    return SplitQuality(**Asked.of(pictures, blind), arms=arms)
 
 
 def write_json(values: Mapping[str, Any], path: Path) -> None:

@@ -103,11 +103,16 @@ class Score:
     """
 
     name: str
-    settings: dict[str, object]
+    settings: dict[str, Any]
     questions: int
     accuracy: float
     by_kind: dict[str, float]
     descriptions: dict[str, float] | None
+
+    @property
+    def label(self) -> str:
+        """The name with the retain rule, if it has one: "Skip-Vision 100+156 saliency"."""
+        return f"{self.name} {self.settings.get('retain', '')}".rstrip()
 
 
 def tally_of(answered: Iterable[Answered]) -> Tally:

@@ -13,10 +13,11 @@ import gradio as gr
 import pytest
 
 from app import palette
-from app.charts.quality import COMMAND, MARKERS, Quality, accuracy_by_flops, quality_table, read_quality, split_keys
+from app.charts.quality import COMMAND, MARKERS, accuracy_by_flops, quality_table, read_quality, split_keys
 from app.page import build_page
 from app.panels.quality import QualityPanel, origin_sentence, why_not_shown
 from skipcore import InputError, Vlm
+from skipcore.builtin.evaluation.quality_record import Quality, SplitQuality
 from skipcore.provenance import folder_sha256
 
 RECORD = Path(__file__).parents[2] / "data" / "quality.json"
@@ -28,6 +29,10 @@ def quality() -> Quality:
     record = read_quality(RECORD)
     assert record is not None
     return record
+
+
+def split_of(quality: Quality, number: int) -> SplitQuality:
+    return list(quality.splits.values())[number]
 
 
 def content() -> dict[str, Any]:
@@ -68,14 +73,14 @@ def test_curves_differ_in_more_than_color(quality: Quality) -> None:
 
 
 def test_the_table_says_the_same(quality: Quality) -> None:
-    table = quality_table(quality.splits[0])
+    table = quality_table(split_of(quality, 0))
     head, first, *rest = re.findall(r"<tr>(.*?)</tr>", table.replace("\N{NO-BREAK SPACE}", " "))
     assert re.findall(r">([^<]+)</th>", head)[1:] == ["dense", "100 + 156", "36 + 100", "8 + 32", "blind guess"]
     assert re.findall(r"<td>(.*?)</td>", first) == ["96.0%", "95.0%", "94.0%", "90.0%", "41.0%"]
     assert len(rest) == 11 and "is it there?" in rest[0] and "94.8%" in rest[0]
     assert re.findall(r"<td>(.*?)</td>", rest[-1]) == ["100.0%", "27.0%", "13.0%", "6.0%", "–"]
     assert "5,000 questions about 1,000 pictures" in table
-    assert "yes or no" in quality_table(quality.splits[3])
+    assert "yes or no" in quality_table(split_of(quality, 3))
 
 
 def test_what_was_not_counted_is_no_zero(tmp_path: Path) -> None:
@@ -85,7 +90,7 @@ def test_what_was_not_counted_is_no_zero(tmp_path: Path) -> None:
     (tmp_path / "q.json").write_text(json.dumps(record))
     quality = read_quality(tmp_path / "q.json")
     assert quality is not None
-    assert "not available" in quality_table(quality.splits[0]) and "–" in quality_table(quality.splits[0])
+    assert "not available" in quality_table(split_of(quality, 0)) and "–" in quality_table(split_of(quality, 0))
     assert len(accuracy_by_flops(quality).data[1].x) == 3
 
 
@@ -96,7 +101,7 @@ def test_another_retain_rule_is_a_column_and_not_a_kink(tmp_path: Path) -> None:
     (tmp_path / "q.json").write_text(json.dumps(record))
     quality = read_quality(tmp_path / "q.json")
     assert quality is not None
-    assert "Skip-Vision 100+156, raster" in quality_table(quality.splits[0])
+    assert "Skip-Vision 100+156, raster" in quality_table(split_of(quality, 0))
     assert list(accuracy_by_flops(quality).data[1].y) == pytest.approx([90, 94, 95, 96])
 
 
@@ -144,4 +149,4 @@ def test_device_facts_of_a_report_are_read_too(tmp_path: Path) -> None:
     record = content() | {"device": {"name": "NVIDIA H200", "kind": "cuda", "dtype": "bfloat16"}}
     (tmp_path / "q.json").write_text(json.dumps(record))
     quality = read_quality(tmp_path / "q.json")
-    assert quality is not None and quality.device == "NVIDIA H200, bfloat16"
+    assert quality is not None and "measured on NVIDIA H200, bfloat16 (" in origin_sentence(quality)

@@ -149,15 +149,15 @@ def test_times_are_told_against_dense_without_the_first_round() -> None:
     lines += [line(arm, 1, 100.0, is_warm=False) for arm in seconds]
     flops = {"dense": (100, 80), "skip": (30, 16), "mixed": (60, 40)}
     counts = {name: {"everything": both[0], "decoder": both[1]} for name, both in flops.items()}
-    arms = {each["name"]: each for each in arm_results(lines, counts, {name: [] for name in flops})}
+    arms = {each.name: each for each in arm_results(lines, counts, {name: [] for name in flops})}
     skip = arms["skip"]
-    assert (skip["time_percent"], skip["mean_time_percent"]) == (25.0, 25.0)
-    assert (skip["flops_percent"], skip["decoder_flops_percent"]) == (30.0, 20.0)
-    assert skip["peak_memory_percent"] == round(100 * 103 / 203, 1)
-    assert arms["dense"]["time_percent"] == 100.0 and arms["mixed"]["step_seconds"]["steps"] == 2
+    assert (skip.time_percent, skip.mean_time_percent) == (25.0, 25.0)
+    assert (skip.flops_percent, skip.decoder_flops_percent) == (30.0, 20.0)
+    assert skip.peak_memory_percent == round(100 * 103 / 203, 1)
+    assert arms["dense"].time_percent == 100.0 and arms["mixed"].step_seconds.steps == 2
     for each in lines:
         each["peak_memory_bytes"] = None
-    assert arm_results(lines, counts, {name: [] for name in flops})[1]["peak_memory_percent"] is None
+    assert arm_results(lines, counts, {name: [] for name in flops})[1].peak_memory_percent is None
 
 
 def test_from_start_to_table(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

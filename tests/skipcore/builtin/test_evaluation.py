@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -269,9 +270,9 @@ def test_the_table_shows_every_arm_beside_the_guesser(tiny: Vlm, short_answers: 
     pictures, methods = asked("One?", "Two?"), [Dense(), SKIPPING]
     guesser = guesser_from(question for each in pictures for question in each.questions)
     result = split_result(pictures, evaluate(tiny, pictures, methods), [200, 50], 200, blind_tally(guesser, pictures))
-    assert result["blind"]["accuracy"] == 1.0
-    assert [arm["flops_ratio"] for arm in result["arms"]] == [1.0, 0.25]
-    assert set(result["arms"][1]) == {
+    assert result.blind.accuracy == 1.0
+    assert [arm.flops_ratio for arm in result.arms] == [1.0, 0.25]
+    assert set(asdict(result.arms[1])) == {
         "name", "settings", "accuracy", "by_kind", "descriptions", "flops_prefill", "flops_ratio",
     }  # fmt: skip
     table = quality_table("test", result)
