@@ -39,7 +39,7 @@ class ArmScore:
     settings: dict[str, Any]
     accuracy: float
     by_kind: dict[str, float | None]
-    descriptions: dict[str, float] | None
+    descriptions: dict[str, Any] | None
     flops_prefill: int
     flops_ratio: float | None
 

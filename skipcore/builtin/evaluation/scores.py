@@ -107,7 +107,7 @@ class Score:
     questions: int
     accuracy: float
     by_kind: dict[str, float]
-    descriptions: dict[str, float] | None
+    descriptions: dict[str, Any] | None
 
     @property
     def label(self) -> str:
