@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import accelerate
-
 from skipcore.builtin.evaluation.asked import DEFAULT_SPLITS, AskedPicture, asked_pictures
 from skipcore.builtin.evaluation.blind import blind_tally, guesser_for
 from skipcore.builtin.evaluation.finished import Finished
@@ -74,6 +72,8 @@ def measure_quality(
         InputError: an unknown split, no questions, nothing of a split within the world, or a method that does not fit
             the model.
     """
+    import accelerate  # the page reads records, and has no accelerate
+
     world = world or scenes_world()
     contents = world.contents() or EVERYTHING
     result = Quality(
