@@ -5,7 +5,6 @@ The color-blind can distinguish the two arms by them; all else has a dash, marke
 
 from __future__ import annotations
 
-from app.tokens.token_states import State
 from skipcore import Role
 
 RETAINED = "#0072B2"
@@ -34,13 +33,6 @@ ROLES: dict[Role, str] = {
     Role.RETAINED: RETAINED,
     Role.SKIPPED: SKIPPED,
     Role.SUMMARY: SUMMARY,
-}
-STATES: dict[State, str] = {
-    State.WHOLE: RETAINED,
-    State.NO_FFN: SKIPPED,
-    State.NO_ATTENTION: SKIPPED,
-    State.FROZEN: FROZEN,
-    State.DROPPED: DROPPED,
 }
 
 # Viridis: even in lightness, safe for the color-blind. For magnitudes, on the picture and in the heat map.

@@ -54,20 +54,20 @@ def milliseconds(value: float | None) -> str:
 
 def size(value: float | None) -> str:
     """Bytes in decimal units: "467 kB", "2.41 MB"."""
-    if value is None:
-        return NOT_AVAILABLE
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}"
-    return f"{value:.0f} B"
+    return NOT_AVAILABLE if value is None else _in_units(value, "B", {"GB": 1e9, "MB": 1e6, "kB": 1e3})
 
 
 def operations(value: float) -> str:
     """FLOPs: "1.71 GFLOP"."""
-    for factor, unit in ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP")):
+    return _in_units(value, "FLOP", {"TFLOP": 1e12, "GFLOP": 1e9, "MFLOP": 1e6})
+
+
+def _in_units(value: float, smallest: str, units: dict[str, float]) -> str:
+    """A value in the largest unit that it reaches, to three digits."""
+    for unit, factor in units.items():
         if value >= factor:
             return f"{value / factor:.3g} {unit}"
-    return f"{value:.0f} FLOP"
+    return f"{value:.0f} {smallest}"
 
 
 def pace(tokens_per_second: float | None) -> str:

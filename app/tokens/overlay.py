@@ -18,6 +18,13 @@ from skipcore import Trace
 
 LONGEST_SIDE = 672
 Scale = tuple[float, float]
+COLORS = {
+    State.WHOLE: palette.RETAINED,
+    State.NO_FFN: palette.SKIPPED,
+    State.NO_ATTENTION: palette.SKIPPED,
+    State.FROZEN: palette.FROZEN,
+    State.DROPPED: palette.DROPPED,
+}
 _HATCHES = {State.WHOLE: (), State.NO_FFN: (False,), State.NO_ATTENTION: (True,), State.FROZEN: (False, True)}
 """Lines that rise (False) or fall (True)."""
 
@@ -122,7 +129,7 @@ def _states(sheet: Sheet, tokens: np.ndarray, states: TokenStates, layer: int) -
         elif mark.state is State.DROPPED:
             sheet = cells.cross_out(sheet, chosen, palette.DROPPED)
         else:
-            color = palette.STATES[mark.state]
+            color = COLORS[mark.state]
             if mark.state is not State.WHOLE:
                 sheet = cells.tint(sheet, chosen, color, 0.22)
             for falls in _HATCHES[mark.state]:

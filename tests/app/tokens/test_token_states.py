@@ -10,7 +10,7 @@ from PIL import Image
 
 from app import palette
 from app.panels.tokens import describe, legend
-from app.tokens.overlay import LONGEST_SIDE, View, plain_pictures, token_marks
+from app.tokens.overlay import COLORS, LONGEST_SIDE, View, plain_pictures, token_marks
 from app.tokens.token_grids import TokenGrid
 from app.tokens.token_states import State, marks, phrase, sentence, token_states
 from skipcore import Trace, Vlm
@@ -88,10 +88,8 @@ def test_marks_have_the_colors_of_their_states(case: tuple[Trace, list[list[str]
     for layer in range(LAYERS):
         drawn = cells(trace, layer, RED)
         for mark in marks(states, layer):
-            colors = {
-                state for state in State if (drawn[mark.tokens] == palette.rgb(palette.STATES[state])).all(-1).any()
-            }
-            same = {state for state in State if palette.STATES[state] == palette.STATES[mark.state]}
+            colors = {state for state in State if (drawn[mark.tokens] == palette.rgb(COLORS[state])).all(-1).any()}
+            same = {state for state in State if COLORS[state] == COLORS[mark.state]}
             assert colors == (set() if mark.merged else same)
 
 
