@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer
 
 from skipcore.errors import InputError
+from skipcore.families import decoder_layers
 from skipcore.finetune.collate import NO_LABEL
 from skipcore.finetune.step_budgets import SUMMARY, Budgets, skips
 from skipcore.methods.settings import checked_number
@@ -22,6 +23,7 @@ from skipcore.methods.skip_vision import SkipVision
 from skipcore.model.hardware import input_device
 from skipcore.model.saved_method import load_method, save_method
 from skipcore.model.wrappers import stock_model
+from skipcore.tower.blocks import Tower
 
 WHOLE = StateDictOptions(full_state_dict=True)
 
@@ -67,6 +69,8 @@ class SkippingSteps:
         trainer: Any = self
         # Some models say that they count no tokens over accumulated parts; `compute_loss` does it for all.
         trainer.model_accepts_loss_kwargs = True
+        if trainer.is_fsdp_enabled:
+            _shard_by_layers(trainer)
         self.skip_share, self.budgets, self.summary_rate = skip_share, budgets, summary_rate
         stock = stock_model(trainer.model)
         if method.summary is not None:
@@ -199,6 +203,15 @@ class SkippingSteps:
         method = load_method(checkpoint)
         if self.method.summary is not None and method is not None and method.summary is not None:
             set_model_state_dict(self.method.summary, method.summary.state_dict(), options=WHOLE)
+
+
+def _shard_by_layers(trainer: Any) -> None:
+    """Unless told otherwise, FSDP shards a model by the layers of decoder and tower. accelerate would go by names that
+    some models do not even hold."""
+    plugin, model = trainer.accelerator.state.fsdp_plugin, stock_model(trainer.model)
+    if plugin.transformer_cls_names_to_wrap is None:
+        layers = decoder_layers(model)[0], Tower(model).blocks[0]
+        plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for layer in layers})
 
 
 def _trainer(steps: object) -> Any:

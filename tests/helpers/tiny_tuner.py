@@ -21,7 +21,8 @@ def tuner(
 ) -> FineTuner:
     """A trainer of a few steps of 4 rows."""
     own = {name: options.pop(name) for name in ("skip_share", "budgets", "eval_dataset") if name in options}
-    batch = options.pop("batch", 4)
+    batch, collator = options.pop("batch", 4), options.pop("collator", None)
+    before = options.pop("before", None)
     arguments = TrainingArguments(
         **{
             "output_dir": str(folder),
@@ -39,10 +40,13 @@ def tuner(
             **options,
         }
     )
+    if before is not None:
+        assert arguments.device  # joins the other processes
+        before()
     return FineTuner(
         model if model is not None else vlm.model,
         arguments,
-        Collator(vlm.processor),
+        collator or Collator(vlm.processor),
         rows,
         processing_class=vlm.processor,
         method=method,

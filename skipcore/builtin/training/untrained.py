@@ -49,9 +49,9 @@ CHAT_TEMPLATE = (
     " ASSISTANT:"
     "{% if messages[-1]['role'] == 'assistant' %}"
     "{% set answer = messages[-1]['content'] %}"
-    " {% if answer is string %}{{ answer }}{% else %}"
+    "{% generation %} {% if answer is string %}{{ answer }}{% else %}"
     "{% for part in answer if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
-    "{% endif %}</s>"
+    "{% endif %}</s>{% endgeneration %}"
     "{% endif %}"
 )
 PROMPT_START = "USER: "
