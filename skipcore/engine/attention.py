@@ -9,7 +9,8 @@ queries of zero, whose outputs are not read: what is saved then are the projecti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,32 +49,24 @@ def attention(
     kwargs.pop("skip_prefill", None)
     if skip_decode_masks is not None:
         attention_mask = skip_decode_masks[int(module.layer_idx)]  # type: ignore[arg-type]
+    attend = partial(sdpa_attention_forward, module, **kwargs)
     if skip_rows is not None:
         if skip_observation is not None:
             skip_observation.see(query, key, attention_mask, skip_rows, kwargs.get("scaling"))
         if skip_rows.queries is not None and skip_rows.attending is not None:
-            some = skip_rows.attending, skip_rows.queries
-            return _some_rows(module, query, key, value, attention_mask, skip_rows, *some, kwargs), None
+            rows = skip_rows.attending, skip_rows.queries
+            return _some_rows(attend, query, key, value, attention_mask, skip_rows, *rows), None
         if skip_rows.blind_text is not None and attention_mask is None:
-            return _blind_text(module, query, key, value, skip_rows.blind_text, kwargs), None
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+            return _blind_text(attend, query, key, value, skip_rows.blind_text), None
+    return attend(query, key, value, attention_mask)
 
 
-def _blind_text(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, blind_text: BlindText, kwargs: dict
-) -> Tensor:
+def _blind_text(attend: Callable, query: Tensor, key: Tensor, value: Tensor, blind_text: BlindText) -> Tensor:
+    """Two calls, see above."""
     before = slice(blind_text.prefix)
-    seeing, _ = sdpa_attention_forward(
-        module, query[:, :, before], key[:, :, before], value[:, :, before], None, **kwargs
-    )
-    blind, _ = sdpa_attention_forward(
-        module,
-        chosen(query, blind_text.queries, 2),
-        chosen(key, blind_text.visible, 2),
-        chosen(value, blind_text.visible, 2),
-        blind_text.mask,
-        **kwargs,
-    )
+    seeing, _ = attend(query[:, :, before], key[:, :, before], value[:, :, before], None)
+    visible = [chosen(states, blind_text.visible, 2) for states in (key, value)]
+    blind, _ = attend(chosen(query, blind_text.queries, 2), *visible, blind_text.mask)
     batch, length = query.shape[0], query.shape[2]
     text = blind.flatten(0, 1).index_select(0, blind_text.text_in_queries)
     after = seeing.new_zeros(batch, length - blind_text.prefix, *seeing.shape[2:])
@@ -82,7 +75,7 @@ def _blind_text(
 
 
 def _some_rows(
-    module: torch.nn.Module,
+    attend: Callable,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -90,7 +83,6 @@ def _some_rows(
     layer: LayerRows,
     attending: Tensor,
     queries: Queries,
-    kwargs: dict,
 ) -> Tensor:
     """Zero in the rows that do not attend."""
     columns, own = queries.columns, queries.rows
@@ -99,9 +91,7 @@ def _some_rows(
     else:  # of a model that is not plainly causal
         columns = attention_mask.shape[-1]
         mask = attention_mask.gather(2, own[:, None, :, None].expand(-1, 1, -1, columns))
-    attended, _ = sdpa_attention_forward(
-        module, chosen(query, own, 2), key[:, :, :columns], value[:, :, :columns], mask, **kwargs
-    )
+    attended, _ = attend(chosen(query, own, 2), key[:, :, :columns], value[:, :, :columns], mask)
     return scatter(attended.flatten(0, 1).index_select(0, queries.in_queries), attending, layer)
 
 
