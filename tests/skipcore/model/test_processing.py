@@ -122,7 +122,7 @@ def test_a_chat_template_of_the_tokenizer(of_tokenizer) -> None:
     ("template", "says"),
     [
         (TEXTS, "takes no messages of pictures"),
-        (WRITES_LISTS, "writes the list"),
+        (WRITES_LISTS, "as a Python list"),
         (NO_PICTURES, "leaves pictures out"),
         (RAISES, "roles must alternate"),
         (BROKEN, "takes no messages of pictures"),
