@@ -55,7 +55,7 @@ def scrub(page: sync_api.Page, layers: int) -> None:
 def ask_and_wait(page: sync_api.Page) -> None:
     page.click("#ask")
     expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
-    expect(page.locator("#ask")).to_be_enabled()  # all panels are drawn
+    expect(page.locator("#ask")).to_be_enabled(timeout=SECONDS)  # all panels are drawn
 
 
 def wait_until_it_runs(page: sync_api.Page) -> None:
