@@ -12,7 +12,7 @@ from app import ASSETS
 from app.truth import Known
 from skipcore.builtin.questions.questions import Question
 from skipcore.builtin.scenes.words import joined
-from skipcore.builtin.scenes.world import World
+from skipcore.builtin.scenes.world_file import World
 from skipcore.provenance import file_sha256
 
 EXAMPLES = ASSETS / "examples"

@@ -6,7 +6,7 @@ from html import escape
 
 from skipcore import Vlm
 from skipcore.builtin.scenes.words import GROUP_NOUNS, joined, plural
-from skipcore.builtin.scenes.world import World, read_world
+from skipcore.builtin.scenes.world_file import World, read_world
 
 KIND_NAMES = {
     "existence": "is it there?",

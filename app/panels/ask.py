@@ -20,7 +20,7 @@ from app.settings import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from app.wording import skipped_tokens_sentence, skipping_sentence
 from app.world import world_lists, world_sentence
 from skipcore import SkipVision, Vlm
-from skipcore.builtin.scenes.world import World
+from skipcore.builtin.scenes.world_file import World
 from skipcore.methods.retain import RETAIN_RULES
 
 READY = "Choose a picture, type a question, press Ask."

@@ -8,7 +8,7 @@ from html import escape
 import gradio as gr
 
 from app.panels import Changes
-from skipcore.answering.side_by_side import Step
+from skipcore.answering.alternate import Step
 
 RULES = (
     "For the eye only: both answers are written at the same moment and share the device step by step. "

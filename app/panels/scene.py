@@ -12,7 +12,7 @@ from app.server.gradio_internals import save_picture
 from app.truth import Known, digest_of_upload
 from skipcore import InputError
 from skipcore.builtin.scenes.numbered import NUMBERS, capitalized, numbered_scene
-from skipcore.builtin.scenes.world import World
+from skipcore.builtin.scenes.world_file import World
 from skipcore.provenance import file_sha256
 
 MOST_SUGGESTIONS = 6

@@ -20,7 +20,7 @@ from app.server.pace import SECONDS_BETWEEN_REDRAWS, ahead, at_most_every
 from app.server.refusals import Refusal, refusing
 from app.server.visitors import ends_when_they_leave
 from skipcore import Vlm
-from skipcore.answering.side_by_side import Step, alternate
+from skipcore.answering.alternate import Step, alternate
 
 WATCHABLE_SECONDS = 4.0
 """A race that took less is shown again, slowed down to about this."""

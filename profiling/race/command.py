@@ -68,7 +68,7 @@ def run_race(options: argparse.Namespace) -> int:
     try:
         from profiling.race.data import load_data
         from profiling.race.run import Race, measure_race
-        from skipcore.builtin.scenes.world import read_world
+        from skipcore.builtin.scenes.world_file import read_world
     except ImportError as error:
         raise InputError(f"The race needs {error.name}: pip install -r requirements-dev.txt") from error
     if options.output.suffix != ".jsonl":

@@ -14,7 +14,7 @@ from skipcore import InputError
 from skipcore.builtin.evaluation import AskedPicture, asked_pictures, blind_tally, guesser_for
 from skipcore.builtin.questions.questions import Question
 from skipcore.builtin.scenes.sample import EVERYTHING
-from skipcore.builtin.scenes.world import World
+from skipcore.builtin.scenes.world_file import World
 from skipcore.model.inputs import open_picture
 
 SPLITS = {

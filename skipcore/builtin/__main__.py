@@ -29,9 +29,9 @@ from skipcore.builtin.evaluation import (
     write_json,
 )
 from skipcore.builtin.evaluation.evaluate import DEFAULT_COUNTS
-from skipcore.builtin.scenes.world import read_world
+from skipcore.builtin.scenes.world_file import read_world
 from skipcore.builtin.training import recipe, runs
-from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training import training_loop as finetune
 from skipcore.builtin.training.model_folder import write_model
 from skipcore.builtin.training.start import start_from
 from skipcore.methods.retain import RETAIN_RULES

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
 from skipcore.builtin.training import runs
-from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training import training_loop as finetune
 from skipcore.builtin.training.recipe import Mixture, Recipe, Skipping, Stage
 from skipcore.builtin.training.untrained import ModelSize, build_processor, build_tokenizer
 

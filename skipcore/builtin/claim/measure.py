@@ -27,7 +27,7 @@ from skipcore.builtin.evaluation import (
 )
 from skipcore.builtin.evaluation.quality_record import Asked
 from skipcore.builtin.scenes.sample import EVERYTHING
-from skipcore.builtin.scenes.world import read_world, scenes_world
+from skipcore.builtin.scenes.world_file import read_world, scenes_world
 from skipcore.builtin.training.recipe import Recipe
 from skipcore.builtin.training.runs import Run
 from skipcore.errors import InputError

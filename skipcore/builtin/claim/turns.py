@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from skipcore.builtin.scenes.splits import seed_of
-from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training import training_loop as finetune
 from skipcore.builtin.training.batches import Batch, draw_examples, make_batch
 from skipcore.builtin.training.runs import Run, load_checkpoint, save_checkpoint
 from skipcore.flops import FlopCount

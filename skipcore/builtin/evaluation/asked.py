@@ -16,7 +16,7 @@ from skipcore.builtin.scenes.draw import draw
 from skipcore.builtin.scenes.easy_scenes import COLORS, KINDS
 from skipcore.builtin.scenes.easy_vqa import Picture, load_split
 from skipcore.builtin.scenes.sample import sample_scene
-from skipcore.builtin.scenes.scene import Scene
+from skipcore.builtin.scenes.scene_record import Scene
 from skipcore.builtin.scenes.splits import (
     Split,
     cell_of,
@@ -24,7 +24,7 @@ from skipcore.builtin.scenes.splits import (
     is_place_held_out,
     seed_of,
 )
-from skipcore.builtin.scenes.world import World, scenes_world
+from skipcore.builtin.scenes.world_file import World, scenes_world
 from skipcore.builtin.training.untrained import IMAGE_SIDE
 from skipcore.errors import InputError
 

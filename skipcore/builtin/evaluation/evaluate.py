@@ -17,7 +17,7 @@ from skipcore.builtin.evaluation.prefill_cost import prefill_flops
 from skipcore.builtin.evaluation.quality_record import ArmScore, Asked, Quality, SplitQuality
 from skipcore.builtin.evaluation.scores import Score, Tally
 from skipcore.builtin.scenes.sample import EVERYTHING
-from skipcore.builtin.scenes.world import World, scenes_world
+from skipcore.builtin.scenes.world_file import World, scenes_world
 from skipcore.errors import InputError
 from skipcore.methods import METHODS, Dense, Method, SkipVision
 from skipcore.model.hardware import device_facts, versions

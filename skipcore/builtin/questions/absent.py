@@ -7,7 +7,7 @@ from numpy.random import Generator
 from skipcore.builtin.questions import phrasings
 from skipcore.builtin.questions.question import Question, chance, compose, pick
 from skipcore.builtin.questions.relations import SIDES, WHATS, WHETHERS
-from skipcore.builtin.scenes.scene import Item, Shape, Sign, Thing
+from skipcore.builtin.scenes.scene_record import Item, Shape, Sign, Thing
 from skipcore.builtin.scenes.seen import Seen, absent_like
 from skipcore.builtin.scenes.vocabulary import SHAPE_KINDS
 from skipcore.builtin.scenes.words import word

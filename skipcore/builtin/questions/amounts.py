@@ -6,7 +6,7 @@ from numpy.random import Generator
 
 from skipcore.builtin.questions import phrasings
 from skipcore.builtin.questions.question import Question, chance, compose, pick, yes_or_no
-from skipcore.builtin.scenes.scene import Item, Shape, Thing
+from skipcore.builtin.scenes.scene_record import Item, Shape, Thing
 from skipcore.builtin.scenes.seen import TRIES, Seen, absent_like
 from skipcore.builtin.scenes.vocabulary import COUNT_WORDS
 from skipcore.builtin.scenes.words import GROUPS, calls, plural

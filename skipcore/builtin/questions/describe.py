@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from skipcore.builtin.questions import phrasings
 from skipcore.builtin.questions.question import Question, compose, pick
-from skipcore.builtin.scenes.scene import Item
+from skipcore.builtin.scenes.scene_record import Item
 from skipcore.builtin.scenes.seen import Seen, cell
 from skipcore.builtin.scenes.vocabulary import COUNT_WORDS
 from skipcore.builtin.scenes.words import article, joined, long_name, plural, short_name

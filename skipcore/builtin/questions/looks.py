@@ -6,7 +6,7 @@ from numpy.random import Generator
 
 from skipcore.builtin.questions import phrasings
 from skipcore.builtin.questions.question import Question, chance, compose, pick, yes_or_no
-from skipcore.builtin.scenes.scene import Shape, Sign, Thing
+from skipcore.builtin.scenes.scene_record import Shape, Sign, Thing
 from skipcore.builtin.scenes.seen import Seen, alone_at, cell, other_text
 from skipcore.builtin.scenes.words import article, calls, group_noun, long_name
 

@@ -17,7 +17,7 @@ from skipcore.builtin.questions.question import Question
 from skipcore.builtin.questions.relations import place, relation
 from skipcore.builtin.questions.typing_noise import as_typed
 from skipcore.builtin.questions.wording_samples import every_answer, every_phrase
-from skipcore.builtin.scenes.scene import Scene
+from skipcore.builtin.scenes.scene_record import Scene
 from skipcore.builtin.scenes.seen import Seen
 from skipcore.builtin.scenes.vocabulary import COUNT_WORDS
 from skipcore.builtin.scenes.words import named

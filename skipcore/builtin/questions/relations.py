@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from skipcore.builtin.questions import phrasings
 from skipcore.builtin.questions.question import Question, chance, compose, pick, yes_or_no
-from skipcore.builtin.scenes.scene import Item, Thing
+from skipcore.builtin.scenes.scene_record import Item, Thing
 from skipcore.builtin.scenes.seen import Seen, alone_at, cell, may_be_at
 from skipcore.builtin.scenes.words import article, short_name
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from skipcore.builtin.scenes.atlas import load_atlas
 from skipcore.builtin.scenes.fonts import font
-from skipcore.builtin.scenes.scene import Background, Item, Rgb, Scene, Shape, Sign, Thing
+from skipcore.builtin.scenes.scene_record import Background, Item, Rgb, Scene, Shape, Sign, Thing
 
 SPRITE_SHARE = 92 / 96
 """A sprite's longer side fills this share of its cell."""

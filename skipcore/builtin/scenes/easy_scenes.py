@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numpy.random import Generator
 from PIL import Image, ImageDraw
 
-from skipcore.builtin.scenes.scene import Rgb
+from skipcore.builtin.scenes.scene_record import Rgb
 
 KINDS = ("circle", "rectangle", "triangle")
 COLORS: dict[str, Rgb] = {

@@ -14,9 +14,9 @@ from skipcore.builtin.questions.questions import KINDS, Question, suggested
 from skipcore.builtin.scenes.draw import draw
 from skipcore.builtin.scenes.easy_scenes import draw_easy, sample_easy_scene
 from skipcore.builtin.scenes.sample import sample_scene
-from skipcore.builtin.scenes.scene import Scene
+from skipcore.builtin.scenes.scene_record import Scene
 from skipcore.builtin.scenes.splits import seed_of
-from skipcore.builtin.scenes.world import World, scenes_world
+from skipcore.builtin.scenes.world_file import World, scenes_world
 from skipcore.builtin.training.recipe import load_recipe
 from skipcore.errors import InputError
 

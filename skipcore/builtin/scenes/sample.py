@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from skipcore.builtin.scenes.atlas import STYLES
 from skipcore.builtin.scenes.fonts import FONTS
-from skipcore.builtin.scenes.scene import Background, BackgroundKind, Item, Rgb, Scene, Shape, Sign, Spot, Thing
+from skipcore.builtin.scenes.scene_record import Background, BackgroundKind, Item, Rgb, Scene, Shape, Sign, Spot, Thing
 from skipcore.builtin.scenes.splits import CELLS, Split, cell_of, is_place_held_out, is_style_held_out
 from skipcore.builtin.scenes.vocabulary import COLORS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import THING_NAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.random import Generator
 
 from skipcore.builtin.questions.question import chance, pick
-from skipcore.builtin.scenes.scene import Item, Scene, Shape, Sign, Spot, Thing
+from skipcore.builtin.scenes.scene_record import Item, Scene, Shape, Sign, Spot, Thing
 from skipcore.builtin.scenes.vocabulary import SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import COLOR_NAMES, GROUPS, SIBLINGS, THING_NAMES, UNCLEAR, calls
 

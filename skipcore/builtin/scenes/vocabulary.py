@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skipcore.builtin.scenes.scene import Rgb
+from skipcore.builtin.scenes.scene_record import Rgb
 
 COLORS: dict[str, Rgb] = {
     "red": (222, 40, 44),

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
-from skipcore.builtin.scenes.scene import Item, Shape, Thing
+from skipcore.builtin.scenes.scene_record import Item, Shape, Thing
 from skipcore.builtin.scenes.things import GROUP_PLURALS, THINGS
 from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS, SHAPE_KINDS
 

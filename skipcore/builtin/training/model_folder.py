@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from skipcore.builtin.scenes.world import scenes_world, write_world
+from skipcore.builtin.scenes.world_file import scenes_world, write_world
 from skipcore.builtin.training.runs import Run
 from skipcore.builtin.training.untrained import save
 from skipcore.errors import InputError

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipcore.builtin.scenes.scene import Item, Scene, Sign, Thing, noun
+from skipcore.builtin.scenes.scene_record import Item, Scene, Sign, Thing, noun
 from skipcore.builtin.scenes.things import THINGS
 from skipcore.builtin.scenes.vocabulary import COLORS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.training.untrained import PATCH_SIDE

@@ -17,7 +17,7 @@ from app.panels.link import OPENED, WITH_PICTURE, WITHOUT_PICTURE, LinkPanel
 from app.runs.budgets import OFFERED
 from app.settings import Settings
 from skipcore import Vlm
-from skipcore.builtin.scenes.world import scenes_world
+from skipcore.builtin.scenes.world_file import scenes_world
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from skipcore import InputError, Vlm
 from skipcore.builtin.questions.questions import KINDS, Question
 from skipcore.builtin.scenes.numbered import EXAMPLES, NUMBERS, SIZES, KeptPicture, capitalized, numbered_scene, write
 from skipcore.builtin.scenes.things import THINGS
-from skipcore.builtin.scenes.world import World, scenes_world
+from skipcore.builtin.scenes.world_file import World, scenes_world
 from skipcore.provenance import file_sha256
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,7 +6,7 @@ import pytest
 
 from app.panels.lanes import lanes
 from app.runs.side_by_side import slowdown
-from skipcore.answering.side_by_side import Step
+from skipcore.answering.alternate import Step
 
 STEPS = [
     Step(1, "a", 0.04, False),

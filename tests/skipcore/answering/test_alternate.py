@@ -10,7 +10,7 @@ from shared_models import noise_picture
 from tiny_families import BUILDERS, tiny_model
 
 from skipcore import Dense, InputError, SkipVision, Vlm, ask
-from skipcore.answering.side_by_side import Step, alternate
+from skipcore.answering.alternate import Step, alternate
 from skipcore.methods import DyMU, FastV
 
 QUESTION = "What color is it?"

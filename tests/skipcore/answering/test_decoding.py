@@ -14,10 +14,10 @@ from tiny_tokenizer import IMAGE
 from transformers import DynamicCache
 
 from skipcore import Chat, Dense, InputError, Method, Sampling, Vlm, answer
+from skipcore.answering.alternate import alternate
 from skipcore.answering.batch import BatchedQuestions, greedy
 from skipcore.answering.decoding import FOLLOWED, NextToken, describe
 from skipcore.answering.generate import generate
-from skipcore.answering.side_by_side import alternate
 
 QUESTION = "What is it?"
 NEW_TOKENS = 12

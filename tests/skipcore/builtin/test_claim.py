@@ -21,7 +21,7 @@ from skipcore.builtin.claim.measure import arm_results
 from skipcore.builtin.evaluation import guesser_for
 from skipcore.builtin.evaluation import many_answers as answering
 from skipcore.builtin.training import recipe, runs
-from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training import training_loop as finetune
 from skipcore.flops import FlopCount
 
 STEPS = 4

@@ -32,7 +32,7 @@ from skipcore.builtin.evaluation.evaluate import split_result
 from skipcore.builtin.evaluation.prefill_cost import prefill_flops
 from skipcore.builtin.evaluation.scores import Answered, Tally, score_of, tally_of
 from skipcore.builtin.questions.questions import Question
-from skipcore.builtin.scenes.scene import Background, Scene, Spot, Thing
+from skipcore.builtin.scenes.scene_record import Background, Scene, Spot, Thing
 from skipcore.builtin.scenes.splits import CELLS, is_pair_held_out, is_place_held_out
 from skipcore.builtin.scenes.things import THINGS
 

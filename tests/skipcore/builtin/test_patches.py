@@ -10,7 +10,7 @@ pytest.importorskip("easy_vqa")
 
 from skipcore.builtin.scenes.draw import draw_with_owners
 from skipcore.builtin.scenes.sample import sample_scene
-from skipcore.builtin.scenes.scene import Background, Scene, Shape, Sign, Spot, Thing, noun
+from skipcore.builtin.scenes.scene_record import Background, Scene, Shape, Sign, Spot, Thing, noun
 from skipcore.builtin.scenes.vocabulary import COLORS
 from skipcore.builtin.training.patch_labels import (
     COLOR_NUMBERS,

@@ -23,7 +23,7 @@ from skipcore.builtin.questions.questions import (
     suggested,
 )
 from skipcore.builtin.scenes.sample import sample_scene
-from skipcore.builtin.scenes.scene import Background, Item, Scene, Shape, Sign, Spot, Thing, full_name, noun
+from skipcore.builtin.scenes.scene_record import Background, Item, Scene, Shape, Sign, Spot, Thing, full_name, noun
 from skipcore.builtin.scenes.things import THINGS
 from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS
 from skipcore.builtin.scenes.words import UNCLEAR, article, plural

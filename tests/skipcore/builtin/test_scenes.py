@@ -16,7 +16,7 @@ import pytest
 from skipcore.builtin.questions.questions import ask_several
 from skipcore.builtin.scenes.draw import draw, draw_with_owners
 from skipcore.builtin.scenes.sample import Contents, sample_scene
-from skipcore.builtin.scenes.scene import Background, Item, Scene, Shape, Sign, Spot, Thing
+from skipcore.builtin.scenes.scene_record import Background, Item, Scene, Shape, Sign, Spot, Thing
 from skipcore.builtin.scenes.splits import (
     CELLS,
     SPLITS,

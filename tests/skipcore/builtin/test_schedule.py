@@ -14,7 +14,7 @@ pytest.importorskip("easy_vqa")
 from training_runs import STAGE
 
 from skipcore import AdaptiveSummary
-from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training import training_loop as finetune
 from skipcore.builtin.training.recipe import Skipping
 
 

@@ -19,8 +19,8 @@ from accelerate.state import AcceleratorState
 from training_runs import TINY, changed, copied, one_thread, recipe_of, tokenizer, train
 
 from skipcore.builtin.training import runs
-from skipcore.builtin.training import steps as finetune
 from skipcore.builtin.training import training_log as progress
+from skipcore.builtin.training import training_loop as finetune
 from skipcore.builtin.training.recipe import Recipe, Skipping
 from skipcore.errors import InputError
 

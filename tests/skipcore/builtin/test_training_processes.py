@@ -15,7 +15,7 @@ pytest.importorskip("easy_vqa")
 from training_runs import changed, copied, one_thread, recipe_of, tokenizer
 
 from skipcore.builtin.training import runs
-from skipcore.builtin.training import steps as finetune
+from skipcore.builtin.training import training_loop as finetune
 
 RECIPE = recipe_of(
     {"steps": 2, "warm_up": 1, "trains": "everything", "accumulate": 2, "pictures": 4, "skip_pictures": 4},

@@ -16,7 +16,7 @@ from skipcore.builtin.questions.questions import KINDS, Question
 from skipcore.builtin.scenes.numbered import numbered_scene
 from skipcore.builtin.scenes.sample import Contents, sample_scene
 from skipcore.builtin.scenes.splits import SPLITS, seed_of
-from skipcore.builtin.scenes.world import WORLD_FILE, World, read_world, scenes_world, write_world
+from skipcore.builtin.scenes.world_file import WORLD_FILE, World, read_world, scenes_world, write_world
 
 SHIPPED = Path(__file__).resolve().parents[3] / "assets" / "models" / "scenes"
 SHAPES = World(

@@ -20,8 +20,8 @@ from profiling.race.accuracy import measure_questions
 from skipcore import Chat, Dense, InputError, Method, Sampling, SkipVision, Vlm, answer, ask, calibrate
 from skipcore import layer_contributions as contributions
 from skipcore.answering.agreement import Agreement, log_probs_along
+from skipcore.answering.alternate import alternate
 from skipcore.answering.generate import generate
-from skipcore.answering.side_by_side import alternate
 from skipcore.builtin.evaluation import AskedPicture, evaluate
 from skipcore.builtin.evaluation.asked import easy_question
 from skipcore.builtin.scenes.easy_vqa import load_split
