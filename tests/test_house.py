@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -14,6 +16,12 @@ FORBIDDEN = {
     "profiling": {"app", "gradio", "plotly", "spaces"},
     "app": set(),
 }
+
+MOST_MODULES = 17
+LARGER_FOLDERS = {"skipcore/methods", "skipcore/engine", "app/panels"}
+"""A method a file; of the other two a few modules too many are left."""
+TWICE = {"ask.py", "budgets.py", "examples.py", "follow.py", "method.py", "models.py", "rows.py", "settings.py"}
+"""File names that are left to tell apart."""
 
 
 def imported(file: Path) -> set[str]:
@@ -51,14 +59,43 @@ def test_only_its_adapter_needs_lmms_eval() -> None:
     assert users == [ROOT / "profiling" / "lmms_eval_model.py"]
 
 
-@pytest.mark.parametrize("room", ["skipcore", "profiling"])
+def modules_of(room: str) -> dict[str, Path]:
+    """Files by the names that imports give them."""
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in (ROOT / room).rglob("*.py")}
+    return {name.removesuffix(".__init__"): file for name, file in names.items()}
+
+
+def imported_modules(file: Path, modules: Collection[str]) -> set[str]:
+    """Those of the modules that a file imports, for type hints and inside functions, too."""
+    found = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    named = {(f"{node.module}.{alias.name}", node.module) for node in found for alias in node.names}
+    return {whole if whole in modules else module for whole, module in named} & set(modules)
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
 def test_no_circle_of_imports(room: str) -> None:
-    """Of imports for type hints and inside functions, too."""
-    modules = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in (ROOT / room).rglob("*.py")}
-    modules = {name.removesuffix(".__init__"): file for name, file in modules.items()}
-    imports = {}
-    for name, file in modules.items():
-        found = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
-        named = {(f"{node.module}.{alias.name}", node.module) for node in found for alias in node.names}
-        imports[name] = {whole if whole in modules else module for whole, module in named} & set(modules) - {name}
+    modules = modules_of(room)
+    imports = {name: imported_modules(file, modules) - {name} for name, file in modules.items()}
     TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
+
+
+def test_the_library_needs_no_built_in_model() -> None:
+    modules = modules_of("skipcore")
+    built_in = {name for name in modules if name.startswith("skipcore.builtin")}
+    assert {name for name in modules.keys() - built_in if imported_modules(modules[name], built_in)} == set()
+
+
+def test_folders_can_be_taken_in_at_a_glance() -> None:
+    sizes = Counter(
+        file.parent.relative_to(ROOT).as_posix() for room in FORBIDDEN for file in (ROOT / room).rglob("*.py")
+    )
+    assert {folder for folder, size in sizes.items() if size > MOST_MODULES} <= LARGER_FOLDERS
+
+
+def test_no_file_name_stands_for_two_ideas() -> None:
+    """But for a panel and its chart of one subject, and what Python names."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for file in (file for room in FORBIDDEN for file in (ROOT / room).rglob("*.py") if not file.name.startswith("__")):
+        folders[file.name].append(file.parent.relative_to(ROOT).as_posix())
+    twice = {name for name, where in folders.items() if len(where) > 1 and set(where) != {"app/panels", "app/charts"}}
+    assert twice <= TWICE
