@@ -9,7 +9,7 @@ import torch
 
 from skipcore.methods.dropping import DropBefore
 from skipcore.methods.retain import evenly, random
-from skipcore.methods.settings import checked_whole, resolve
+from skipcore.methods.settings import resolve
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 
 
@@ -25,10 +25,6 @@ class RandomTokens(DropBefore):
     name: ClassVar[str] = "Random"
 
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "seed", checked_whole("seed", self.seed))
 
     def plan(self, image: VisualTokens) -> ImagePlan:
         """Keep what is drawn."""

@@ -13,7 +13,7 @@ from skipcore.engine.layer_view import LayerView, Look
 from skipcore.errors import InputError
 from skipcore.methods.dropping import DropOnce, visual_slots
 from skipcore.methods.method import DecoderShape
-from skipcore.methods.settings import Count, Layer, checked_whole, resolve
+from skipcore.methods.settings import Count, Layer, resolve
 from skipcore.plan.token_plan import Role, TokenPlan
 from skipcore.trace import Trace
 
@@ -46,8 +46,6 @@ class DART(DropOnce):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("visual_pivots", "text_pivots"):
-            object.__setattr__(self, name, checked_whole(name, getattr(self, name)))
         if not self.visual_pivots:
             raise InputError("visual_pivots must be at least 1.")
 

@@ -17,9 +17,6 @@ from skipcore.methods.method import Method, Steps
 from skipcore.methods.settings import (
     Count,
     Layer,
-    check_choice,
-    checked_count,
-    checked_list,
     is_all,
     resolve,
     resolve_layer,
@@ -66,9 +63,6 @@ class Dropping(Method):
 
     positions: Positions = field(default="original", kw_only=True)
 
-    def __post_init__(self) -> None:
-        check_choice("positions", self.positions, ("original", "renumbered"))
-
     @property
     def execution(self) -> Execution:
         """With its positions."""
@@ -82,10 +76,6 @@ class DropBefore(Dropping):
     budget: ClassVar[Budget | None] = Budget(0.25)
 
     num_kept: Count = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "num_kept", checked_count("num_kept", self.num_kept))
 
     @property
     def label(self) -> str:
@@ -105,11 +95,6 @@ class DropOnce(Dropping):
 
     layer: Layer = 3
     num_kept: Count = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("layer", "num_kept"):
-            object.__setattr__(self, name, checked_count(name, getattr(self, name)))
 
     @property
     def label(self) -> str:
@@ -145,9 +130,6 @@ class DropInStages(Dropping):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("layers", "num_kept"):
-            values = checked_list(name, getattr(self, name))
-            object.__setattr__(self, name, tuple(checked_count(f"Each of {name}", value) for value in values))
         if len(self.layers) != len(self.num_kept):
             raise InputError(f"{len(self.layers)} layers need as many entries in num_kept, not {len(self.num_kept)}.")
 

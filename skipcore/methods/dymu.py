@@ -18,7 +18,6 @@ from skipcore.errors import InputError
 from skipcore.families.patches import has_class_token
 from skipcore.methods.budget import Budget, Examples, Target
 from skipcore.methods.method import Method, Steps
-from skipcore.methods.settings import checked_list, checked_number
 from skipcore.model.inputs import ImageLike, several_pictures
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.tower_view import TowerLook
@@ -65,10 +64,6 @@ class DyMU(Method):
     name: ClassVar[str] = "DyMU"
     budget: ClassVar[Budget | None] = Budget(0.5, "Patches left after merging", digits=2)
     thresholds: Sequence[float] = ()
-
-    def __post_init__(self) -> None:
-        values = checked_list("thresholds", self.thresholds)
-        object.__setattr__(self, "thresholds", tuple(checked_number("Each of thresholds", value) for value in values))
 
     @property
     def execution(self) -> Execution:

@@ -15,6 +15,7 @@ from skipcore.engine.planner import Execution
 from skipcore.engine.session import Session
 from skipcore.errors import InputError
 from skipcore.methods.budget import Budget, Examples, Target
+from skipcore.methods.settings import checked
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.token_plan import TokenPlan
 from skipcore.plan.tower_view import TowerLook
@@ -66,12 +67,17 @@ class DecoderShape:
 class Method:
     """A way to run a vision-language model.
 
-    A subclass is a frozen dataclass. It holds its settings as fields and decides what happens to visual tokens: before
+    A subclass is a frozen dataclass. It holds its settings as fields, which are checked by their annotations (see
+    `skipcore.methods.settings.checked`), and decides what happens to visual tokens: before
     the decoder with `plan`, picture by picture, and at the door of layers with `decide`, prompt by prompt.
     `method(model)` is a context manager that puts the method to work on a stock model and takes it away again.
     """
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field in fields(cast(Any, self)):
+            object.__setattr__(self, field.name, checked(field.name, str(field.type), getattr(self, field.name)))
 
     @property
     def label(self) -> str:

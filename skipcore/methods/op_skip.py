@@ -9,7 +9,7 @@ from typing import ClassVar
 from skipcore.engine.layer_view import LayerView
 from skipcore.methods.budget import Budget, Examples, Target
 from skipcore.methods.method import Method, Steps
-from skipcore.methods.settings import Count, checked_count, checked_list, checked_whole, resolve, show
+from skipcore.methods.settings import Count, resolve, show
 from skipcore.methods.spider import Contributions
 from skipcore.plan.token_plan import TokenPlan
 
@@ -37,12 +37,6 @@ class OpSkip(Method):
 
     num_skipped: Count = 28 / 64
     order: Sequence[int] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_skipped", checked_count("num_skipped", self.num_skipped))
-        if self.order is not None:
-            order = tuple(checked_whole("Each sub-layer of order", one) for one in checked_list("order", self.order))
-            object.__setattr__(self, "order", order)
 
     @classmethod
     def calibrated(cls, calibration: Contributions, num_skipped: Count = 28 / 64) -> OpSkip:

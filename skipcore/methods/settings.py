@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 
 from skipcore.errors import InputError
@@ -110,3 +110,33 @@ def check_choice(name: str, choice: object, choices: tuple) -> None:
     """Raises InputError unless the choice is one of the choices."""
     if not any(choice is option or (isinstance(choice, str) and choice == option) for option in choices):
         raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, not {told(choice)}.")
+
+
+def _one_of(*choices: object) -> Callable[[str, object], object]:
+    def check(name: str, value: object) -> object:
+        check_choice(name, value, choices)
+        return value
+
+    return check
+
+
+CHECKS: dict[str, Callable[[str, object], object]] = {
+    "Count": checked_count,
+    "Layer": checked_count,
+    "int": checked_whole,
+    "float": checked_number,
+    "bool": _one_of(False, True),
+    "Positions": _one_of("original", "renumbered"),
+}
+
+
+def checked(name: str, annotation: str, value: object) -> object:
+    """A setting as its annotation wants it: one of `CHECKS`, a `Sequence[…]` of one, or either with "| None". Settings
+    of other types are left as they are."""
+    if annotation.endswith(" | None") and value is None:
+        return None
+    annotation = annotation.removesuffix(" | None")
+    if annotation.startswith("Sequence["):
+        kind = annotation.removeprefix("Sequence[").removesuffix("]")
+        return tuple(checked(f"Each of {name}", kind, each) for each in checked_list(name, value))
+    return CHECKS[annotation](name, value) if annotation in CHECKS else value

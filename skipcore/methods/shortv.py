@@ -9,7 +9,7 @@ from typing import ClassVar
 from skipcore.engine.layer_view import LayerView
 from skipcore.methods.budget import Budget, Examples, Target
 from skipcore.methods.method import Method, Steps
-from skipcore.methods.settings import Count, checked_count, checked_list, checked_whole, resolve, show
+from skipcore.methods.settings import Count, resolve, show
 from skipcore.plan.token_plan import TokenPlan
 
 
@@ -29,12 +29,6 @@ class ShortV(Method):
 
     num_frozen: Count = 0.6
     order: Sequence[int] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_frozen", checked_count("num_frozen", self.num_frozen))
-        if self.order is not None:
-            order = tuple(checked_whole("Each layer of order", layer) for layer in checked_list("order", self.order))
-            object.__setattr__(self, "order", order)
 
     @property
     def label(self) -> str:

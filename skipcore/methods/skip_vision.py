@@ -13,7 +13,7 @@ from skipcore.errors import InputError
 from skipcore.methods.budget import Examples, Target
 from skipcore.methods.method import DecoderShape, Method, Steps
 from skipcore.methods.retain import RETAIN_RULES
-from skipcore.methods.settings import Count, check_choice, checked_count, checked_layers, checked_whole, resolve, show
+from skipcore.methods.settings import Count, check_choice, resolve, show
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.merge import MergeOrder, merge_tokens
 from skipcore.plan.summary import AdaptiveSummary
@@ -72,17 +72,11 @@ class SkipVision(Method):
     skip_kv: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_retained", "num_skipped"):
-            object.__setattr__(self, name, checked_count(name, getattr(self, name)))
-        for name in ("summary_start", "seed"):
-            object.__setattr__(self, name, checked_whole(name, getattr(self, name)))
-        object.__setattr__(self, "layers", None if self.layers is None else checked_layers("layers", self.layers))
-        object.__setattr__(self, "attention_layers", checked_layers("attention_layers", self.attention_layers))
-        for name in ("text_attends_skipped", "last_skipped_runs_ffn", "in_place", "skip_kv"):
-            check_choice(name, getattr(self, name), (False, True))
+        super().__post_init__()
+        object.__setattr__(self, "layers", None if self.layers is None else tuple(sorted(set(self.layers))))
+        object.__setattr__(self, "attention_layers", tuple(sorted(set(self.attention_layers))))
         check_choice("retain", self.retain, tuple(RETAIN_RULES))
         check_choice("merge_order", self.merge_order, ("raster", "redundancy"))
-        check_choice("positions", self.positions, ("original", "renumbered"))
         if self.summary is not None and not isinstance(self.summary, AdaptiveSummary):
             raise InputError("summary must be an AdaptiveSummary or None.")
         if not self.text_attends_skipped and not self.skip_kv:

@@ -19,10 +19,6 @@ from skipcore.methods.retain import evenly
 from skipcore.methods.settings import (
     Count,
     Layer,
-    checked_count,
-    checked_list,
-    checked_number,
-    checked_whole,
     is_all,
     resolve,
     resolve_layer,
@@ -77,7 +73,7 @@ class SPIDER(Dropping):
     tower_looks: ClassVar[frozenset[TowerLook]] = frozenset({TowerLook.ATTENTION, TowerLook.MIDDLE, TowerLook.DEEP})
 
     num_kept: Count = 0.5
-    anchors: float = 0.7
+    anchors: Count = 0.7
     clusters: int = 8
     threshold: float = 20.0
     last_layer: Layer = 0.5
@@ -86,18 +82,10 @@ class SPIDER(Dropping):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_kept", "anchors", "last_layer"):
-            object.__setattr__(self, name, checked_count(name, getattr(self, name)))
-        object.__setattr__(self, "clusters", checked_whole("clusters", self.clusters))
         if not self.clusters:
             raise InputError("clusters must be at least 1.")
-        object.__setattr__(self, "threshold", checked_number("threshold", self.threshold))
         if self.threshold < 0:
             raise InputError(f"threshold must be a number from 0 on, not {self.threshold}.")
-        for name in ("ffn_kl", "attention_kl"):
-            if (values := getattr(self, name)) is not None:
-                numbers = tuple(checked_number(f"Each of {name}", value) for value in checked_list(name, values))
-                object.__setattr__(self, name, numbers)
         if len(self.ffn_kl or ()) != len(self.attention_kl or ()) or (self.ffn_kl is None) != (
             self.attention_kl is None
         ):

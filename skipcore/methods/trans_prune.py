@@ -12,7 +12,7 @@ from torch import Tensor
 from skipcore.engine.layer_view import LayerView, Look
 from skipcore.methods.dropping import DropInStages, keep_best, visual_slots
 from skipcore.methods.method import DecoderShape
-from skipcore.methods.settings import Count, Layer, checked_count, resolve_layer
+from skipcore.methods.settings import Count, Layer, resolve_layer
 from skipcore.plan.token_plan import Role, TokenPlan
 from skipcore.trace import Trace
 
@@ -38,10 +38,6 @@ class TransPrune(DropInStages):
     layers: Sequence[Layer] = (7 / 32, 9 / 32, 12 / 32)
     num_kept: Sequence[Count] = (0.875, 0.625, 0.125)
     first: Layer = 6 / 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "first", checked_count("first", self.first))
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
         """The stages' first layers, and those after the layers whose transitions count."""

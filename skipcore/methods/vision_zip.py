@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from skipcore.methods.budget import Budget, Target
 from skipcore.methods.dropping import Dropping
 from skipcore.methods.method import DecoderShape, Steps
-from skipcore.methods.settings import Count, checked_count, resolve, show
+from skipcore.methods.settings import Count, resolve, show
 from skipcore.plan.image_plan import ImagePlan, VisualTokens
 from skipcore.plan.merge import nearest
 from skipcore.plan.tower_view import TowerLook
@@ -45,11 +45,6 @@ class VisionZip(Dropping):
 
     num_dominant: Count = 191
     num_contextual: Count = 30
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("num_dominant", "num_contextual"):
-            object.__setattr__(self, name, checked_count(name, getattr(self, name)))
 
     @property
     def label(self) -> str:

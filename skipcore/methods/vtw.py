@@ -10,7 +10,7 @@ from skipcore.engine.layer_view import LayerView
 from skipcore.methods.budget import Budget, Target
 from skipcore.methods.dropping import Dropping
 from skipcore.methods.method import Steps
-from skipcore.methods.settings import Layer, checked_count, is_all, resolve_layer, show_layers
+from skipcore.methods.settings import Layer, is_all, resolve_layer, show_layers
 from skipcore.plan.token_plan import TokenPlan
 
 
@@ -27,10 +27,6 @@ class VTW(Dropping):
     budget: ClassVar[Budget | None] = Budget(0.5, "Layers that see visual tokens")
 
     layer: Layer = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "layer", checked_count("layer", self.layer))
 
     @property
     def label(self) -> str:
