@@ -158,7 +158,7 @@ def legend(trace: Trace, view: View, layer: int, scale: Scale) -> str:
     finding = paragraph(describe(trace, view, layer))
     dropped = [("dropped", "dropped")] if any(mark.state is State.DROPPED for mark in found) else []
     if view is View.MERGES:
-        merges = [("taker", "took others in"), ("dot", "merged")] if states.merged.any() else []
+        merges = [("merge-target", "merge target"), ("dot", "merged")] if states.merged.any() else []
         return finding + keys(*merges, *dropped)
     stays = states.state[layer] != State.DROPPED
     skips = [("none", "no FFN ran")] if not trace.of_tokens(trace.ran_ffn[layer], False).numpy()[stays].all() else []

@@ -118,7 +118,7 @@ def _arm(arm: Arm, first: int) -> dict[str, Any]:
     others = np.bincount(trace.merged_into[trace.merged].numpy(), minlength=len(tokens)).tolist()
     return {
         "layers": [f"Layer {layer}" for layer in range(1, len(trace.ran_ffn) + 1)],
-        "slot": f"place {{}} of {len(trace.slot_role):,}",
+        "slot": f"slot {{}} of {len(trace.slot_role):,}",
         "roles": [_role(trace, slot) for slot in range(len(trace.slot_role))],
         **of_slots,
         "updates": None if trace.ffn_update is None else first,
@@ -157,7 +157,7 @@ def _histories(
                     words = f"merged into {targets.get(tokens[slot], 'others')}"
                     found[layer, slot] = numbers.setdefault((swatch(mark), words), len(numbers))
                 continue
-            firsts = states.dropped_from if mark.state is State.DROPPED else states.halted_from
+            firsts = states.dropped_from if mark.state is State.DROPPED else states.reduced_from
             for since in mark.since or (None,):
                 same = mark.tokens if since is None else mark.tokens & (firsts == since)
                 words = phrase(replace(mark, since=() if since is None else (since,)))

@@ -84,7 +84,7 @@ def looks_of(trace: Trace, view: View) -> list[int]:
     looks = []
     for layer in range(len(states.state)):
         seen = {
-            View.STATE: (states.state[layer], states.in_cache[layer], states.halted_from <= layer),
+            View.STATE: (states.state[layer], states.in_cache[layer], states.reduced_from <= layer),
             View.UPDATE: (np.array(layer),),
             View.MERGES: (states.state[layer] == State.DROPPED,),
         }[view]
@@ -120,8 +120,9 @@ def share_of_scale(values: np.ndarray, scale: Scale) -> np.ndarray:
 
 def _states(sheet: Sheet, tokens: np.ndarray, states: TokenStates, layer: int) -> Sheet:
     """Every token by its mark: the picture stays clear where the whole layer runs (blue outline), and is hatched for
-    each sub-layer that does not (orange; frozen ones both ways in purple); a square says halted, a dotted outline that
-    key and value leave the cache. Merged tokens fade, dropped ones are crossed out in the dark."""
+    each sub-layer that does not (orange; frozen ones both ways in purple); a square says that it is so from here on, a
+    dotted outline that key and value are dropped from the KV cache. Merged tokens fade, dropped ones are crossed out in
+    the dark."""
     for mark in marks(states, layer):
         chosen = mark.tokens[tokens]
         if mark.merged:
@@ -135,7 +136,7 @@ def _states(sheet: Sheet, tokens: np.ndarray, states: TokenStates, layer: int) -
             for falls in _HATCHES[mark.state]:
                 sheet = cells.hatch(sheet, chosen, color, falls=falls)
             sheet = cells.outline(sheet, chosen, color, broken=mark.not_cached)
-            if mark.halted:
+            if mark.reduced:
                 sheet = cells.stop(sheet, chosen, color)
     return sheet
 

@@ -114,7 +114,7 @@ def marks_of(trace: Trace, token: int) -> list[Mark]:
         states.in_cache[:, [token]],
         states.merged[[token]],
         states.dropped_from[[token]],
-        states.halted_from[[token]],
+        states.reduced_from[[token]],
     )
     return [marks(one, layer)[0] for layer in range(len(one.state))]
 

@@ -50,15 +50,15 @@ def token_card(report: Report, arm: int, token: int, layer: int) -> str:
 def no_token(trace: Trace, slot: int) -> str:
     """The card of a slot that holds no visual token."""
     role = ROLE_NAMES[Role(int(trace.slot_role[slot]))]
-    holds = "a summary token, which has no place of its own on the picture" if role == "summary" else "text"
-    place = f"Place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
+    holds = "a summary token, which has no position of its own on the picture" if role == "summary" else "text"
+    name = f"Slot {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
     ran = int(trace.ran_ffn[:, slot].sum())
     values = (
         ""
         if trace.ffn_update is None
         else f" FFN update by layer: {values_text(trace.ffn_update[:, slot].float().numpy())}."
     )
-    words = f"{place} holds {holds}. The FFN runs for it in {ran} of {len(trace.ran_ffn)} layers.{values}"
+    words = f"{name} holds {holds}. The FFN runs for it in {ran} of {len(trace.ran_ffn)} layers.{values}"
     return f'<article class="token"><p class="finding">{escape(words)}</p></article>'
 
 
@@ -94,9 +94,9 @@ def merges_sentence(trace: Trace, token: int) -> str:
     """What the token was merged into, and with how many others."""
     slot = int(trace.token_slot[token])
     if slot < 0:
-        return "It never gets a place in the decoder's sequence."
+        return "It never gets a slot in the decoder's sequence."
     group, target = group_of(trace, token), int(trace.merged_into[token])
-    shared = f"place {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
+    shared = f"slot {slot + 1:,} of {len(trace.slot_role):,} in the decoder's sequence"
     if len(group) == 1:
         return f"Merged with no other; it has {shared}."
     others = len(group) - (2 if target != token else 1)

@@ -37,15 +37,15 @@ class TokenStates:
         in_cache: [layers, N] bool: its key and value stay in the layer's KV cache after prefill.
         merged: [N] bool: it was merged into another token, whose states it shares.
         dropped_from: [N] the first layer that it no longer enters; 0: dropped before the decoder, `layers`: never.
-        halted_from: [N] the layer from which on it never runs whole again though it is there, having run whole before;
-            `layers`: it is not halted.
+        reduced_from: [N] the layer from which on it never runs in full again, having run in full before; `layers`:
+            there is none.
     """
 
     state: np.ndarray
     in_cache: np.ndarray
     merged: np.ndarray
     dropped_from: np.ndarray
-    halted_from: np.ndarray
+    reduced_from: np.ndarray
 
 
 _KNOWN: WeakKeyDictionary[Trace, TokenStates] = WeakKeyDictionary()
@@ -78,13 +78,13 @@ def _states(
     layers, tokens = state.shape
     after_whole = ((state == State.WHOLE) * np.arange(1, layers + 1)[:, None]).max(axis=0)
     next_state = state[after_whole.clip(max=layers - 1), np.arange(tokens)]
-    is_halted = (after_whole > 0) & (after_whole < layers) & (next_state != State.DROPPED)
+    is_reduced = (after_whole > 0) & (after_whole < layers) & (next_state != State.DROPPED)
     return TokenStates(
         state,
         in_cache,
         merged,
         dropped_from=entered.sum(axis=0),
-        halted_from=np.where(is_halted, after_whole, layers),
+        reduced_from=np.where(is_reduced, after_whole, layers),
     )
 
 
@@ -105,15 +105,15 @@ class Mark:
         tokens: [N] bool, which they are.
         merged: they were merged into others; such tokens look alike whatever the state.
         not_cached: the layer does not keep their keys and values after prefill.
-        halted: this layer and all later ones skip a part of them, which an earlier one did not.
-        since: the layers, from 0, at which they were halted or dropped.
+        reduced: this layer and all later ones skip a part of them, which an earlier one ran.
+        since: the layers, from 0, from which on they are reduced or dropped.
     """
 
     state: State
     tokens: np.ndarray
     merged: bool = False
     not_cached: bool = False
-    halted: bool = False
+    reduced: bool = False
     since: tuple[int, ...] = ()
 
     @property
@@ -130,10 +130,10 @@ def marks(states: TokenStates, layer: int) -> list[Mark]:
 def _all_marks(states: TokenStates, layer: int) -> Iterator[Mark]:
     state, uncached = states.state[layer], ~states.in_cache[layer]
     is_dropped = state == State.DROPPED
-    halted = (states.halted_from <= layer) & ~is_dropped
-    for one, not_cached, is_halted in product(_PHRASES, (False, True), (False, True)):
-        same = (state == one) & ~states.merged & (uncached == not_cached) & (halted == is_halted)
-        yield Mark(one, same, False, not_cached, is_halted, _layers(states.halted_from[same]) if is_halted else ())
+    reduced = (states.reduced_from <= layer) & ~is_dropped
+    for one, not_cached, is_reduced in product(_PHRASES, (False, True), (False, True)):
+        same = (state == one) & ~states.merged & (uncached == not_cached) & (reduced == is_reduced)
+        yield Mark(one, same, False, not_cached, is_reduced, _layers(states.reduced_from[same]) if is_reduced else ())
     yield Mark(State.WHOLE, states.merged & ~is_dropped, merged=True)
     yield Mark(State.DROPPED, is_dropped, since=_layers(states.dropped_from[is_dropped]))
 
@@ -146,21 +146,25 @@ def phrase(mark: Mark, *, when: bool = True) -> str:
     """What happens to the tokens of a mark, to be put after their number: "dropped at layer 4"; layers from 1."""
     if mark.merged:
         return "merged into others"
-    since = f" {_when(mark.since)}" if when and mark.since else ""
     if mark.state is State.DROPPED:
-        return f"dropped{since}"
-    halted = f", halted{since}" if mark.halted else ""
-    return _PHRASES[mark.state] + halted + ", leaving the KV cache" * mark.not_cached
+        return f"dropped {_when(mark.since)}" if when and mark.since else "dropped"
+    reduced = ", from here on" if mark.reduced else ""
+    if when and mark.reduced:
+        reduced = f", from {_layer_names(mark.since)} on"
+    return _PHRASES[mark.state] + reduced + ", dropped from the KV cache" * mark.not_cached
 
 
 def _when(since: tuple[int, ...]) -> str:
     """(0,) → "before the decoder"; (2, 4) → "at layers 3 and 5"."""
-    numbers = [str(layer + 1) for layer in since if layer > 0]
-    parts = ["before the decoder"] if 0 in since else []
-    if numbers:
-        listed = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if len(numbers) > 1 else numbers[0]
-        parts.append(f"at layer{'s' * (len(numbers) > 1)} {listed}")
+    later = tuple(layer for layer in since if layer > 0)
+    parts = ["before the decoder"] * (0 in since) + [f"at {_layer_names(each)}" for each in [later] if each]
     return " and ".join(parts)
+
+
+def _layer_names(layers: tuple[int, ...]) -> str:
+    """(2,) → "layer 3"; (2, 4) → "layers 3 and 5"."""
+    *first, last = [str(layer + 1) for layer in layers]
+    return f"layers {', '.join(first)} and {last}" if first else f"layer {last}"
 
 
 def sentence(states: TokenStates, layer: int) -> str:
@@ -174,5 +178,5 @@ def swatch(mark: Mark) -> str:
     """The classes of a mark's swatch in theme.css."""
     if mark.merged:
         return "merged"
-    more = " leaves" * mark.not_cached + " halted" * mark.halted
+    more = " uncached" * mark.not_cached + " reduced" * mark.reduced
     return mark.state.name.lower().replace("_", "-") + more

@@ -95,7 +95,7 @@ def update_maps(report: Report) -> list[str]:
 def _map(arm: Arm, scale: Scale) -> str:
     if arm.trace.ffn_update is None:
         return NOT_RECORDED
-    roles = f'<img class="roles" src="{data_uri(role_picture(arm.trace))}" alt="The role of every place">'
+    roles = f'<img class="roles" src="{data_uri(role_picture(arm.trace))}" alt="The role of every slot">'
     picture = f'<img src="{data_uri(map_picture(arm.trace, scale))}" alt="{escape(in_words(arm))}">'
     return _section(arm, roles, picture)
 
@@ -116,14 +116,14 @@ def _cells(number: int, arm: Arm, slot: int, layer: int) -> str:
     if arm.trace.ffn_update is None:
         return ""
     row = layer_number(arm.trace, layer)
-    label = escape(f"{arm.name}: places by layer; choose with arrow keys")
+    label = escape(f"{arm.name}: slots by layer; choose with arrow keys")
     layers, slots = arm.trace.ran_ffn.shape
     frames = frame(row, 0, "chosen", columns=slots) + frame(0, slot, "chosen", rows=layers) * (slot >= 0)
     return _section(arm, "", grid_cells(number, (layers, slots), (row, max(slot, 0)), frames, label))
 
 
 def in_words(arm: Arm) -> str:
-    """What a map shows: "Dense: FFN update of 591 places in 5 layers, at the median 0.12 in layer 1, …"."""
+    """What a map shows: "Dense: FFN update of 591 slots in 5 layers, at the median 0.12 in layer 1, …"."""
     assert arm.trace.ffn_update is not None
     layers, slots = arm.trace.ffn_update.shape
     ran = [row[np.isfinite(row)] for row in arm.trace.ffn_update.float().numpy()]
@@ -131,7 +131,7 @@ def in_words(arm: Arm) -> str:
         f"{np.median(row):.3g} in layer {number}" if len(row) else f"none in layer {number}"
         for number, row in enumerate(ran, start=1)
     )
-    return f"{arm.name}: FFN update of {slots:,} places in {layers} layers, at the median {medians}."
+    return f"{arm.name}: FFN update of {slots:,} slots in {layers} layers, at the median {medians}."
 
 
 def _section(arm: Arm, roles: str, map_or_cells: str) -> str:
@@ -140,10 +140,10 @@ def _section(arm: Arm, roles: str, map_or_cells: str) -> str:
     step = max(1, layers // 8)
     numbers = "".join(f"<span>{layer if (layer - 1) % step == 0 else ''}</span>" for layer in range(1, layers + 1))
     return (
-        f'<section class="map" style="--map-height: {layers * row_height(layers)}px; --places: {slots}">'
+        f'<section class="map" style="--map-height: {layers * row_height(layers)}px; --slots: {slots}">'
         f"<h4>{escape(arm.name)}</h4>"
         f'<div class="strip-room">{roles}</div><div class="layer-numbers" aria-hidden="true">{numbers}</div>'
         f'<div class="map-room">{map_or_cells}</div>'
-        f'<p class="places"><span>1</span><span>place in the decoder\'s sequence</span><span>{slots:,}</span></p>'
+        f'<p class="slots"><span>1</span><span>slot in the decoder\'s sequence</span><span>{slots:,}</span></p>'
         "</section>"
     )

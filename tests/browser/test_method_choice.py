@@ -58,7 +58,7 @@ def test_only_the_controls_that_apply_are_there(visit) -> None:
 @pytest.mark.parametrize(
     "name, says",
     [
-        ("ShortV", ["576 frozen (key and value only), halted at layer 3"]),
+        ("ShortV", ["576 frozen (key and value only), from layer 3 on"]),
         ("VTW", ["576 dropped at layer 3"]),
         ("DivPrune", ["144 running in full", "432 dropped before the decoder"]),
     ],

@@ -76,14 +76,14 @@ def test_a_place_of_the_heat_map_is_told(visit, picture: Path) -> None:
     tip = page.locator("#hover .tip")
     point(page, MAP.format(0), 3, 0)
     expect(tip.locator("p")).to_have_text(
-        ["Layer 4, place 1 of 591", "text", "running in full", re.compile(r"FFN update about [\d.]+")]
+        ["Layer 4, slot 1 of 591", "text", "running in full", re.compile(r"FFN update about [\d.]+")]
     )
     point(page, MAP.format(1), 1, 150)
     expect(tip.locator("p")).to_have_text(
         [
-            "Layer 2, place 151 of 273",
+            "Layer 2, slot 151 of 273",
             re.compile(r"skipped token, row \d+, column \d+"),
-            "skipping the FFN, leaving the KV cache",
+            "skipping the FFN, dropped from the KV cache",
             "No FFN ran",
         ]
     )

@@ -56,7 +56,7 @@ def test_picture_and_heat_map_select_the_same_token(visit, picture: Path, width:
     # the dense map has the token's column
     dense = page.locator("#update-maps .cells[data-grid='0']")
     column = int(dense.get_attribute("data-column"))
-    place = int(re.search(r"place ([\d,]+) of", card.inner_text()).group(1))
+    place = int(re.search(r"slot ([\d,]+) of", card.inner_text()).group(1))
     assert 60 <= column < 591 and place <= 273
     # and back: the neighbor's column, in layer 4 of the dense run
     page.wait_for_timeout(300)

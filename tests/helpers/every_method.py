@@ -31,7 +31,7 @@ IN_TWO_STAGES = [
     ["32 running in full", "32 dropped at layer 2"],
     ["16 running in full", "48 dropped at layers 2 and 3"],
 ]
-SKIPPING = ["16 running in full", "16 skipping the FFN, leaving the KV cache", "32 merged into others"]
+SKIPPING = ["16 running in full", "16 skipping the FFN, dropped from the KV cache", "32 merged into others"]
 
 CASES: dict[str, tuple[Method, list[list[str]]]] = {
     "dense": (Dense(), [FULL] * 3),
@@ -40,10 +40,10 @@ CASES: dict[str, tuple[Method, list[list[str]]]] = {
     "PyramidDrop": (PyramidDrop((1, 2), (0.5, 0.25)), IN_TWO_STAGES),
     "V²Drop": (V2Drop((1, 2), (0.5, 0.25)), IN_TWO_STAGES),
     "VTW": (VTW(2), [FULL] * 2 + [["64 dropped at layer 3"]]),
-    "ShortV": (ShortV(2), [FULL] + [["64 frozen (key and value only), halted at layer 2"]] * 2),
+    "ShortV": (ShortV(2), [FULL] + [["64 frozen (key and value only), from layer 2 on"]] * 2),
     "ShortV, first and last": (
         ShortV(2, (0, 2)),
-        [["64 frozen (key and value only)"], FULL, ["64 frozen (key and value only), halted at layer 3"]],
+        [["64 frozen (key and value only)"], FULL, ["64 frozen (key and value only), from layer 3 on"]],
     ),
     "DivPrune": (DivPrune(0.25), [QUARTER] * 3),
     "Random": (RandomTokens(0.25), [QUARTER] * 3),
@@ -55,7 +55,7 @@ CASES: dict[str, tuple[Method, list[list[str]]]] = {
         SPIDER(0.5, threshold=1.5, last_layer=2, ffn_kl=(2.0,) * 3, attention_kl=(1.0,) * 3),
         [
             ["32 running in full", "32 dropped before the decoder"],
-            *[["32 skipping attention, halted at layer 2", "32 dropped before the decoder"]] * 2,
+            *[["32 skipping attention, from layer 2 on", "32 dropped before the decoder"]] * 2,
         ],
     ),
     "Skip-Vision": (SkipVision(0.25, 0.25), [SKIPPING] * 3),
@@ -71,8 +71,8 @@ CASES: dict[str, tuple[Method, list[list[str]]]] = {
         SkipVision(0.5, 0.5, layers=(1,), attention_layers=(2,), **UNTRAINED),
         [
             FULL,
-            ["32 running in full", "32 skipping the FFN, halted at layer 2"],
-            ["32 running in full", "32 skipping attention, halted at layer 2"],
+            ["32 running in full", "32 skipping the FFN, from layer 2 on"],
+            ["32 running in full", "32 skipping attention, from layer 2 on"],
         ],
     ),
     "DivPrune, then Skip-Vision": (
@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Method, list[list[str]]]] = {
         [
             [
                 "8 running in full",
-                "8 skipping the FFN, leaving the KV cache",
+                "8 skipping the FFN, dropped from the KV cache",
                 "16 merged into others",
                 "32 dropped before the decoder",
             ]

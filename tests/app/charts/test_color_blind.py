@@ -142,7 +142,7 @@ def test_every_mark_on_a_token_has_a_shape_of_its_own() -> None:
         state=np.array([[kind for kind, _, _ in kinds] + [State.WHOLE, State.DROPPED]]),
         in_cache=np.array([[kept for _, kept, _ in kinds] + [False, False]]),
         merged=np.arange(count) == count - 2,
-        halted_from=np.array([0 if halted else 1 for _, _, halted in kinds] + [1, 1]),
+        reduced_from=np.array([0 if reduced else 1 for _, _, reduced in kinds] + [1, 1]),
         dropped_from=np.where(np.arange(count) == count - 1, 0, 1),
     )
     cell = 28

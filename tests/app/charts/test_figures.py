@@ -164,7 +164,8 @@ def test_the_overlay_is_told_in_words_too() -> None:
     report = hand_made.report()
     dense, skip = (arm.trace for arm in report.arms)
     assert describe(skip, View.STATE, 0) == (
-        "Layer 1, 6 visual tokens: 2 running in full; 2 skipping the FFN, leaving the KV cache; 2 merged into others."
+        "Layer 1, 6 visual tokens: 2 running in full; 2 skipping the FFN, dropped from the KV cache; "
+        "2 merged into others."
     )
     assert describe(dense, View.STATE, 1) == "Layer 2, 6 visual tokens: 6 running in full."
     assert "2 tokens are merged, each along a line into one of 2" in describe(skip, View.MERGES, 0)

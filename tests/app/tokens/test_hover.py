@@ -96,7 +96,7 @@ def test_a_token_is_told_in_the_words_of_its_card(trace: Trace) -> None:
 
 def test_a_place_is_told_by_role_and_by_what_its_token_does(trace: Trace) -> None:
     [arm] = words_of(report_of(trace))["arms"]
-    assert arm["slot"].format(1) == f"place 1 of {len(trace.slot_role)}"
+    assert arm["slot"].format(1) == f"slot 1 of {len(trace.slot_role)}"
     for slot, role in enumerate(trace.slot_role.tolist()):
         kind, words = arm["roles"][slot]
         name = ROLE_NAMES[Role(role)]

@@ -148,7 +148,7 @@ def test_a_token_has_its_own_mark_in_every_layer(trace: Trace) -> None:
             if gone:
                 assert mark.since == (states.dropped_from[token],)
             elif not mark.merged:
-                assert mark.state == states.state[layer, token] and mark.halted == bool(mark.since)
+                assert mark.state == states.state[layer, token] and mark.reduced == bool(mark.since)
         assert all(phrase(mark) in states_sentence(found) for mark in found)
 
 
@@ -171,20 +171,20 @@ def test_the_card_tells_of_every_method(trace: Trace, tiny: Vlm, picture: Image.
 @pytest.mark.parametrize(
     "token, says",
     [
-        (0, "Merged with no other; it has place 2 of 9 in the decoder's sequence."),
-        (1, "1 other was merged into it; it has place 5 of 9 in the decoder's sequence."),
-        (2, "Merged into the token at row 1, column 2; it shares place 5 of 9 in the decoder's sequence."),
+        (0, "Merged with no other; it has slot 2 of 9 in the decoder's sequence."),
+        (1, "1 other was merged into it; it has slot 5 of 9 in the decoder's sequence."),
+        (2, "Merged into the token at row 1, column 2; it shares slot 5 of 9 in the decoder's sequence."),
     ],
 )
 def test_company_in_words(token: int, says: str) -> None:
     slot = int(SKIPPING.token_slot[token]) + 1
-    assert merges_sentence(SKIPPING, token) == re.sub(r"place \d", f"place {slot}", says)
+    assert merges_sentence(SKIPPING, token) == re.sub(r"slot \d", f"slot {slot}", says)
 
 
-def test_what_was_dropped_before_the_decoder_has_no_place(tiny: Vlm, picture: Image.Image) -> None:
+def test_what_was_dropped_before_the_decoder_has_no_slot(tiny: Vlm, picture: Image.Image) -> None:
     trace = trace_on(tiny, picture, CASES["DivPrune"][0])
     token = int((trace.token_slot < 0).nonzero()[0, 0])
-    assert merges_sentence(trace, token) == "It never gets a place in the decoder's sequence."
+    assert merges_sentence(trace, token) == "It never gets a slot in the decoder's sequence."
     assert states_sentence(marks_of(trace, token)) == "Layers 1 to 3: dropped before the decoder."
     update = update_of(trace, token)
     assert update is not None and values_text(update) == "no FFN · no FFN · no FFN"
@@ -196,13 +196,13 @@ def test_what_was_not_recorded_is_said() -> None:
     assert "was not recorded" in card and "sparkline" not in card
 
 
-def test_a_place_without_a_token_says_what_it_holds() -> None:
+def test_a_slot_without_a_token_says_what_it_holds() -> None:
     names = {Role.TEXT: "holds text.", Role.SUMMARY: "holds a summary token, "}
     slots = (SKIPPING.slot_token < 0).nonzero().flatten().tolist()
     assert {int(SKIPPING.slot_role[slot]) for slot in slots} == set(names)
     for slot in slots:
         told = unescape(no_token(SKIPPING, slot))
-        assert f"Place {slot + 1} of 9 in the decoder's sequence {names[Role(int(SKIPPING.slot_role[slot]))]}" in told
+        assert f"Slot {slot + 1} of 9 in the decoder's sequence {names[Role(int(SKIPPING.slot_role[slot]))]}" in told
         assert "in 3 of 3 layers" in told and values_text(SKIPPING.ffn_update[:, slot].numpy()) in told
 
 

@@ -90,7 +90,7 @@ def test_a_place_without_a_token_is_framed_in_its_arm_alone() -> None:
 
 def test_the_map_is_told_in_words() -> None:
     dense, skip = hand_made.report().arms
-    assert in_words(dense).startswith("Dense: FFN update of 9 places in 3 layers, at the median 0.14 in layer 1, ")
+    assert in_words(dense).startswith("Dense: FFN update of 9 slots in 3 layers, at the median 0.14 in layer 1, ")
     maps = "".join(update_maps(hand_made.report()))
     assert maps.count("<img") == 4 and in_words(skip) in maps and maps.count("alt=") == 4
 
