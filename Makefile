@@ -9,7 +9,7 @@ LOWEST := $(shell sed -n 's/^transformers>=\([0-9.]*\).*/\1/p' requirements.txt)
 TESTED := $(shell sed -n 's/^transformers==//p' constraints.txt)
 LOWEST_PATH := .venv/matrix/transformers-$(LOWEST)
 
-.PHONY: app test test-gpu test-matrix check format bench train evaluate race space clean
+.PHONY: app test test-gpu test-matrix check format bench bench-train train evaluate race space clean
 
 app: $(APP_READY)  ## start the page and print its address
 	$(BIN)/python -m app
@@ -37,6 +37,9 @@ bench: $(APP_READY)  ## ratios of one run each, JSON in the last line: three mod
 	$(BIN)/python -m profiling bench
 	$(BIN)/python -m profiling bench-long
 	PYTHONPATH=.:tests/helpers $(BIN)/python tests/bench_families.py
+
+bench-train: $(APP_READY)  ## what a training step with Skip-Vision costs against a dense one, JSON in the last line
+	$(BIN)/python -m profiling bench-train
 
 train: $(DEV_READY)  ## train the built-in model anew
 	$(BIN)/python -m skipcore.builtin train

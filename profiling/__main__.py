@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from profiling.bench import long_prompts, three_models
+from profiling.bench import long_prompts, three_models, training_step
 from profiling.compare import compare
 from profiling.output.exports import chrome_trace, csv_text, json_text
 from profiling.output.html_report import html_report
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     three_models.add_command(commands)
     long_prompts.add_command(commands)
+    training_step.add_command(commands)
     add_commands(commands, str(DEFAULT_MODEL))
     return parser
 

@@ -151,7 +151,7 @@ _RATIOS = {
     "KV cache bytes, preset": "{preset_kv_bytes_ratio:.4f}",
     "Dense session / no session": "{session_time_ratio:.4f} (95%: {session_time_ratio_interval[0]:.4f} to "
     "{session_time_ratio_interval[1]:.4f})",
-    "dict[str, Any]ing / not recording": "{recording_time_ratio:.4f} (95%: {recording_time_ratio_interval[0]:.4f} to "
+    "Recording / not recording": "{recording_time_ratio:.4f} (95%: {recording_time_ratio_interval[0]:.4f} to "
     "{recording_time_ratio_interval[1]:.4f})",
     "Rounds of both": "{session_rounds}, {recording_rounds}",
 }

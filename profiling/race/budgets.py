@@ -18,7 +18,7 @@ BASELINES = ("Dense", "RandomTokens", "UniformGrid", "Downsampled")
 
 @dataclass(frozen=True)
 class Choice:
-    """A method as it enters the race.
+    """One method of the race.
 
     Attributes:
         method: with its settings.

@@ -18,7 +18,7 @@ SKIPPED_SHARES = (1.0, 0.5)
 RULES = ("PyramidDrop", "VisionZip", "DivPrune")
 """Names in `METHODS`: any whose budget is a share of the visual tokens may be here."""
 RIVALS = {"uniform": "UniformGrid", "random": "RandomTokens"}
-"""What a choice is shown beside: rules that look at nothing."""
+"""Shown beside a choice: rules that look at nothing."""
 
 
 def rule_of(name: str, layers: int) -> Rule:

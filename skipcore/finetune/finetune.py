@@ -51,7 +51,7 @@ def finetune(settings: Settings, *, resume: bool = False, dry_run: bool = False)
     shares_weights = arguments.world_size > 1
     collator = Collator(vlm.processor, shares_weights, settings.max_length, settings.max_pixels or None)
     train_rows, eval_rows = _rows(settings, collator, is_first)
-    method = settings.method(vlm.model.get_decoder().config.hidden_size)
+    method = settings.method(vlm.method, vlm.model.get_decoder().config.hidden_size)
     set_seed(settings.seed)  # of the adapters
     model = _trainable(vlm, settings)
     if is_first:

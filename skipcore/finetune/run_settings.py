@@ -17,6 +17,10 @@ from skipcore.methods.settings import Count, checked_count
 from skipcore.methods.skip_vision import SkipVision
 from skipcore.plan.summary import AdaptiveSummary
 
+USUAL = SkipVision(0.174, 0.271)
+"""Shares as in the paper's 100 + 156 of 576."""
+OWN = "(default: the model's own)"
+YES_NO = ("yes", "no")
 LOGGERS = ("trackio", "tensorboard", "wandb")
 Setting = str | int | float | bool | None | tuple[Any, ...]
 
@@ -50,12 +54,12 @@ class Settings:
     max_pixels: int = _of("data", 0, "whole", "larger pictures are made smaller (0: as they are)")
     skip_bad_rows: bool = _of("data", False, "yes", "leave rows with a problem out, instead of stopping")
     read_pictures: bool = _of("data", True, "yes", "read all pictures whole before the first step")
-    num_retained: int | float = _of("method", 0.174, "count", "retained tokens of a picture: a count or a share")
-    num_skipped: int | float = _of("method", 0.271, "count", "skipped tokens of a picture, likewise")
+    num_retained: int | float = _of("method", 0, "count", f"retained tokens of a picture, count or share {OWN}")
+    num_skipped: int | float = _of("method", 0, "count", f"skipped tokens of a picture, likewise {OWN}")
     retained_range: tuple[Count, ...] = _of("method", (), "range", "draw --num-retained anew for each step, LOW:HIGH")
     skipped_range: tuple[Count, ...] = _of("method", (), "range", "draw --num-skipped anew for each step, LOW:HIGH")
-    text_attends_skipped: bool = _of("method", False, "yes", "let text attend to skipped tokens in prefill")
-    retain: str = _of("method", "saliency", "text", "which tokens are retained", tuple(RETAIN_RULES))
+    text_attends_skipped: str = _of("method", "", "text", f"whether text attends to skipped tokens {OWN}", YES_NO)
+    retain: str = _of("method", "", "text", f"which tokens are retained {OWN}", tuple(RETAIN_RULES))
     skip_share: float = _of("method", 1.0, "number", "share of the steps that skip; the others are dense")
     train_summary: bool = _of("method", False, "yes", "train the weights of the summary tokens, too")
     lora: int = _of("lora", 16, "whole", "rank of adapters on the decoder's linear layers; 0 trains the weights")
@@ -103,6 +107,7 @@ class Settings:
                 self.batch, self.accumulate, self.log_steps, self.save_steps, self.max_length
             )
             >= 1,
+            "Take --num-retained and --num-skipped together": bool(self.num_skipped) or not self.num_retained,
             "--epochs must be above 0": self.epochs > 0,
             "--max-gradient must be above 0": self.max_gradient > 0,
             "--train is for --lora 0 alone: adapters go to the decoder": not self.lora
@@ -116,19 +121,25 @@ class Settings:
         """The highest learning rate."""
         return self.lr or (1e-4 if self.lora else 1e-5)
 
-    def method(self, width: int | None = None) -> SkipVision:
-        """What the run trains for.
+    def method(self, own: SkipVision | None = None, width: int | None = None) -> SkipVision:
+        """What the run trains for. A trained summary of the model's own method is kept, and trains if it should.
 
         Args:
-            width: of the decoder, for a summary that is to be trained; None: without one.
+            own: the method that the model carries.
+            width: of the decoder, for a new summary that is to be trained; None: without one.
         """
-        return SkipVision(
-            num_retained=self.num_retained,
-            num_skipped=self.num_skipped,
-            text_attends_skipped=self.text_attends_skipped,
-            retain=self.retain,
-            summary=AdaptiveSummary(width) if self.train_summary and width is not None else None,
-        )
+        changes: dict[str, Any] = {}
+        if self.num_skipped:
+            changes |= {"num_retained": self.num_retained, "num_skipped": self.num_skipped}
+        if self.retain:
+            changes["retain"] = self.retain
+        if self.text_attends_skipped:
+            changes["text_attends_skipped"] = self.text_attends_skipped == "yes"
+        method = replace(own or USUAL, **changes)
+        if self.train_summary and width is not None:
+            summary = AdaptiveSummary(width) if method.summary is None else method.summary
+            method = replace(method, summary=summary.requires_grad_(True))
+        return method
 
     def budgets(self) -> Budgets | None:
         """The ranges that each step draws its budget from; None: all steps have the method's."""
@@ -176,7 +187,7 @@ def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
         raise InputError(f"{flag} must be {said}, not {value!r}.")
     if isinstance(value, int | float) and value < 0:
         raise InputError(f"{flag} must not be negative, but is {value}.")
-    if choices and (unknown := set(value if isinstance(value, tuple) else [value]) - set(choices)):
+    if choices and value and (unknown := set(value if isinstance(value, tuple) else [value]) - set(choices)):
         raise InputError(f"{flag} must be of {', '.join(choices)}, not {', '.join(map(str, sorted(unknown)))}.")
     return value
 

@@ -9,7 +9,7 @@ from skipcore.methods import METHODS, Combined, Method, SkipVision
 
 
 def method_to_json(method: Method) -> dict[str, Any]:
-    """The class name and the settings; both of a `Combined`. A trained summary is not part of it."""
+    """Return the class name and the settings; both of a `Combined`. A trained summary is not part of it."""
     if isinstance(method, Combined):
         parts = {"dropping": method_to_json(method.dropping), "skipping": method_to_json(method.skipping)}
         return {"name": "Combined", **parts}
@@ -18,7 +18,7 @@ def method_to_json(method: Method) -> dict[str, Any]:
 
 
 def method_from_json(values: dict[str, Any]) -> Method:
-    """What `method_to_json` wrote.
+    """Read what `method_to_json` wrote.
 
     Raises:
         InputError: a setting is impossible, or there is no such method.

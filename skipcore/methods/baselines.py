@@ -1,4 +1,4 @@
-"""The baselines that embarrass many methods: visual tokens kept at random, or evenly spaced over the picture."""
+"""Baselines that many methods do not beat: visual tokens kept at random, or evenly spaced over the picture."""
 
 from __future__ import annotations
 

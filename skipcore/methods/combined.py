@@ -27,12 +27,12 @@ from skipcore.trace import Trace
 class Combined(Method):
     """A method that drops visual tokens, and Skip-Vision on those it leaves.
 
-    What `dropping` drops before the decoder, `skipping` never sees: its counts are of what is left. What `dropping`
-    drops at the door of a layer it chooses among retained and skipped tokens alike.
+    `skipping` sees only what `dropping` leaves before the decoder, and its counts are of that. Before a layer,
+    `dropping` chooses among retained and skipped tokens alike.
 
     Attributes:
         dropping: any other method, such as `FastV()`.
-        skipping: which tokens skip, and what leaves the cache.
+        skipping: which tokens skip, and what is dropped from the KV cache.
     """
 
     name: ClassVar[str] = "Combined"
@@ -48,7 +48,7 @@ class Combined(Method):
 
     @property
     def label(self) -> str:
-        """Both labels."""
+        """Return both labels."""
         return f"{self.dropping.label} + {self.skipping.label}"
 
     @property

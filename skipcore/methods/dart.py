@@ -25,7 +25,7 @@ class DART(DropOnce):
     tokens of the lowest cosine similarity to it among those not chosen yet, of hidden states through the decoder's
     final norm. Attention-free.
 
-    The pivots' turns are those of the authors' code, which takes them as a Python set of their places yields them.
+    The pivots take their turns in the order of the authors' code, which is that of a Python set of their positions.
     Unlike in it, `num_kept` counts the visual pivots in (theirs: 4 + 128 are 132 here), several pictures are chosen
     from one by one, and text behind a picture never means the tokens of another one.
 
@@ -55,12 +55,12 @@ class DART(DropOnce):
         norms = view.key_norms.cpu()
         text = (plan.slot_role[view.slots] == Role.TEXT).nonzero().flatten()
         unit = normalize(view.norm(view.states).float(), dim=-1)
-        gone = []
+        dropped = []
         for rows, tokens in visual_slots(plan, view):
             if len(rows):
                 kept = self._kept(unit, norms, rows, text[text > rows[-1]], resolve(self.num_kept, tokens))
-                gone.append(view.slots[rows[~torch.isin(rows, kept)]])
-        return plan.without(torch.cat(gone), layer) if gone else plan
+                dropped.append(view.slots[rows[~torch.isin(rows, kept)]])
+        return plan.without(torch.cat(dropped), layer) if dropped else plan
 
     def pivots(self, norms: Tensor, rows: Tensor, text: Tensor, count: int) -> tuple[Tensor, list[int]]:
         """The visual pivots, and all pivots in the order of their turns.

@@ -1,4 +1,4 @@
-"""The baseline that beats many a method (VTC-Bench, ACL 2026): the same question about a smaller picture."""
+"""A baseline that beats many methods (VTC-Bench, ACL 2026): the same question about a smaller picture."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ class Downsampled(DropBefore):
 
 
 def _middles(cell_of: Tensor) -> Tensor:
-    """For each cell of a line the place in its middle."""
+    """Return the index in the middle of each cell of a line."""
     sizes = cell_of.bincount()
     return sizes.cumsum(0) - sizes + sizes // 2

@@ -27,7 +27,7 @@ from skipcore.plan.token_plan import TokenPlan
 
 
 def visual_slots(plan: TokenPlan, view: LayerView) -> Iterator[tuple[Tensor, int]]:
-    """For every picture the rows of `view` that stand for its visual tokens, and how many tokens it had at first."""
+    """Yield for every picture the rows of `view` that stand for its visual tokens, and the tokens it had at first."""
     for number, tiles in enumerate(plan.pictures):
         of_picture = plan.is_visual & (plan.slot_picture == number)
         yield of_picture[view.slots].nonzero().flatten(), sum(tile.num_tokens for tile in tiles)
@@ -41,16 +41,16 @@ def keep_best(plan: TokenPlan, view: LayerView, layer: int, scores: Tensor, num_
         num_kept: of each picture, counted in or as a share of the tokens it had at first.
     """
     scores = scores.detach().float().cpu()
-    gone = []
+    dropped = []
     for rows, tokens in visual_slots(plan, view):
         order = scores[rows].argsort(descending=True, stable=True)
-        gone.append(view.slots[rows[order[resolve(num_kept, tokens) :]]])
-    return plan.without(torch.cat(gone), layer) if gone else plan
+        dropped.append(view.slots[rows[order[resolve(num_kept, tokens) :]]])
+    return plan.without(torch.cat(dropped), layer) if dropped else plan
 
 
 @dataclass(frozen=True)
 class Dropping(Method):
-    """What methods have in common that leave fewer visual tokens.
+    """Base of methods that leave fewer visual tokens.
 
     The newline tokens that end the rows of LLaVA-NeXT's and LLaVA-OneVision's tiles are text here: they stay, whatever
     is dropped around them, and count toward no budget. (Code that takes all features of a picture for one span may drop
@@ -58,7 +58,7 @@ class Dropping(Method):
 
     Attributes:
         positions: "original": tokens that are left keep their positions; "renumbered": they are counted anew, from the
-            layer on where some are gone, in prefill and in decode; see `Execution`.
+            layer on where some are dropped, in prefill and in decode; see `Execution`.
     """
 
     positions: Positions = field(default="original", kw_only=True)
@@ -71,7 +71,7 @@ class Dropping(Method):
 
 @dataclass(frozen=True)
 class DropBefore(Dropping):
-    """What methods have in common that leave fewer visual tokens of each picture before the decoder."""
+    """Base of methods that leave fewer visual tokens of each picture before the decoder."""
 
     budget: ClassVar[Budget | None] = Budget(0.25)
 
@@ -83,13 +83,13 @@ class DropBefore(Dropping):
         return f"{self.name} {show(self.num_kept)}"
 
     def with_budget(self, share: float, target: Target) -> DropBefore:
-        """That many tokens kept."""
+        """Keep that many tokens."""
         return replace(self, num_kept=target.count(share))
 
 
 @dataclass(frozen=True)
 class DropOnce(Dropping):
-    """What methods have in common that drop visual tokens at one layer, by what they see of the one before."""
+    """Base of methods that drop visual tokens before one layer, by what they see of the layer before it."""
 
     budget: ClassVar[Budget | None] = Budget(0.5)
 
@@ -106,7 +106,7 @@ class DropOnce(Dropping):
         return () if is_all(self.num_kept) else (max(1, resolve_layer(self.layer, num_layers)),)
 
     def with_budget(self, share: float, target: Target) -> DropOnce:
-        """That many tokens kept from the authors' layer on, scaled from their 32 layers."""
+        """Keep that many tokens from the authors' layer on, scaled from their 32 layers."""
         return replace(self, layer=target.layer(type(self).layer), num_kept=target.count(share))
 
     def budget_steps(self, target: Target) -> Sequence[Steps]:
@@ -121,7 +121,7 @@ class DropOnce(Dropping):
 
 @dataclass(frozen=True)
 class DropInStages(Dropping):
-    """What methods have in common that drop visual tokens at several layers."""
+    """Base of methods that drop visual tokens before several layers."""
 
     budget: ClassVar[Budget | None] = Budget(0.12, "Visual tokens left in the last layers")
 
@@ -148,7 +148,7 @@ class DropInStages(Dropping):
         return self.stages(num_layers).keys()
 
     def with_budget(self, share: float, target: Target) -> DropInStages:
-        """That many tokens left in the last stage; every stage keeps the same share of what is there, as PyramidDrop's
+        """Leave that many tokens in the last stage; every stage keeps the same share of what is there, as PyramidDrop's
         authors do."""
         stages = len(self.num_kept)
         return replace(self, num_kept=[target.count(share ** ((stage + 1) / stages)) for stage in range(stages)])

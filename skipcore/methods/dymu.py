@@ -48,13 +48,13 @@ class DyMU(Method):
     rest whose keys resemble its own most (cosine, mean over the heads), where that is more than the block's threshold:
     how many tokens are left depends on the picture (DToMe). "Every other" goes by the list that the block before left:
     tokens that did not merge, then those that others could merge into. In the decoder, merged tokens are projected and
-    fed forward once, but attend in all the places they had, and what they attended to is averaged (virtual unmerging,
+    fed forward once, but attend at all positions they had, and what they attended to is averaged (virtual unmerging,
     fast form: expanded queries, keys and values, ordinary attention; the exact form is the same by value, and slower).
 
-    The KV cache holds the tokens of all places: it does not shrink. Unlike the authors' code, attention in the tower
-    runs over all places, too (theirs over merged tokens weighted by size, which is the same by value); in a tower with
-    rotary positions or windows tokens merge by their rotated keys, and within their window. Where a visual token is
-    made of several patches, two are one only if all their patches merged, pair by pair.
+    The KV cache holds the tokens of all positions: it does not shrink. Unlike the authors' code, attention in the tower
+    runs over all positions, too (theirs over merged tokens weighted by size, which is the same by value); in a tower
+    with rotary positions or windows tokens merge by their rotated keys, and within their window. Where a visual token
+    is made of several patches, two are one only if all their patches merged, pair by pair.
 
     Attributes:
         thresholds: one for each block of the tower up to the last one that the projector reads; see `find`. With none,

@@ -1,4 +1,4 @@
-"""What every method is: a frozen dataclass of settings that decides, and a session that acts."""
+"""The base of all methods: a frozen dataclass of settings that plans; a session runs the plans."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Method:
 
     A subclass is a frozen dataclass. It holds its settings as fields, which are checked by their annotations (see
     `skipcore.methods.settings.checked`), and decides what happens to visual tokens: before
-    the decoder with `plan`, picture by picture, and at the door of layers with `decide`, prompt by prompt.
+    the decoder with `plan`, picture by picture, and before some layers with `decide`, prompt by prompt.
     `method(model)` is a context manager that puts the method to work on a stock model and takes it away again.
     """
 
@@ -85,7 +85,7 @@ class Method:
         return self.name
 
     def picture(self, picture: Image.Image) -> Image.Image:
-        """What the model is shown of a picture, before anything else sees it; here: the picture."""
+        """Return what the model is shown of a picture; here: the picture itself."""
         return picture
 
     def plan(self, image: VisualTokens) -> ImagePlan:
@@ -104,7 +104,7 @@ class Method:
         return frozenset()
 
     def decision_layers(self, num_layers: int) -> Collection[int]:
-        """The layers at whose door the method decides again, 0 … num_layers − 1; none for most."""
+        """Return the layers before which the method decides again, 0 … num_layers − 1; none for most."""
         return ()
 
     def looks_before(self, layer: int, num_layers: int) -> frozenset[Look]:
@@ -112,11 +112,11 @@ class Method:
         return self.looks
 
     def decide(self, layer: int, view: LayerView, plan: TokenPlan) -> TokenPlan:
-        """Revise one sample's plan at the door of a layer, for this layer and those to come."""
+        """Revise one sample's plan before a layer, for this layer and all later ones."""
         return plan
 
     def at_tower(self, model: PreTrainedModel) -> AbstractContextManager[TowerRecorder | None]:
-        """Around an encoding: what looks at the vision tower, and takes part in it."""
+        """Wrap an encoding: look at the vision tower, and take part in it."""
         return look_at_tower(model, self.tower_looks)
 
     @property
@@ -139,7 +139,7 @@ class Method:
     """What a share means to the method; None where `with_budget` knows none."""
 
     def with_budget(self, share: float, target: Target) -> Method:
-        """The same method, with the settings that spend a share from 0 to 1 on a model.
+        """Return the same method with the settings that spend a share from 0 to 1 on a model.
 
         Raises:
             InputError: the method has no budget.
@@ -147,13 +147,13 @@ class Method:
         raise InputError(f"There is no method {self.name!r} with a budget.")
 
     def budget_steps(self, target: Target) -> Sequence[Steps]:
-        """All settings that differ in what they spend, the authors' way first, then others that spend less; here: one
-        visual token more in each step."""
+        """Return all settings that differ in what they spend, the authors' way first, then others that spend less.
+        Here: one visual token more in each step."""
         tokens = target.tokens or 1
         return [Steps(tokens - 1, lambda step: self.with_budget((step + 1) / tokens, target))]
 
     def tuned(self, examples: Examples) -> Method:
-        """The same method with what it learns from examples, whatever the budget; here: nothing."""
+        """Return the same method with what it learns from examples, for any budget; here: nothing."""
         return self
 
     def __call__(self, model: PreTrainedModel, record: bool = False) -> Session:

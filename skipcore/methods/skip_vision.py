@@ -26,14 +26,14 @@ UNTRAINED: dict[str, Any] = {"text_attends_skipped": True, "in_place": True, "sk
 
 @dataclass(frozen=True)
 class SkipVision(Method):
-    """Redundant visual tokens bypass the FFN in every layer and leave the KV cache before decoding.
+    """Redundant visual tokens skip the FFN in every layer and are dropped from the KV cache before decoding.
 
-    A model that was never trained for skipping answers best where the tokens stay in their place, text sees all of
+    A model that was never trained for skipping answers best where tokens keep the prompt's order, text sees all of
     them, the cache keeps all, and only some layers skip: `calibrate` chooses those, `untrained` guesses them.
 
     Attributes:
         num_retained: tokens per picture that run the whole block: a count, or a float share of the picture's tokens.
-        num_skipped: tokens per picture that bypass sub-layers, likewise. The rest is merged into them. With
+        num_skipped: tokens per picture that skip sub-layers, likewise. The rest is merged into them. With
             `num_retained + num_skipped` ≥ the picture's tokens nothing is merged.
         text_attends_skipped: whether text sees skipped tokens in prefill (the paper's LLaVA setting). If not, prefill
             and decode see the same cache and dropping the skipped keys and values is exact.
@@ -45,10 +45,10 @@ class SkipVision(Method):
         last_skipped_runs_ffn: the last skipped token runs the FFN and is a token like any other (paper, CoS): its keys
             and values stay in the cache, and text sees it.
         seed: of the "random" rule.
-        layers: the layers in which skipped tokens bypass the FFN, counted from 0; None: every layer.
-        attention_layers: the layers in which they bypass the attention (they still give keys and values).
+        layers: the layers in which skipped tokens skip the FFN, counted from 0; None: every layer.
+        attention_layers: the layers in which they skip the attention (they still give keys and values).
         in_place: tokens keep the prompt's order, and no summary tokens are added.
-        skip_kv: keys and values of skipped tokens leave the cache after prefill.
+        skip_kv: keys and values of skipped tokens are dropped from the KV cache after prefill.
 
     Raises:
         InputError: a setting is impossible; the message says what to change.
@@ -127,8 +127,8 @@ class SkipVision(Method):
         return f"{budget} ({variant[0]})" if variant else budget
 
     def budget_steps(self, target: Target) -> Sequence[Steps]:
-        """Retained and skipped tokens in their proportion until nothing is merged; beyond that, retained ones in the
-        place of skipped ones."""
+        """Retained and skipped tokens in their proportion until nothing is merged; beyond that, retained ones instead
+        of skipped ones."""
         tokens = target.tokens or 1
         retained, skipped = (resolve(count, tokens) for count in (self.num_retained, self.num_skipped))
         share = retained / max(1, retained + skipped)

@@ -50,7 +50,7 @@ class SPIDER(Dropping):
     """Two stages. *Before the decoder* (MSV-Prune) the tokens of the highest tower attention are anchors; the rest of
     the budget is shared out over k-means clusters of the others' deep features by size, and in each cluster those are
     kept that resemble least their cluster mates, in deep and middle features, and the anchors. *In the decoder*
-    (ASL-Skip), up to a layer, every token gathers 3 · ReLU(1 − R) + c at each layer's door, where R is the entropy of
+    (ASL-Skip), up to a layer, every token gathers 3 · ReLU(1 − R) + c before each layer, where R is the entropy of
     its hidden state through the model's head, in nats, plus its cosine to the mean of the text's, and c the layer's
     sub-layer contribution; past the threshold it skips the target sub-layer of every layer to come: the one, attention
     or FFN, whose skipping changes the output less.
@@ -182,7 +182,7 @@ class SPIDER(Dropping):
 
     def selection_flops(self, trace: Trace, decoder: DecoderShape) -> int:
         """For n tokens, a of them anchors: k-means 2(n − a)kw a time and once to end, anchors 2(n − a)aw, w being the
-        tower's width; in the decoder 2d·|vocabulary| for every visual token at every layer's door."""
+        tower's width; in the decoder 2d·|vocabulary| for every visual token before every layer."""
         flops = 0
         for n in trace.picture_tokens:
             count = resolve(self.num_kept, n)

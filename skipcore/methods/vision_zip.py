@@ -104,9 +104,9 @@ def _merged(
 ) -> ImagePlan:
     """Leftover i goes to target `went_to[i]`; all leftovers of a target together weigh what the target weighs."""
     kept = torch.cat([dominant, targets]).sort().values
-    place = torch.full((n,), -1)
-    place[kept] = torch.arange(len(kept))
+    destination = torch.full((n,), -1)
+    destination[kept] = torch.arange(len(kept))
     weight = torch.ones(n)
     weight[leftovers] = 1 / went_to.bincount(minlength=len(targets))[went_to]
-    place[leftovers] = place[targets[went_to]]
-    return ImagePlan(kept, kept[:0], place, summaries=False, in_place=True, weight=weight)
+    destination[leftovers] = destination[targets[went_to]]
+    return ImagePlan(kept, kept[:0], destination, summaries=False, in_place=True, weight=weight)

@@ -1,4 +1,4 @@
-"""The default of a model that was neither trained nor calibrated for skipping."""
+"""The default method of a model that was neither trained nor calibrated for skipping."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ run. It saves keys and values as it saves FLOPs: both by about half of the promp
 masked, so a prefill of 30 layers dispatches 10% more kernels than the dense one (`profiling.bench.dispatch` counts
 them).
 
-What lost against it at half of the FLOPs:
+Rejected, at half of the FLOPs:
 
 - Skip-FFN in the last layers (`SkipVision.untrained`), the default before: saves 7–15% of the FLOPs, no key, no value.
 - DivPrune: its greedy choice takes three times the kernels of a dense prefill; on Qwen2.5-VL, pruning half before the

@@ -60,5 +60,5 @@ def losses(trainer: FineTuner) -> list[tuple[float, float]]:
 
 def with_lora(vlm: Vlm) -> torch.nn.Module:
     peft = pytest.importorskip("peft")
-    targets = r".*language_model.*\.(gate|up|down)_proj"
+    targets = r".*(language|text)_model.*\.(gate|up|down)_proj"
     return peft.get_peft_model(vlm.model, peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets))

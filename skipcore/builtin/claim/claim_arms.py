@@ -63,7 +63,7 @@ def arm_recipe(recipe: Recipe, arm: Arm, steps: int | None = None) -> Recipe:
     return replace(recipe, stages=(stage,))
 
 
-def start_arms(recipe: Recipe, start: Path, steps: int | None) -> dict[str, Run]:
+def start_arms(recipe: Recipe, start: Path, steps: int | None, workers: int = 0) -> dict[str, Run]:
     """A run for each arm, all with the weights of the start folder.
 
     Raises:
@@ -71,7 +71,7 @@ def start_arms(recipe: Recipe, start: Path, steps: int | None) -> dict[str, Run]
     """
     runs = {}
     for arm in ARMS:
-        run = start_run(arm_recipe(recipe, arm, steps))
+        run = start_run(arm_recipe(recipe, arm, steps), workers)
         if run.accelerator.num_processes > 1:
             raise InputError("The claim is measured in one process: start it without `accelerate launch`.")
         start_from(run, start)

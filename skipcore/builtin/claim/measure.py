@@ -77,7 +77,7 @@ def measure_claim(
     contents = world.contents() or EVERYTHING
     recipe = replace(recipe, stages=tuple(replace(stage, contents=contents) for stage in recipe.stages))
     asked = asked_pictures(split, num_questions, world)
-    runs = start_arms(recipe, start, steps)
+    runs = start_arms(recipe, start, steps, workers)
     start_sha256 = folder_sha256(start)
     _check_folder(folder, runs, start_sha256)
     parts = first_parts(runs["dense"])
@@ -85,7 +85,7 @@ def measure_claim(
         name: step_flops(run, parts, STEPS_COUNTED if 0 < run.recipe.stages[0].skipping.share < 1 else 1)
         for name, run in runs.items()
     }
-    log = train_by_turns(runs, folder, workers)
+    log = train_by_turns(runs, folder)
     evaluated = _evaluate_arms(runs, asked, Finished(folder / "answers.jsonl"))
     blind = blind_tally(guesser_for(split, contents=contents), asked)
     run = runs["dense"]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from skipcore.builtin.scenes.splits import seed_of
 from skipcore.builtin.training import training_loop as finetune
-from skipcore.builtin.training.batches import Batch, draw_examples, make_batch
+from skipcore.builtin.training.batches import Batch
 from skipcore.builtin.training.runs import Run, load_checkpoint, save_checkpoint
 from skipcore.flops import FlopCount
 from skipcore.json_lines import JsonLines
@@ -26,24 +25,7 @@ STEPS_COUNTED = 10
 """Steps over which the FLOPs of an arm whose steps differ are averaged."""
 
 
-class _Parts(Dataset):
-    """Item i is part i of the steps; the same for every arm, since it comes from the recipe's seed and i alone."""
-
-    def __init__(self, run: Run) -> None:
-        self.seed, self.stage, self.processor = run.recipe.seed, run.recipe.stages[0], run.processor
-
-    def __len__(self) -> int:
-        return self.stage.steps * self.stage.accumulate
-
-    def __getitem__(self, index: int) -> Batch:
-        stage = self.stage
-        step, part = divmod(index, stage.accumulate)
-        rng = np.random.default_rng(seed_of("train", self.seed, 0, step, part, 0))
-        examples = draw_examples(stage, rng, stage.pictures // stage.accumulate, stage.questions)
-        return make_batch(examples, stage.image_side, self.processor, one_question_a_row=True)
-
-
-def train_by_turns(runs: Mapping[str, Run], folder: Path, workers: int = 0) -> list[dict[str, Any]]:
+def train_by_turns(runs: Mapping[str, Run], folder: Path) -> list[dict[str, Any]]:
     """Train all arms to the end, ten steps of each at a time, the order reversed every other round.
 
     Checkpoints and the log go to `folder`; with checkpoints there, training goes on from them.
@@ -61,7 +43,7 @@ def train_by_turns(runs: Mapping[str, Run], folder: Path, workers: int = 0) -> l
     any_run = next(iter(runs.values()))
     stage = any_run.recipe.stages[0]
     first = step = min(run.step for run in runs.values())
-    parts = _parts(any_run, step * stage.accumulate, workers)
+    parts = finetune.batches_from(any_run, step)
     last_save = time.monotonic()
     done = sum(run.step for run in runs.values())
     with progress_bar("training", "step", stage.steps * len(runs), done) as bar:
@@ -138,21 +120,8 @@ def step_flops(run: Run, parts: Sequence[Batch], steps: int = 1) -> dict[str, in
 
 def first_parts(run: Run) -> list[Batch]:
     """The batches of the first step."""
-    dataset = _Parts(run)
-    return [dataset[number] for number in range(run.recipe.stages[0].accumulate)]
-
-
-def _parts(run: Run, first: int, workers: int) -> Iterator[Batch]:
-    dataset = _Parts(run)
-    return iter(
-        DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=range(first, len(dataset)),
-            num_workers=workers,
-            prefetch_factor=2 if workers else None,
-        )
-    )
+    batches = finetune.StepBatches(run)
+    return [batches[number] for number in range(run.recipe.stages[0].accumulate)]
 
 
 def _state_bytes(run: Run) -> int:

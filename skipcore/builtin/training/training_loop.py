@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch.utils.data import DataLoader, Dataset
-from transformers import LlavaProcessor
 
 from skipcore import AdaptiveSummary, SkipVision
 from skipcore.builtin.scenes.splits import seed_of
 from skipcore.builtin.training.batches import SOURCES, Batch, draw_examples, image_positions, make_batch
 from skipcore.builtin.training.objective import Losses, TrainingModel
-from skipcore.builtin.training.recipe import Recipe, Stage
+from skipcore.builtin.training.recipe import Stage
 from skipcore.builtin.training.runs import Run, save_checkpoint
 from skipcore.builtin.training.training_log import Progress
 from skipcore.engine.finite import first_not_finite
@@ -42,7 +41,7 @@ def run_stage(run: Run, folder: Path, stop_at: float = math.inf) -> None:
     progress = Progress(folder / "log.jsonl", stage, run.step, show=run.accelerator.is_main_process)
     last_save = time.monotonic()
     run.trained.train()
-    batches = _batches(run, stage)
+    batches = batches_from(run, run.step)
     while run.step < stage.steps and not is_time_up(run, stop_at):
         began = time.monotonic()
         measured = training_step(run, stage, batches)
@@ -134,12 +133,13 @@ def _measured(losses: list[tuple[Losses, Batch]], skips: bool) -> dict[str, floa
     return measured
 
 
-class _StepBatches(Dataset):
-    """Item i is the batch of part i of a stage, counted over its steps, for one process."""
+class StepBatches(Dataset):
+    """Item i is the batch of part i of a run's stage, counted over its steps, for this process."""
 
-    def __init__(self, recipe: Recipe, stage: int, processor: LlavaProcessor, process: int, processes: int) -> None:
-        self.recipe, self.number, self.processor = recipe, stage, processor
-        self.stage, self.process, self.processes = recipe.stages[stage], process, processes
+    def __init__(self, run: Run) -> None:
+        self.recipe, self.number, self.processor = run.recipe, run.stage, run.processor
+        self.stage = run.recipe.stages[run.stage]
+        self.process, self.processes = run.accelerator.process_index, run.accelerator.num_processes
 
     def __len__(self) -> int:
         return self.stage.steps * self.stage.accumulate
@@ -155,17 +155,16 @@ class _StepBatches(Dataset):
         return make_batch(examples, stage.image_side, self.processor, skips or stage.one_question_a_row)
 
 
-def _batches(run: Run, stage: Stage) -> Iterator[Batch]:
-    """The batches of the rest of a stage, drawn ahead by the worker processes."""
-    accelerator = run.accelerator
-    dataset = _StepBatches(run.recipe, run.stage, run.processor, accelerator.process_index, accelerator.num_processes)
+def batches_from(run: Run, step: int) -> Iterator[Batch]:
+    """The batches of a run's stage from a step on, drawn ahead by the run's worker processes."""
+    batches, accumulate = StepBatches(run), run.recipe.stages[run.stage].accumulate
     loader = DataLoader(
-        dataset,
+        batches,
         batch_size=None,
-        sampler=range(run.step * stage.accumulate, len(dataset)),
+        sampler=range(step * accumulate, len(batches)),
         num_workers=run.workers,
         prefetch_factor=2 if run.workers else None,
-        pin_memory=accelerator.device.type == "cuda",
+        pin_memory=run.accelerator.device.type == "cuda",
     )
     return iter(loader)
 

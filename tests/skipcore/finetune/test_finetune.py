@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from shared_models import noise_picture
+from shared_models import noise_picture, trained_summary
 from tiny_rows import trainable
 
-from skipcore import InputError, load
+from skipcore import InputError, SkipVision, load
 from skipcore.__main__ import main
 from skipcore.finetune.finetune import LOG_FILE, MEMORY_ADVICE, SETTINGS_FILE
 from skipcore.finetune.run_settings import Settings, read_values
@@ -159,14 +159,23 @@ def test_a_lack_of_memory_says_what_helps(
 
 def test_ranges_make_budgets() -> None:
     settings = Settings("m", data="d", output="o", retained_range=(10, 100), skipped_range=(0.1, 0.4))
-    assert settings.budgets() is not None and settings.rate == 1e-4 and settings.method().summary is None
-    assert (
-        settings.method(8).summary is None and Settings("m", data="d", output="o", train_summary=True).method(8).summary
-    )
+    assert settings.budgets() is not None and settings.rate == 1e-4 and settings.method(width=8).summary is None
+
+
+def test_a_models_own_method_is_kept() -> None:
+    own = SkipVision(10, 20, retain="raster", summary=trained_summary(8))
+    given = {"model": "m", "data": "d", "output": "o"}
+    assert Settings(**given).method(own, 8) == own and not own.summary.score.weight.requires_grad
+    trained = Settings(**given, train_summary=True, retain="uniform").method(own, 8)
+    assert trained.num_retained == 10 and trained.retain == "uniform" and trained.summary.score.weight.requires_grad
+    assert torch.equal(trained.summary.score.weight, own.summary.score.weight)
+    other = Settings(**given, num_retained=0.1, num_skipped=0.2, text_attends_skipped="yes").method(own)
+    assert (other.num_retained, other.num_skipped, other.text_attends_skipped) == (0.1, 0.2, True)
+    assert Settings(**given, train_summary=True).method(None, 8).summary is not None
 
 
 def test_settings_survive_their_file(tmp_path: Path) -> None:
-    ranges = {"num_retained": 100, "retained_range": (1, 2), "skipped_range": (3, 4)}
+    ranges = {"num_retained": 100, "num_skipped": 5, "retained_range": (1, 2), "skipped_range": (3, 4)}
     settings = Settings("m", data="d\"'ä", output="o", lora=0, train=("tower",), skip_share=0.5, **ranges)
     (tmp_path / "run.toml").write_text(settings.to_toml())
     assert Settings(**read_values(tmp_path / "run.toml")) == settings
@@ -187,6 +196,8 @@ def test_settings_survive_their_file(tmp_path: Path) -> None:
         ({"retained_range": (2, 1), "skipped_range": (1, 2)}, "range of retained"),
         ({"retained_range": (1,), "skipped_range": (1, 2)}, "two counts"),
         ({"num_retained": 1.5}, "between 0.0 and 1.0"),
+        ({"num_retained": 5}, "--num-retained and --num-skipped together"),
+        ({"text_attends_skipped": "maybe"}, "--text-attends-skipped must be of yes, no"),
         ({"eval_data": "x", "eval_share": 0.1}, "not both"),
         ({"train": ("tower",)}, "--train is for --lora 0"),
         ({"lora": 0, "merge": True}, "--merge is for adapters"),
