@@ -9,7 +9,7 @@ from skipcore import Dense, Method, Vlm
 from skipcore.answering.agreement import Agreement
 from skipcore.answering.batch import MAX_NEW_TOKENS, greedy, log_probs
 from skipcore.answering.decoding import NextToken
-from skipcore.builtin.evaluation import AskedPicture
+from skipcore.builtin.evaluation.asked import AskedPicture
 from skipcore.builtin.evaluation.many_answers import AskedQuestions
 
 
@@ -45,7 +45,7 @@ def measure_questions(
     Args:
         pictures: their questions are few enough to hold their features.
         methods: by any key.
-        on_answers: told how many answers there are more.
+        on_answers: called with a number of answers, as they come.
 
     Returns:
         For each key an outcome to every question, in order.

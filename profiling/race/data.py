@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from skipcore import InputError
-from skipcore.builtin.evaluation import AskedPicture, asked_pictures, blind_tally, guesser_for
+from skipcore.builtin.evaluation.asked import AskedPicture, asked_pictures
+from skipcore.builtin.evaluation.blind import blind_tally, guesser_for
 from skipcore.builtin.questions.questions import Question
 from skipcore.builtin.scenes.sample import EVERYTHING
 from skipcore.builtin.scenes.world_file import World

@@ -1,4 +1,4 @@
-"""The processes of one race, as whoever launched them tells: accelerate launch, torchrun or mpirun.
+"""The processes of one race, as accelerate launch, torchrun or mpirun number them.
 
 They share the work by their numbers and never talk to each other, so that none waits for another and any may be killed.
 """
@@ -33,11 +33,11 @@ class Process:
     @classmethod
     def here(cls, environment: Mapping[str, str] = os.environ) -> Process:
         """This process, by the environment; alone where that says nothing."""
-        told = {
+        found = {
             field: next((int(environment[name]) for name in names if environment.get(name, "").isdecimal()), None)
             for field, names in _NAMES.items()
         }
-        return cls(told["index"] or 0, told["count"] or 1, told["local_index"] or 0)
+        return cls(found["index"] or 0, found["count"] or 1, found["local_index"] or 0)
 
     @property
     def is_main(self) -> bool:

@@ -8,8 +8,8 @@ from profiling.race.results import OWN, DataResult, RaceResult, Row
 from skipcore import METHODS
 from skipcore.builtin.plot_file import plot_file
 
-# Colors of Okabe and Ito, which color-blind people tell apart; with a marker each, so that no method is known by its
-# color alone.
+# Colors of Okabe and Ito, which color-blind people can distinguish; each with a marker, so that no method is known by
+# its color alone.
 OWN_COLOR = "#009E73"
 COLORS = ("#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "*", "d", "h", "x", "1")

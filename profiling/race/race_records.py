@@ -10,7 +10,7 @@ from skipcore import InputError
 from skipcore.json_lines import JsonLines, Line, check_same, read_lines
 
 HEADER = "sweep"
-"""Kind of a record's first line."""
+"""Kind of a record's first line, as it was called when the first records were written."""
 
 IDENTITY = ("model", "model_sha256", "dtype", "max_new_tokens")
 """What of the header must be the same for records to go together."""

@@ -19,7 +19,7 @@ from profiling.race.processes import Process
 from profiling.race.race_records import Records
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.answering.batch import MAX_NEW_TOKENS, groups
-from skipcore.builtin.evaluation import AskedPicture
+from skipcore.builtin.evaluation.asked import AskedPicture
 from skipcore.builtin.evaluation.finished import method_key
 from skipcore.calibration.examples import Examples
 from skipcore.families import decoder_layers
@@ -70,7 +70,7 @@ def measure_race(vlm: Vlm, race: Race, output: Path, process: Process | None = N
     """Run a race, or this process's share of it, and record it as it goes.
 
     Times are measured by the main process alone, interleaved over all methods. On a CPU that several processes share
-    they would be those of the crowd: there they are left to a later run with one process.
+    those of one process depend on what the others do: times are left to a later run with one process.
 
     Args:
         output: a file that ends in .jsonl; processes but the main one write beside it.
@@ -277,7 +277,7 @@ def _marks(marks: Sequence[bool], sizes: Sequence[int]) -> str:
 
 
 def _measure_costs(vlm: Vlm, race: Race, records: Records, methods: dict[str, Method]) -> None:
-    """Times compare only where they were taken by turns: a method more, and all are measured again."""
+    """Times compare only where the methods ran alternately: with one more method, all are measured again."""
     measured = {(line["data"], line["prompt"]): set(line["methods"]) for line in records.of("cost")}
     pictures = [
         (data.name, number, picture)

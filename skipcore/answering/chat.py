@@ -113,7 +113,7 @@ class Chat:
         if self._cache is None:
             return None
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids, self._read, strict=False)))
-        same = min(same, len(ids) - 1)  # something must be read to tell what comes next
+        same = min(same, len(ids) - 1)  # something must be read to predict the next token
         if bool(kinds_of(self.vlm.model.config, prepared.inputs["input_ids"][0, same:]).any()):
             return None
         try:

@@ -272,7 +272,7 @@ def _check(config: GenerationConfig) -> None:
 
 
 def describe(vlm: Vlm) -> str:
-    """How answers are decoded, as a person is told: what of the generation config is followed, and what is left out."""
+    """Say in words how answers are decoded: what of the generation config is followed, and what is left out."""
     config: GenerationConfig = vlm.model.generation_config
     followed = [name for name, idle in FOLLOWED.items() if getattr(config, name, None) not in idle]
     said = "greedy" + (f", with the model's own {', '.join(followed)}" if followed else "")

@@ -17,18 +17,12 @@ from typing import Any
 import torch
 
 from skipcore import command_line, load
-from skipcore.builtin.claim import measure_claim
-from skipcore.builtin.evaluation import (
-    DEFAULT_SPLITS,
-    SPLIT_NAMES,
-    Finished,
-    Quality,
-    measure_quality,
-    methods_of,
-    quality_table,
-    write_json,
-)
-from skipcore.builtin.evaluation.evaluate import DEFAULT_COUNTS
+from skipcore.builtin.claim.measure import measure_claim
+from skipcore.builtin.evaluation.asked import DEFAULT_SPLITS, SPLIT_NAMES
+from skipcore.builtin.evaluation.evaluate import DEFAULT_COUNTS, measure_quality, methods_of, write_json
+from skipcore.builtin.evaluation.finished import Finished
+from skipcore.builtin.evaluation.quality_record import Quality
+from skipcore.builtin.evaluation.score_table import quality_table
 from skipcore.builtin.scenes.world_file import read_world
 from skipcore.builtin.training import recipe, runs
 from skipcore.builtin.training import training_loop as finetune

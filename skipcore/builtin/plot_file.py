@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".svg", ".png", ".pdf")
-# Colors of Okabe and Ito, which color-blind people tell apart.
+# Colors of Okabe and Ito, which color-blind people can distinguish.
 DENSE, SKIP, PATCHES = "#000000", "#009E73", "#0072B2"
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.fonttype": "none",
-    "svg.hashsalt": "skipcore",  # by lot otherwise: the same log would give another file each time
+    "svg.hashsalt": "skipcore",  # random otherwise: the same log would give another file each time
 }
 
 

@@ -31,7 +31,7 @@ ARMS = (
     ),
     Arm("mixed", "(c) mixed", Skipping(share=0.5)),
 )
-"""Dense comes first: the others are told in per cent of it."""
+"""Dense comes first: the others are given in percent of it."""
 
 
 def arm_recipe(recipe: Recipe, arm: Arm, steps: int | None = None) -> Recipe:

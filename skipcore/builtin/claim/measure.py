@@ -15,17 +15,13 @@ from skipcore.builtin.claim.claim_arms import ARMS, Arm, start_arms
 from skipcore.builtin.claim.claim_record import ArmResult, Claim, ClaimSplit, StepSeconds
 from skipcore.builtin.claim.claim_tables import claim_table
 from skipcore.builtin.claim.turns import STEPS_COUNTED, first_parts, step_flops, train_by_turns
-from skipcore.builtin.evaluation import (
-    AskedPicture,
-    Finished,
-    Score,
-    asked_pictures,
-    blind_tally,
-    evaluate,
-    guesser_for,
-    write_json,
-)
+from skipcore.builtin.evaluation.asked import AskedPicture, asked_pictures
+from skipcore.builtin.evaluation.blind import blind_tally, guesser_for
+from skipcore.builtin.evaluation.evaluate import write_json
+from skipcore.builtin.evaluation.finished import Finished
+from skipcore.builtin.evaluation.many_answers import evaluate
 from skipcore.builtin.evaluation.quality_record import Asked
+from skipcore.builtin.evaluation.scores import Score
 from skipcore.builtin.scenes.sample import EVERYTHING
 from skipcore.builtin.scenes.world_file import read_world, scenes_world
 from skipcore.builtin.training.recipe import Recipe

@@ -52,7 +52,7 @@ class EasyScene:
 
 
 def sample_easy_scene(rng: Generator) -> EasyScene:
-    """A scene by lot, its sizes and places as easy-VQA's."""
+    """A random scene, its sizes and places as easy-VQA's."""
     color, kind = _pick(tuple(COLORS), rng), _pick(KINDS, rng)
     red, green, blue = (int(channel) for channel in rng.integers(230, 256, size=3))
     width = float(rng.integers(16, 67)) / 128

@@ -36,7 +36,8 @@ def load_split(split: Split) -> tuple[Picture, ...]:
     """
     package = _package()
     questions: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for question, answer, number in _records(split):
+    columns = package.get_train_questions() if split == "train" else package.get_test_questions()
+    for question, answer, number in zip(*columns, strict=True):
         questions[number].append((question, answer))
     paths = package.get_train_image_paths() if split == "train" else package.get_test_image_paths()
     pictures = []
@@ -44,18 +45,6 @@ def load_split(split: Split) -> tuple[Picture, ...]:
         with Image.open(paths[number]) as image:
             pictures.append(Picture(np.array(image.convert("RGB")), tuple(questions[number])))
     return tuple(pictures)
-
-
-def questions_of(split: Split) -> list[str]:
-    """Every different question of a split, sorted."""
-    return sorted({question for question, _, _ in _records(split)})
-
-
-def _records(split: Split) -> list[tuple[str, str, int]]:
-    """(question, answer, picture's number) for each question of a split."""
-    package = _package()
-    columns = package.get_train_questions() if split == "train" else package.get_test_questions()
-    return list(zip(*columns, strict=True))
 
 
 def _package() -> ModuleType:

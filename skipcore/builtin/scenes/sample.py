@@ -1,11 +1,10 @@
-"""Scenes drawn by lot. The same generator state gives the same scene on every machine."""
+"""Random scenes. The same generator state gives the same scene on every machine."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -17,7 +16,6 @@ from skipcore.builtin.scenes.splits import CELLS, Split, cell_of, is_place_held_
 from skipcore.builtin.scenes.vocabulary import COLORS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import THING_NAMES
 
-ItemKind = Literal["thing", "shape", "sign"]
 MOST_ITEMS = 9
 PLACES_TRIED = 48
 LEAST_CONTRAST = 110.0
@@ -88,7 +86,7 @@ def _sample_once(rng: Generator, split: Split, contents: Contents) -> Scene:
 
 
 def _sample_items(rng: Generator, split: Split, contents: Contents, background: Background) -> list[Item]:
-    """Items that find room, up to the number drawn; none if the first of "combinations" finds no held-out place."""
+    """Items that fit, up to the number drawn; none if the first of "combinations" finds no held-out place."""
     count = int(rng.integers(1, contents.most_items + 1))
     smallest, largest = SIZES.get(count, SIZES_OF_MANY)
     smallest, largest = max(smallest, contents.smallest), max(largest, contents.smallest * 1.2)
@@ -131,7 +129,7 @@ def _prototypes(rng: Generator, count: int, split: Split, contents: Contents) ->
         for index in range(1, int(rng.integers(2, count + 1))):
             chosen[index] = repeated
     signs = [index for index, name in enumerate(chosen) if name == "sign"]
-    for index in signs[2:]:  # a third sign would leave no room for other things
+    for index in signs[2:]:  # a third sign would leave no space for other things
         others = names or tuple(f"shape:{kind}" for kind in shapes)
         chosen[index] = others[int(rng.integers(len(others)))]
     return chosen
@@ -165,7 +163,7 @@ def _free_place(
     split: Split,
     wanted: tuple[str, ...] | None,
 ) -> tuple[float, float] | None:
-    """A place where the item lies inside the picture and covers no other one's middle, or None if there is no room."""
+    """A place where the item lies inside the picture and covers no other one's middle, or None if it fits nowhere."""
     margin = size / 2 + 0.005
     tries = rng.uniform(margin, 1 - margin, size=(PLACES_TRIED, 2))
     fits = np.ones(PLACES_TRIED, dtype=bool)

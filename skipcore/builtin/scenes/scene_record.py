@@ -102,19 +102,9 @@ class Scene:
         """The signs."""
         return tuple(item for item in self.items if isinstance(item, Sign))
 
-    @property
-    def left_to_right(self) -> list[Item]:
-        """The items ordered by the x of their centers."""
-        return sorted(self.items, key=lambda item: item.spot.x)
-
 
 def noun(item: Item) -> str:
     """The word for an item without its color: "dog", "circle", "sign"."""
     if isinstance(item, Thing):
         return item.name
     return item.kind if isinstance(item, Shape) else "sign"
-
-
-def full_name(item: Item) -> str:
-    """How an item is named where color matters: "dog", "red circle", "blue sign"."""
-    return item.name if isinstance(item, Thing) else f"{item.color} {noun(item)}"

@@ -20,8 +20,8 @@ CELLS = (
     "bottom left", "bottom", "bottom right",
 )  # fmt: skip
 """The nine places of a picture, row by row."""
-PER_CENT_OF_PLACES = 6
-PER_CENT_OF_PAIRS = 6
+PERCENT_OF_PLACES = 6
+PERCENT_OF_PAIRS = 6
 
 
 def seed_of(split: Split, *numbers: int) -> tuple[int, ...]:
@@ -38,13 +38,13 @@ def cell_of(x: float, y: float) -> str:
 @cache
 def is_place_held_out(thing: str, cell: str) -> bool:
     """Whether training never shows this thing in this cell."""
-    return crc32(f"{thing}|{cell}".encode()) % 100 < PER_CENT_OF_PLACES
+    return crc32(f"{thing}|{cell}".encode()) % 100 < PERCENT_OF_PLACES
 
 
 @cache
 def is_pair_held_out(first: str, second: str) -> bool:
     """Whether training never asks how these two things stand to each other, in either order."""
-    return crc32("|".join(sorted((first, second))).encode()) % 100 < PER_CENT_OF_PAIRS
+    return crc32("|".join(sorted((first, second))).encode()) % 100 < PERCENT_OF_PAIRS
 
 
 @cache

@@ -191,13 +191,13 @@ def _row(pairs: tuple[tuple[str, str], ...], side: int, processor: LlavaProcesso
         "part": [0] * len(ids),
     }
     for number, (question, answer) in enumerate(pairs):
-        asked, told = _token_ids(processor, prompt_end(question)), _token_ids(processor, answer_text(answer))
-        length = len(asked) + len(told)
+        asked, answered = _token_ids(processor, prompt_end(question)), _token_ids(processor, answer_text(answer))
+        length = len(asked) + len(answered)
         first = len(start) + GRID * GRID
-        row["input_ids"] += [*asked, *told]
+        row["input_ids"] += [*asked, *answered]
         row["position_ids"] += range(first, first + length)
-        row["labels"] += [*[NO_LABEL] * len(asked), *told]
-        row["answer"] += [*[-1] * len(asked), *[first_answer + number] * len(told)]
+        row["labels"] += [*[NO_LABEL] * len(asked), *answered]
+        row["answer"] += [*[-1] * len(asked), *[first_answer + number] * len(answered)]
         row["part"] += [number + 1] * length
     return row
 

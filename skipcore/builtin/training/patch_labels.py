@@ -1,4 +1,4 @@
-"""What each patch of a scene shows, and the heads that learn to tell it from a visual token.
+"""What each patch of a scene shows, and the heads that learn to predict it from a visual token.
 
 A training signal beside the answers: 576 labels a picture instead of a few words, so the tower learns to see in a
 fraction of the steps. The heads are dropped after training.
@@ -74,7 +74,7 @@ class PatchHeads(nn.Module):
         self.read = nn.Linear(width, sum(self.sizes))
 
     def forward(self, features: Tensor, labels: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss [] and the share of item patches whose noun is told rightly [].
+        """The loss [] and the share of item patches whose noun is predicted right [].
 
         Args:
             features: [B, P, d].

@@ -173,42 +173,35 @@ def _run_rules(recipe: Recipe) -> dict[str, bool]:
 
 
 def _size_rules(size: ModelSize) -> dict[str, bool]:
+    tower_step, decoder_step = math.lcm(4, max(1, size.tower_heads)), 2 * max(1, size.decoder_heads)
+    least = f"vocabulary must be at least {LEAST_VOCABULARY}, the bytes and the special tokens"
     return {
         "widths, layers and heads must be at least 1": min(vars(size).values()) >= 1,
-        "tower_width must be a multiple of tower_heads, and of 4": size.tower_width
-        % math.lcm(4, max(1, size.tower_heads))
-        == 0,
-        "decoder_width must be a multiple of twice decoder_heads": size.decoder_width % (2 * max(1, size.decoder_heads))
-        == 0,
-        f"vocabulary must be at least {LEAST_VOCABULARY}, the bytes and the special tokens": size.vocabulary
-        >= LEAST_VOCABULARY,
+        "tower_width must be a multiple of tower_heads, and of 4": size.tower_width % tower_step == 0,
+        "decoder_width must be a multiple of twice decoder_heads": size.decoder_width % decoder_step == 0,
+        least: size.vocabulary >= LEAST_VOCABULARY,
     }
 
 
 def _stage_rules(stage: Stage) -> dict[str, bool]:
-    skipping = stage.skipping
+    side, skipping = stage.image_side, stage.skipping
+    numbers = (stage.steps, stage.pictures, stage.questions, stage.accumulate)
+    weights, counts = (stage.patch_weight, stage.word_weight), (skipping.num_retained, skipping.num_skipped)
+    fits = side >= PATCH_SIDE and side % PATCH_SIDE == 0 and IMAGE_SIDE % side == 0
+    names = "skipping.num_retained and num_skipped"
     return {
-        f"image_side must be a multiple of {PATCH_SIDE}, divide {IMAGE_SIDE}": stage.image_side >= PATCH_SIDE
-        and stage.image_side % PATCH_SIDE == 0
-        and IMAGE_SIDE % stage.image_side == 0,
-        "steps, pictures, questions and accumulate must be at least 1": min(
-            stage.steps, stage.pictures, stage.questions, stage.accumulate
-        )
-        >= 1,
+        f"image_side must be a multiple of {PATCH_SIDE}, divide {IMAGE_SIDE}": fits,
+        "steps, pictures, questions and accumulate must be at least 1": min(numbers) >= 1,
         "warm_up, skip_pictures and skip_questions must be 0 or more": min(
             stage.warm_up, stage.skip_pictures, stage.skip_questions
         )
         >= 0,
         "first_rate and last_rate must be above 0": 0 < stage.first_rate < math.inf and 0 < stage.last_rate < math.inf,
         "tower_rate must be above 0 and at most 1": 0 < stage.tower_rate <= 1,
-        "patch_weight and word_weight must be 0 or more": min(stage.patch_weight, stage.word_weight) >= 0
-        and max(stage.patch_weight, stage.word_weight) < math.inf,
+        "patch_weight and word_weight must be 0 or more": min(weights) >= 0 and max(weights) < math.inf,
         "skipping.share must be 0 to 1": 0 <= skipping.share <= 1,
-        "skipping.num_retained and num_skipped must be 0 or more, and num_skipped above 0 if num_retained is": min(
-            skipping.num_retained, skipping.num_skipped
-        )
-        >= 0
-        and (skipping.num_retained == 0 or skipping.num_skipped > 0),
+        f"{names} must be 0 or more, and num_skipped above 0 if num_retained is": min(counts) >= 0
+        and (counts[0] == 0 or counts[1] > 0),
     }
 
 

@@ -1,4 +1,4 @@
-"""The training loop, on accelerate: dense steps and steps under Skip-Vision by turns, on one set of weights.
+"""The training loop, on accelerate: dense steps and Skip-Vision steps alternately, on one set of weights.
 
 Every step's data comes from (seed, stage, step, part, process) alone, so a run that was killed goes on as if nothing
 had happened, and worker processes can draw ahead.
@@ -114,7 +114,7 @@ def _where(run: Run, stage: Stage, method: SkipVision | None, losses: list[tuple
 
 
 def _measured(losses: list[tuple[Losses, Batch]], skips: bool) -> dict[str, float]:
-    """The means over a step's parts, under names that tell dense from skipping steps."""
+    """The means over a step's parts, under names that keep dense and skipping steps apart."""
     way = "skip" if skips else "dense"
     measured = {
         "loss_patches": fmean(loss.patches.item() for loss, _ in losses),
@@ -170,7 +170,7 @@ def batches_from(run: Run, step: int) -> Iterator[Batch]:
 
 
 def stage_method(stage: Stage, rng: Generator, summary: AdaptiveSummary) -> SkipVision:
-    """The method of one step that skips: the masked variant with the stage's counts, or with counts by lot."""
+    """The method of one step that skips: the masked variant with the stage's counts, or with random counts."""
     num_tokens = len(image_positions(stage.image_side))
     retained, skipped = stage.skipping.num_retained, stage.skipping.num_skipped
     if (retained, skipped) == (0, 0):

@@ -15,11 +15,12 @@ pytest.importorskip("accelerate")
 from tiny_training import CLAIM
 
 from skipcore import InputError, load
-from skipcore.builtin.claim import ARMS, arm_recipe, measure, measure_claim, step_flops, train_by_turns, turns
-from skipcore.builtin.claim.claim_arms import start_arms
-from skipcore.builtin.claim.measure import arm_results
-from skipcore.builtin.evaluation import guesser_for
+from skipcore.builtin.claim import measure, turns
+from skipcore.builtin.claim.claim_arms import ARMS, arm_recipe, start_arms
+from skipcore.builtin.claim.measure import arm_results, measure_claim
+from skipcore.builtin.claim.turns import step_flops, train_by_turns
 from skipcore.builtin.evaluation import many_answers as answering
+from skipcore.builtin.evaluation.blind import guesser_for
 from skipcore.builtin.training import recipe, runs
 from skipcore.builtin.training import training_loop as finetune
 from skipcore.flops import FlopCount

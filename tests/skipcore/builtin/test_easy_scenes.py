@@ -23,7 +23,7 @@ from skipcore.builtin.scenes.easy_scenes import (
     every_easy_phrase,
     sample_easy_scene,
 )
-from skipcore.builtin.scenes.easy_vqa import load_split, questions_of
+from skipcore.builtin.scenes.easy_vqa import load_split
 from skipcore.builtin.training.batches import draw_examples
 from skipcore.builtin.training.recipe import Mixture
 
@@ -69,7 +69,7 @@ def test_answers_are_true_to_the_record() -> None:
 
 
 def test_questions_are_worded_as_easy_vqa_words_them() -> None:
-    real = {question.lower() for question in questions_of("train")}
+    real = {question.lower() for picture in load_split("train") for question, _ in picture.questions}
     assert len(set(every_easy_phrase()) & real) > 0.8 * len(real)
     rng = np.random.default_rng(4)
     asked = {ask_easy(sample_easy_scene(rng), rng)[0] for _ in range(500)}

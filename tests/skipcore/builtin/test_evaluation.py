@@ -15,21 +15,14 @@ from shared_models import WIDTH, noise_picture, trained_summary
 
 from skipcore import Dense, InputError, SkipVision, Vlm
 from skipcore.builtin import __main__ as command_line
-from skipcore.builtin.evaluation import (
-    AskedPicture,
-    Finished,
-    asked_pictures,
-    blind_tally,
-    evaluate,
-    guesser_for,
-    methods_of,
-    quality_table,
-)
 from skipcore.builtin.evaluation import many_answers as answering
-from skipcore.builtin.evaluation.asked import touches_held_out
-from skipcore.builtin.evaluation.blind import guesser_from
-from skipcore.builtin.evaluation.evaluate import split_result
+from skipcore.builtin.evaluation.asked import AskedPicture, asked_pictures, touches_held_out
+from skipcore.builtin.evaluation.blind import blind_tally, guesser_for, guesser_from
+from skipcore.builtin.evaluation.evaluate import methods_of, split_result
+from skipcore.builtin.evaluation.finished import Finished
+from skipcore.builtin.evaluation.many_answers import evaluate
 from skipcore.builtin.evaluation.prefill_cost import prefill_flops
+from skipcore.builtin.evaluation.score_table import quality_table
 from skipcore.builtin.evaluation.scores import Answered, Tally, score_of, tally_of
 from skipcore.builtin.questions.questions import Question
 from skipcore.builtin.scenes.scene_record import Background, Scene, Spot, Thing

@@ -23,10 +23,10 @@ from skipcore.builtin.questions.questions import (
     suggested,
 )
 from skipcore.builtin.scenes.sample import sample_scene
-from skipcore.builtin.scenes.scene_record import Background, Item, Scene, Shape, Sign, Spot, Thing, full_name, noun
+from skipcore.builtin.scenes.scene_record import Background, Item, Scene, Shape, Sign, Spot, Thing, noun
 from skipcore.builtin.scenes.things import THINGS
 from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS
-from skipcore.builtin.scenes.words import UNCLEAR, article, plural
+from skipcore.builtin.scenes.words import UNCLEAR, article, plural, short_name
 
 GROUND = Background("plain", (240, 240, 240), (240, 240, 240), 0)
 GROUPS = {
@@ -159,7 +159,7 @@ def fits(item: Item, name: str) -> bool:
     """Whether an item may be called so: worked out from the record alone."""
     if isinstance(item, Thing):
         return name in (item.name, GROUPS[item.name], "thing")
-    names = [noun(item), full_name(item), "thing"]
+    names = [noun(item), short_name(item), "thing"]
     names += ["shape", f"{item.color} shape"] if isinstance(item, Shape) else [f"sign that says {item.text}"]
     return name in names
 
@@ -191,7 +191,7 @@ def worked_out(scene: Scene, text: str) -> str | None:
     if match := re.fullmatch(r"is there an? (.+)\?", text):
         return "yes" if those(scene, re.sub(" (anywhere|in the picture|in the image)$", "", match[1])) else "no"
     if match := re.fullmatch(r"how many (.+) are there\?", text):
-        names = {name for item in scene.items for name in (noun(item), full_name(item))} | {"thing", "shape", "sign"}
+        names = {name for item in scene.items for name in (noun(item), short_name(item))} | {"thing", "shape", "sign"}
         name = next((name for name in names if plural(name) == match[1]), None)
         return None if name is None else COUNT_WORDS[len(those(scene, name))]
     if match := re.fullmatch(r"where is the (.+)\?", text):
@@ -212,13 +212,13 @@ def worked_out(scene: Scene, text: str) -> str | None:
         along = 0 if match[1].endswith(("left of", "right of")) else 1
         there = [each for each in scene.items if on_side(item, each, match[1])]
         found = max(there, key=lambda each: abs((each.spot.x - item.spot.x, each.spot.y - item.spot.y)[along]))
-        return article(full_name(found))
+        return article(short_name(found))
     if match := re.fullmatch(r"what is (?:nearest|closest) to the (?!top edge|bottom edge)(.+)\?", text):
         if not those(scene, match[1]):
             return f"there is no {match[1]}"
         item = the(scene, match[1])
         others = [each for each in scene.items if each is not item]
-        return article(full_name(min(others, key=lambda each: math.dist(
+        return article(short_name(min(others, key=lambda each: math.dist(
             (each.spot.x, each.spot.y), (item.spot.x, item.spot.y)))))  # fmt: skip
     return None
 
@@ -237,7 +237,7 @@ def test_answers_worked_out_again() -> None:
 def test_descriptions_name_every_item() -> None:
     for scene, question in many():
         if question.kind == "description":
-            said = [f"{full_name(item)} that says {item.text}" if isinstance(item, Sign) else full_name(item)
+            said = [f"{short_name(item)} that says {item.text}" if isinstance(item, Sign) else short_name(item)
                     for item in scene.items]  # fmt: skip
             assert named(question.answer) == Counter(said)
             assert is_right(question, question.answer)

@@ -22,8 +22,8 @@ from skipcore import layer_contributions as contributions
 from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.answering.alternate import alternate
 from skipcore.answering.generate import generate
-from skipcore.builtin.evaluation import AskedPicture, evaluate
-from skipcore.builtin.evaluation.asked import easy_question
+from skipcore.builtin.evaluation.asked import AskedPicture, easy_question
+from skipcore.builtin.evaluation.many_answers import evaluate
 from skipcore.builtin.scenes.easy_vqa import load_split
 from skipcore.engine.finite import not_finite
 
