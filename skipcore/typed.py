@@ -61,7 +61,7 @@ def _value(kind: Any, value: Any, where: str, readers: Readers) -> Any:
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise InputError(f"{where} must be a list.")
+            raise InputError(f"{where} must be a list, not {value!r}.")
         kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
         if len(kinds) != len(value):
             raise InputError(f"{where} must have {len(kinds)} values.")
@@ -69,7 +69,7 @@ def _value(kind: Any, value: Any, where: str, readers: Readers) -> Any:
         return tuple(_value(each, item, f"{where} {number}", readers) for number, (each, item) in pairs)
     if origin is not None:
         if not isinstance(value, dict):
-            raise InputError(f"{where} must be a table.")
+            raise InputError(f"{where} must be a table, not {value!r}.")
         return {name: _value(inner[1], each, f"{where}, {name}", readers) for name, each in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

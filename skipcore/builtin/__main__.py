@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--minutes", type=_positive, default=math.inf, help="stop after this long; run again to go on"
     )
-    training.add_argument("--workers", type=_whole, default=workers, help="processes that draw pictures")
+    training.add_argument("--workers", type=_at_least(0), default=workers, help="processes that draw pictures")
     training.add_argument("--start", type=Path, metavar="MODEL", help="begin with the weights of this model folder")
     training.set_defaults(run=train)
 
     evaluation = commands.add_parser("evaluate", help="accuracy on test splits; goes on where it was killed")
     evaluation.add_argument("--model", type=Path, default=MODEL_FOLDER, help="the model's folder")
     evaluation.add_argument("--splits", nargs="+", choices=SPLIT_NAMES, default=DEFAULT_SPLITS, metavar="SPLIT")
-    evaluation.add_argument("--questions", type=_count, help="to each split; default: 2,000, and all of easy-VQA")
+    evaluation.add_argument("--questions", type=_at_least(1), help="to each split; default: 2,000, and all of easy-VQA")
     evaluation.add_argument("--counts", nargs="*", type=_counts, default=DEFAULT_COUNTS, metavar="RETAINED+SKIPPED")
     evaluation.add_argument("--retain", nargs="+", choices=tuple(RETAIN_RULES), default=(), help="default: the model's")
     evaluation.add_argument(
@@ -86,12 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     claim.add_argument(
         "--start", type=Path, default=BEFORE_SKIPPING, metavar="MODEL", help="gives all arms their first weights"
     )
-    claim.add_argument("--steps", type=_count, help="of each arm; default: the recipe's")
+    claim.add_argument("--steps", type=_at_least(1), help="of each arm; default: the recipe's")
     claim.add_argument("--split", choices=SPLIT_NAMES, default="test", help="what the arms are asked")
-    claim.add_argument("--questions", type=_count, default=400, help="to each arm under each method")
+    claim.add_argument("--questions", type=_at_least(1), default=400, help="to each arm under each method")
     claim.add_argument("--output", type=Path, help="default: assets/results/RECIPE.json")
     claim.add_argument("--runs", type=Path, default=RUNS_FOLDER, help="where checkpoints and logs go")
-    claim.add_argument("--workers", type=_whole, default=workers, help="processes that draw pictures")
+    claim.add_argument("--workers", type=_at_least(0), default=workers, help="processes that draw pictures")
     claim.set_defaults(run=compare)
 
     plot = commands.add_parser("plot", help="draw the curves of a training log, or the record of a claim")
@@ -189,18 +190,13 @@ def draw_examples(arguments: argparse.Namespace) -> None:
     examples.write(arguments.output)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return number
 
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+    return whole_number
 
 
 def _positive(text: str) -> float:

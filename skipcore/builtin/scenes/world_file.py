@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from skipcore.builtin.questions.questions import KINDS, Question
 from skipcore.builtin.scenes.sample import EVERYTHING, MOST_ITEMS, Contents
@@ -16,6 +15,7 @@ from skipcore.builtin.scenes.things import GROUP_PLURALS, THINGS
 from skipcore.builtin.scenes.vocabulary import COLORS, COUNT_WORDS, SHAPE_KINDS, SIGN_WORDS
 from skipcore.builtin.scenes.words import GROUP_NOUNS, plural
 from skipcore.errors import InputError
+from skipcore.typed import typed
 
 WORLD_FILE = "world.json"
 LARGEST_NUMBER = 99
@@ -136,29 +136,9 @@ def read_world(folder: str | Path) -> World | None:
     if not file.is_file():
         return None
     try:
-        return _world(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return typed(World, json.loads(file.read_text(encoding="utf-8")), file.name)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{file} does not say properly what the model was trained on ({error}): mend it, or delete it to use the "
             "model without."
         ) from error
-
-
-def _world(content: dict[str, Any]) -> World:
-    signs = content["signs"]
-    first, last = (0, 0) if signs is None else signs["numbers"]
-    return World(
-        things={group: _texts(names) for group, names in content["things"].items()},
-        shapes=_texts(content["shapes"]),
-        colors=_texts(content["colors"]),
-        signs=None if signs is None else Signs(_texts(signs["words"]), (int(first), int(last))),
-        kinds=_texts(content["kinds"]),
-        note=str(content["note"]),
-        most_items=int(content.get("most_items", MOST_ITEMS)),
-    )
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is not a list of words")
-    return tuple(values)

@@ -61,7 +61,7 @@ def test_words_that_are_no_list_are_refused(tmp_path: Path) -> None:
     write_world(tmp_path)
     content = json.loads((tmp_path / WORLD_FILE).read_text())
     (tmp_path / WORLD_FILE).write_text(json.dumps(content | {"shapes": "circle"}))
-    with pytest.raises(InputError, match="'circle' is not a list of words"):
+    with pytest.raises(InputError, match="shapes must be a list, not 'circle'"):
         read_world(tmp_path)
 
 
