@@ -7,7 +7,7 @@ from math import sqrt
 from pathlib import Path
 
 import pytest
-from sweep_records import HEADER, choice, cost, data, quality
+from race_lines import HEADER, choice, cost, data, quality
 
 from profiling.race.intervals import paired_difference, wilson
 from profiling.race.race_plot import style_of, write_race_plot

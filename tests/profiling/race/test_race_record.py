@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from shared_models import ROOT, noise_picture
-from test_sweep_asking import asked
+from test_race_accuracy import asked
 
 import profiling.race.run as running
 from profiling import __main__ as command_line
