@@ -12,7 +12,7 @@ from skipcore.builtin.plot_file import plot_file
 # its color alone.
 OWN_COLOR = "#009E73"
 COLORS = ("#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
-MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "*", "d", "h", "x", "1")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "p", "*", "d", "h", "x", "1", "H", "8", "2", "3")
 
 
 def write_race_plot(race: RaceResult, output: Path) -> None:
