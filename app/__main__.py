@@ -10,13 +10,12 @@ if __name__ == "__main__" and not __package__:  # run as a file, the project's p
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from app import ON_ZERO_GPU  # noqa: I001  before gradio and torch, see there
-import gradio as gr
-from skipcore import Vlm, command_line, load
+from skipcore import command_line, load
 
 from app.page import build_page
-from app.server.launch import serving, start, with_limits
-from app.server.models import BUILT_IN, VARIABLE, chosen_model
-from app.server.shelf import Shelf
+from app.server.launch import start
+from app.server.models import BUILT_IN, KNOWN, VARIABLE, chosen_model
+from app.server.pool import ModelPool
 from app.server.zero_gpu import lend
 
 
@@ -34,10 +33,9 @@ def _open(arguments: list[str] | None) -> None:
 
         lend(vlm, spaces.GPU)
     # ZeroGPU knows only what was there at its start.
-    shelf = None if options.one_model or ON_ZERO_GPU else Shelf(vlm, _page_beside, serving(), options.device)
-    page = build_page(vlm, shelf=shelf)
-    address = start(page, options.host, options.port, mcp=options.mcp, shelf=shelf)
-    print(f"The page is ready: {address}", flush=True)
+    pool = ModelPool(vlm, options.device, () if options.one_model or ON_ZERO_GPU else KNOWN)
+    page = build_page(pool)
+    print(f"The page is ready: {start(page, options.host, options.port, mcp=options.mcp)}", flush=True)
     page.block_thread()
 
 
@@ -53,11 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (needs gradio[mcp])")
     parser.add_argument("--one-model", action="store_true", help="let no visitor of the page load another model")
     return parser
-
-
-def _page_beside(vlm: Vlm, shelf: Shelf) -> gr.Blocks:
-    """The page of a model that a visitor has loaded."""
-    return with_limits(build_page(vlm, shelf=shelf))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from anyio import to_thread
 from app.runs.budgets import OFFERED, OWN, summary_of
 from app.runs.comparison import run
 from app.server.models import models_for
-from app.server.refusals import Refusal
-from app.server.shelf import Shelf
+from app.server.pool import ModelPool
+from app.server.refusals import Refusal, refusing
 from app.settings import Settings
 from profiling import Report
 from skipcore import Vlm
@@ -26,7 +26,7 @@ else:
     MethodName = Literal[(OWN, *OFFERED)]
 
 
-def compare_endpoint(vlm: Vlm) -> Callable[..., Awaitable[dict[str, Any]]]:
+def compare_endpoint(pool: ModelPool) -> Callable[..., Awaitable[dict[str, Any]]]:
     """The function behind the endpoint `/compare`."""
 
     async def compare(
@@ -41,6 +41,7 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., Awaitable[dict[str, Any]]]:
         method: MethodName | None = None,
         budget: float | None = None,
         then_skip_vision: bool = False,
+        model: str | None = None,
     ) -> dict[str, Any]:
         """Ask one question about a picture, dense and with Skip-Vision or another method on the same weights, and
         measure both. The first four settings are of Skip-Vision; those left out are the model's own.
@@ -61,6 +62,7 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., Awaitable[dict[str, Any]]]:
                 layers, where it drops in stages), of the layers that freeze them ("ShortV"), or of those that see them
                 ("VTW"). Default: what the method's authors chose, or near it.
             then_skip_vision: let Skip-Vision, with its settings, follow any other method.
+            model: name of a loaded model, as "models" lists them. Default: the one that always runs here.
 
         Returns:
             The report: both answers, times, FLOPs and KV bytes (measured and predicted), and what was saved.
@@ -77,7 +79,8 @@ def compare_endpoint(vlm: Vlm) -> Callable[..., Awaitable[dict[str, Any]]]:
             then_skip_vision,
         )
         try:
-            report = await report_of(vlm, image, question, settings)
+            with refusing(), pool.running(model) as chosen:
+                report = await report_of(chosen.vlm, image, question, settings)
         except Refusal as refusal:
             raise gr.Error(str(refusal), print_exception=False) from refusal
         if report is None:
@@ -107,22 +110,19 @@ async def report_of(vlm: Vlm, picture: Any, question: str, settings: Settings) -
         stop.set()
 
 
-def models_endpoint(vlm: Vlm, shelf: Shelf | None) -> Callable[[], list[dict[str, Any]]]:
-    """The function behind the endpoint `/models`.
-
-    Args:
-        shelf: None where no other model can be loaded.
-    """
+def models_endpoint(pool: ModelPool) -> Callable[[], list[dict[str, Any]]]:
+    """The function behind the endpoint `/models`."""
 
     def models() -> list[dict[str, Any]]:
-        """List vision-language models of the families that this software supports, and say which one runs here.
+        """List vision-language models of the families that this software supports, and say which ones run here.
 
         Returns:
             One entry a model, the smallest first: name, family, number of weights, GiB that they take in bfloat16 and
-            in float32, what it is good for, "runs_here", the "address" of its page and API on this server where it is
-            loaded, and for the one that runs here where its setting for skipping comes from ("skipping").
+            in float32, what it is good for, "runs_here" (always), the "address" on this server that opens the page with
+            it where it is loaded, and for the one that always runs here where its setting for skipping comes from
+            ("skipping").
         """
-        return models_for(vlm, None if shelf is None else shelf.addresses)
+        return models_for(pool.first.vlm, pool.addresses)
 
     return models
 

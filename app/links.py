@@ -29,6 +29,7 @@ class Link:
         question: empty where the address has none.
         example: an example's name, see `Example.name`.
         scene: a scene's number.
+        model: name of another model than the server's first; the panel of models reads it.
         settings: by the names of the fields of `Settings`, which the API has too; what is missing is left as it is.
     """
 
@@ -36,6 +37,7 @@ class Link:
     example: str | None = None
     scene: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
 
 
 def settings_that_apply(settings: Settings) -> dict[str, Any]:
@@ -50,7 +52,8 @@ def settings_that_apply(settings: Settings) -> dict[str, Any]:
 
 def to_query(link: Link) -> str:
     """The query of an address, from its "?" on; empty for a link that says nothing."""
-    said = {"example": link.example, "scene": link.scene, "question": link.question or None, **link.settings}
+    what = {"model": link.model, "example": link.example, "scene": link.scene, "question": link.question or None}
+    said = {**what, **link.settings}
     query = urlencode({name: _written(value) for name, value in said.items() if value is not None})
     return f"?{query}" if query else ""
 

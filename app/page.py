@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from app.api import compare_endpoint, methods, models_endpoint
 from app.charts.quality import RECORD
-from app.examples import known_of, load_examples, offered
-from app.panels import QUIET, Changes
+from app.panels import AT_ONCE, QUIET, Changes
 from app.panels.answers import AnswersPanel
 from app.panels.ask import AskPanel
 from app.panels.benchmark import BenchmarkPanel
@@ -34,11 +33,10 @@ from app.runs.follow import Following
 from app.runs.recorded import RECORDED, recorded_for
 from app.runs.side_by_side import Racing
 from app.server.device import DEVICE
-from app.server.shelf import Shelf
+from app.server.pool import ModelPool
 from app.server.visitors import Line, left
 from app.server.zero_gpu import is_lent
 from app.tokens.overlay import View
-from app.world import world_of
 from skipcore import Dense, Vlm
 
 TITLE = "Skip-Vision, side by side"
@@ -50,75 +48,112 @@ ESCAPE_STOPS = """() => document.addEventListener('keydown', event => {
 })"""
 
 
-def build_page(vlm: Vlm, record: Path = RECORD, recorded: Path = RECORDED, *, shelf: Shelf | None = None) -> gr.Blocks:
-    """The whole page for one model, with its API.
+def build_page(pool: ModelPool | Vlm, record: Path = RECORD, recorded: Path = RECORDED) -> gr.Blocks:
+    """The whole page for the models of a pool, with its API.
 
     Args:
-        record: of measured accuracy; the page does without where there is none of this model.
-        recorded: a finished example that a first visit shows; likewise.
-        shelf: that loads other models; None where this is the only one.
+        pool: or the one model that there is.
+        record: of measured accuracy; the page does without where there is none of the visitor's model.
+        recorded: a finished example that a first visit shows; likewise, of the first model.
 
     Raises:
         InputError: the model's folder says badly what the model was trained on.
     """
-    world = world_of(vlm)
-    examples = offered(load_examples(), world)
-    first = recorded_for(vlm, recorded)
+    if isinstance(pool, Vlm):
+        pool = ModelPool(pool)
+    first = pool.first
+    report_at_first = recorded_for(first.vlm, recorded)
+    at_first = None if report_at_first is None else (report_at_first, first.examples[0].truth, first.is_judge)
     # Uploaded pictures are deleted within an hour and ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         report, finished, stop = gr.State(None), gr.State(None), gr.State(None)
         gr.HTML(HEADER)
-        ModelsPanel(page, vlm, shelf)
+        models = ModelsPanel(pool)
         with gr.Row(elem_id="top"):
             with gr.Column(scale=2, min_width=320, elem_id="ask-column"):
-                ask_panel = AskPanel(vlm, num_visual_tokens(vlm), examples, world)
-                link_panel = LinkPanel(ask_panel, examples)
-                link_panel.wire(page)
+                ask_panel = AskPanel(pool, models.chosen)
+                link_panel = LinkPanel(ask_panel, pool)
             with gr.Column(scale=3, min_width=320, elem_id="answers-column"):
-                answers = AnswersPanel(world is not None, None if first is None else (first, examples[0].truth))
-                with gr.Column(visible=not is_lent(vlm)):
+                answers = AnswersPanel(at_first)
+                with gr.Column(visible=not is_lent(first.vlm)):
                     lanes, follow = LanesPanel(), FollowPanel()
         with gr.Column(elem_id="tokens-panel"):
-            tokens = TokensPanel(vlm.model.get_decoder().config.num_hidden_layers)
+            tokens = TokensPanel(first.num_layers)
         with gr.Column(elem_id="layers-panel"):
             layers = LayersPanel()
         link(report, tokens, layers)
         with gr.Column(elem_id="latency-panel"):
             latency = LatencyPanel()
-            BenchmarkPanel(vlm, ask_panel.inputs, ask_panel.settings)
-        with gr.Column(elem_id="calibration-panel", visible=vlm.calibration is not None):
-            CalibrationPanel(vlm)
+            BenchmarkPanel(pool, ask_panel.inputs, ask_panel.settings)
+        calibration = CalibrationPanel(first.vlm)
         with gr.Column(elem_id="quality-panel"):
-            QualityPanel(vlm, record)
-            TradeOffPanel(vlm, ask_panel.inputs, ask_panel.settings)
-        asking = Asking(
-            vlm, ask_panel, answers, tokens, layers, latency, lanes, follow, report, finished, stop, known_of(examples)
-        )
-        page.unload(left)
-        wire(Line(page, str(DEVICE["concurrency_id"])), asking)
-        gr.api(compare_endpoint(vlm), api_name="compare", **DEVICE)
-        gr.api(models_endpoint(vlm, shelf), api_name="models", queue=False)
-        gr.api(methods, api_name="methods", queue=False)
+            quality = QualityPanel(first.vlm, record)
+            TradeOffPanel(pool, ask_panel.inputs, ask_panel.settings)
+        asking = Asking(pool, ask_panel, answers, tokens, layers, latency, lanes, follow, report, finished, stop)
+        following = Following(ask_panel, follow, stop)
+        pool.before_unload.append(following.last.forget)
+        wire(Line(page, str(DEVICE["concurrency_id"])), asking, following)
+
+        shown_at_first: Changes = {}
+        if report_at_first is not None:  # drawn once for all visitors
+            shown_at_first = asking.show_panels(report_at_first, 1, View.STATE, 1)
+
+        def recorded_run() -> Changes:
+            if report_at_first is None or is_lent(first.vlm):
+                return shown_at_first
+            return shown_at_first | follow.start(first.vlm, report_at_first, (Dense(), first.vlm.skipping))
+
+        def show_model(name: str | None, running: threading.Event | None, request: gr.Request) -> Changes:
+            """The page for the model that a visitor has just chosen; the settings of their link are kept."""
+            if name is None:
+                return gr.skip()
+            model = pool.get(name)
+            changes = models.title(model) | ask_panel.show_model(model) | calibration.show_model(model.vlm)
+            changes |= quality.show_model(model.vlm) | asking.clear()
+            changes[tokens.layer] = gr.update(maximum=model.num_layers, value=1)
+            if running is not None and not running.is_set():
+                changes |= asking.end(running)
+            if model is first:
+                changes |= answers.start(at_first) | recorded_run()
+            return changes | link_panel.open(request, model, settings_only=True)
+
+        def arrive(request: gr.Request) -> Changes:
+            """The page as its address wants it: which model, and what a link says; the recorded run at first."""
+            opened = models.open(request)
+            model = pool.get(opened.get(models.chosen))
+            linked = link_panel.open(request, model)
+            if model is not first:
+                opened |= show_model(model.name, None, request)
+            elif not linked:
+                opened |= recorded_run()
+            return opened | linked or gr.skip()
+
+        of_model = [models.fold, *ask_panel.of_model, *calibration.outputs, *quality.outputs, tokens.layer]
+        of_model = _once([*of_model, *asking.outputs, *asking.drawn, *link_panel.opened])
+        models.wire(show_model, [stop], of_model)
+        page.load(arrive, None, _once([*models.outputs, *of_model]), **AT_ONCE)
         page.load(None, js=ESCAPE_STOPS, api_visibility="private")
-        if first is not None:
-            arms = (Dense(), vlm.skipping)
-            shown = asking.show_panels(first, 1, View.STATE, 1)  # drawn once for all visitors
 
-            def show_first(request: gr.Request) -> Changes:
-                if link_panel.is_link(request):
-                    return {report: None}
-                return shown if is_lent(vlm) else shown | follow.start(vlm, first, arms)
+        def leave(request: gr.Request) -> None:
+            left(request)
+            pool.leave(str(request.session_hash))
 
-            page.load(show_first, None, asking.drawn, queue=False, **QUIET)
+        page.unload(leave)
+        gr.api(compare_endpoint(pool), api_name="compare", **DEVICE)
+        gr.api(models_endpoint(pool), api_name="models", queue=False)
+        gr.api(methods, api_name="methods", queue=False)
     return page
 
 
-def wire(line: Line, asking: Asking) -> None:
+def _once(components: Sequence[Any]) -> list[Any]:
+    return list(dict.fromkeys(components))
+
+
+def wire(line: Line, asking: Asking, following: Following) -> None:
     """Events: Ask and Enter run, Stop ends. All runs share the device's queue."""
     panel = asking.ask_panel
     follow, lanes = asking.follow, asking.lanes
-    following = Following(panel, follow, asking.stop)
-    racing = Racing(asking.vlm, panel, lanes, follow.talk, asking.stop)
+    racing = Racing(panel, lanes, follow.talk, asking.stop)
     looking = gr.Timer(1, active=False)  # at a visitor's place in line
     in_line = InLine(line, panel, looking)
     race = in_line.queued([lanes.button.click], racing, api_name="race")
@@ -126,15 +161,15 @@ def wire(line: Line, asking: Asking) -> None:
     # Gradio would open the picture first, and its words about a bad one are not ours
     ask = in_line.queued([panel.ask_button.click, panel.question.submit], asking, api_name="ask", preprocess=False)
     controls = [asking.finished, *asking.tokens.controls]
-    drawn = ask.success(asking.draw, controls, asking.drawn, api_name="draw", queue=False, **QUIET)
-    drawn.failure(lambda: gr.update(interactive=True), None, panel.ask_button, queue=False, **QUIET)
+    drawn = ask.success(asking.draw, controls, asking.drawn, api_name="draw", **AT_ONCE)
+    drawn.failure(lambda: gr.update(interactive=True), None, panel.ask_button, **AT_ONCE)
     runs: list[Any] = [
         ask,
         in_line.queued([follow.button.click, follow.question.submit], following, api_name="follow_up"),
         race,
         replay,
     ]
-    looking.tick(in_line.look, None, [panel.notice, panel.stop_button], queue=False, **QUIET)
+    looking.tick(in_line.look, None, [panel.notice, panel.stop_button], **AT_ONCE)
     panel.stop_button.click(
         lambda stop: asking.end(stop) | {looking: gr.Timer(active=False)},
         asking.stop,
@@ -178,8 +213,8 @@ class InLine:
         def end() -> Changes:
             return panel.idle(LINE_FULL if line.is_full else STOPPED)
 
-        ran.failure(end, None, panel.outputs, queue=False, **QUIET)
-        ran.then(lambda: gr.Timer(active=False), None, self.looking, queue=False, **QUIET)
+        ran.failure(end, None, panel.outputs, **AT_ONCE)
+        ran.then(lambda: gr.Timer(active=False), None, self.looking, **AT_ONCE)
         return ran
 
     def look(self, request: gr.Request) -> Changes:
@@ -189,8 +224,3 @@ class InLine:
         if place is None:
             return gr.skip()
         return {self.panel.notice: status(place), self.panel.stop_button: gr.update(interactive=True)}
-
-
-def num_visual_tokens(vlm: Vlm) -> int:
-    """How many visual tokens the model makes of a square picture: the end of the sliders."""
-    return vlm.num_visual_tokens(vlm.prepare(Image.new("RGB", (336, 336)), "?"))

@@ -63,7 +63,11 @@ class Visitor:
         self._components = {each["id"]: each for each in config["components"]}
         self._events = {each["api_name"]: each for each in config["dependencies"]}
         self.inputs = [self._name(number) for number in self._events["ask"]["inputs"]]
-        self.outputs = [self._name(number) for number in self._events["ask"]["outputs"]]
+        self.outputs = self.outputs_of("ask")
+
+    def outputs_of(self, event: str) -> list[str]:
+        """What an event of the page changes, by `elem_id` or label, in order."""
+        return [self._name(number) for number in self._events[event]["outputs"]]
 
     def upload(self, content: bytes, name: str = "picture.png", mime: str = "image/png") -> dict[str, Any]:
         """Send a file.
@@ -93,11 +97,11 @@ class Visitor:
 
     def ask(self, picture: Any, question: Any, **changes: Any) -> Iterator[Message]:
         """Press Ask; what differs from the controls as they stand by `elem_id` or label, spaces as underscores."""
-        values = dict(zip(self.inputs, map(self._value, self._events["ask"]["inputs"]), strict=True))
-        values |= {"picture": picture, "question": question}
-        for name, value in changes.items():
-            values[next(each for each in self.inputs if _plain(each) == _plain(name))] = value
-        return self.events("ask", list(values.values()))
+        values = [self._value(number) for number in self._events["ask"]["inputs"]]
+        names = [_plain(name) for name in self.inputs]
+        for name, value in {"picture": picture, "question": question, **changes}.items():
+            values[names.index(_plain(name))] = value
+        return self.events("ask", values)
 
     def shown(self, message: Message, name: str) -> str:
         """The text that an output of `ask` shows, without tags; empty where the message has no data."""

@@ -66,17 +66,12 @@ class AnswersPanel:
     """The question that was asked, two cards and the headline.
 
     Args:
-        is_judge: whether a wrong answer may be called wrong, see `verdict`.
-        recorded: a recorded report that the page opens with, and what is known about its question.
+        recorded: a recorded report that the page opens with, what is known about its question, and whether its model is
+            a judge, see `verdict`.
     """
 
-    def __init__(self, is_judge: bool = False, recorded: tuple[Report, Question | None] | None = None) -> None:
-        self.is_judge = is_judge
-        asked, cards, saved = "", list(map(waiting_card, WAITING)), NOTHING_SAVED
-        if recorded is not None:
-            report, truth = recorded
-            asked = asked_line(report.question, wording.recorded_sentence(report))
-            cards, saved = self._finished(report, truth), headline(report)
+    def __init__(self, recorded: tuple[Report, Question | None, bool] | None = None) -> None:
+        asked, cards, saved = _at_first(recorded)
         self.asked = gr.HTML(asked, visible=bool(asked), elem_id="asked")
         with gr.Row(elem_id="answers", equal_height=True):
             self.cards = [gr.HTML(card, min_width=260, elem_id=f"answer-{number}") for number, card in enumerate(cards)]
@@ -100,18 +95,36 @@ class AnswersPanel:
             if only in (None, number)
         }
 
-    def show(self, report: Report, truth: Question | None = None) -> Changes:
+    def show(self, report: Report, truth: Question | None = None, is_judge: bool = False) -> Changes:
         """The finished answers, marked where the truth is known, and the headline."""
-        cards = dict(zip(self.cards, self._finished(report, truth), strict=True))
+        cards = dict(zip(self.cards, _finished(report, truth, is_judge), strict=True))
         return cards | self.show_question(report.question) | {self.headline: headline(report)}
 
-    def _finished(self, report: Report, truth: Question | None) -> list[str]:
-        first, *_, last = (arm.answer for arm in report.arms)
-        texts = [marked(first, last)[0], *(marked(first, arm.answer)[1] for arm in report.arms[1:])]
-        return [
-            answer_card(LiveAnswer.of(arm), number, verdict(truth, arm.answer, self.is_judge), text)
-            for number, (arm, text) in enumerate(zip(report.arms, texts, strict=True))
-        ]
+    def start(self, recorded: tuple[Report, Question | None, bool] | None = None) -> Changes:
+        """As at first, with what a model has recorded or with nothing."""
+        asked, cards, saved = _at_first(recorded)
+        return {
+            self.asked: gr.update(value=asked, visible=bool(asked)),
+            self.headline: saved,
+            **dict(zip(self.cards, cards, strict=True)),
+        }
+
+
+def _at_first(recorded: tuple[Report, Question | None, bool] | None) -> tuple[str, list[str], str]:
+    if recorded is None:
+        return "", list(map(waiting_card, WAITING)), NOTHING_SAVED
+    report, truth, is_judge = recorded
+    asked = asked_line(report.question, wording.recorded_sentence(report))
+    return asked, _finished(report, truth, is_judge), headline(report)
+
+
+def _finished(report: Report, truth: Question | None, is_judge: bool) -> list[str]:
+    first, *_, last = (arm.answer for arm in report.arms)
+    texts = [marked(first, last)[0], *(marked(first, arm.answer)[1] for arm in report.arms[1:])]
+    return [
+        answer_card(LiveAnswer.of(arm), number, verdict(truth, arm.answer, is_judge), text)
+        for number, (arm, text) in enumerate(zip(report.arms, texts, strict=True))
+    ]
 
 
 def asked_line(question: str, origin: str) -> str:

@@ -19,6 +19,7 @@ from app.panels.components import RunControls
 from app.runs.comparison import run
 from app.runs.eta import Eta
 from app.server.gradio_internals import save_download
+from app.server.pool import ModelPool
 from app.settings import Settings
 from app.tokens.overlay import View, plain_pictures, token_marks
 from app.tokens.token_grids import grids_of
@@ -26,7 +27,6 @@ from profiling import Report
 from profiling.events import Progress
 from profiling.output.exports import chrome_trace, csv_text, json_text
 from profiling.output.html_report import Captioned, html_report
-from skipcore import Vlm
 
 INTRO = (
     "Times the question above again and again: the arms in turns, answers of one length, the first run of each left "
@@ -70,12 +70,12 @@ class BenchmarkPanel:
     """Controls, a line of progress, the figures, and buttons that download them.
 
     Args:
-        inputs: components with picture, question and settings.
-        settings: makes `Settings` of the values of the third and later ones.
+        inputs: components with model, picture, question and settings.
+        settings: makes `Settings` of a model and the values of the fourth and later ones.
     """
 
-    def __init__(self, vlm: Vlm, inputs: Sequence[Any], settings: Callable[..., Settings]) -> None:
-        self.vlm, self.settings = vlm, settings
+    def __init__(self, pool: ModelPool, inputs: Sequence[Any], settings: Callable[..., Settings]) -> None:
+        self.pool, self.settings = pool, settings
         with gr.Accordion("Benchmark", open=False, elem_id="benchmark"):
             gr.HTML(f"<p class='intro'>{INTRO}</p>")
             with gr.Row():
@@ -99,7 +99,7 @@ class BenchmarkPanel:
                 ]
         self.controls.wire(self.measure, [*inputs, repeats, length], [self.result, *self.files])
 
-    def measure(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
+    def measure(self, name: str, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run it; what an earlier one found stays until this one is done.
 
         Args:
@@ -108,16 +108,18 @@ class BenchmarkPanel:
         *settings, repeats, length = values
 
         def steps(stop: threading.Event) -> Iterator[Changes]:
-            chosen = replace(self.settings(*settings), repeats=repeats, max_new_tokens=length, fixed_length=True)
+            length_and_runs = {"repeats": repeats, "max_new_tokens": length, "fixed_length": True}
             eta = Eta(monotonic)
-            with closing(run(self.vlm, picture, question, chosen, stop)) as events:
-                for event in events:
-                    match event:
-                        case Progress():
-                            eta.begin(2 * event.runs)
-                            yield self.controls.running(eta.sentence(f"run {event.run} of {event.runs}"))
-                        case Report():
-                            yield self.show(event)
+            with self.pool.running(name) as model:
+                chosen = replace(self.settings(model, *settings), **length_and_runs)
+                with closing(run(model.vlm, picture, question, chosen, stop)) as events:
+                    for event in events:
+                        match event:
+                            case Progress():
+                                eta.begin(2 * event.runs)
+                                yield self.controls.running(eta.sentence(f"run {event.run} of {event.runs}"))
+                            case Report():
+                                yield self.show(event)
 
         yield from self.controls.follow(steps)
 

@@ -113,8 +113,8 @@ class RunControls:
         outputs: Sequence[Any],
         waiting: str = "In line for the device…",
         queue: Mapping[str, Any] = DEVICE,
-    ) -> None:
-        """Start lets `measure` wait in line and run, Cancel ends it.
+    ) -> gr.events.Dependency:
+        """Let Start wait in line and run `measure`, which is returned, and Cancel end it.
 
         Args:
             outputs: what `measure` changes besides the controls.
@@ -126,6 +126,7 @@ class RunControls:
         ran = in_line.then(measure, list(inputs), everything, preprocess=False, **QUIET, **queue)
         ran.failure(lambda: self.idle(self._stopped), None, self.outputs, **AT_ONCE)
         self._cancel.click(self._end, self.stop, self.outputs, cancels=[ran], **AT_ONCE)
+        return ran
 
     def follow(self, steps: Callable[[threading.Event], Iterator[Changes]]) -> Iterator[Changes]:
         """The changes of a run from its beginning to its end, however it ends; a refusal is shown in the line.

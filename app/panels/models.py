@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from app.markup import html_table
-from app.panels import QUIET, Changes
+from app.page_model import PageModel
+from app.panels import AT_ONCE, QUIET, Changes
 from app.panels.components import RunControls
-from app.server.models import VARIABLE, models_for, running_model
+from app.server.models import VARIABLE, address_of, models_for, running_model
+from app.server.pool import ModelPool
 from app.server.refusals import Refusal, refusing
-from app.server.shelf import Shelf, address_of
 from app.server.visitors import ends_when_they_leave
-from skipcore import Vlm
 
 MEMORY = (
     "Memory is of the weights, in bfloat16 on a GPU and in float32 on the CPU; pictures and answers need some more."
@@ -27,110 +26,128 @@ ONE_MODEL = (
     f"<code>{VARIABLE}</code> in the environment, as on a Space. {MEMORY}"
 )
 ONE_MORE = (
-    "Load another model, and it gets a page of its own, with all that is on this one. It stays loaded while somebody "
-    "has its page open, and until another takes its place; all models take turns on the device. The first load fetches "
-    f"the files from the Hub, which needs a network. {MEMORY}"
+    "Choose a model for this page; other visitors keep theirs. One more is loaded beside the first, and stays so while "
+    "somebody uses it, until another takes its place; all models take turns on the device. The first load fetches the "
+    f"files from the Hub, which needs a network. {MEMORY}"
 )
 HEAD = ("Model", "family", "weights", "memory on a GPU", "on the CPU", "good for")
-CALM = "Choose a model, then press Load."
+CALM = "Choose a model; one that is not loaded yet takes a moment."
 QUEUE: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1}
 
 
 class ModelsPanel:
-    """A table, folded away.
+    """A table of models, folded away; with a choice among them where more than one can be loaded.
 
-    Args:
-        shelf: None where no other model can be loaded; otherwise a menu comes with the table.
+    Attributes:
+        chosen: the name of the visitor's model.
+        changed: the same, right after the choice has changed what the page must show; None otherwise.
     """
 
-    def __init__(self, page: gr.Blocks, vlm: Vlm, shelf: Shelf | None) -> None:
-        running = running_model(vlm)
-        about = f"Model: {running.name} ({running.family}, {_weights(running.weights)} weights)"
-        with gr.Accordion(about, open=False, elem_id="models") as fold:
-            gr.HTML(f"<p class='intro'>{ONE_MODEL if shelf is None else ONE_MORE}</p>")
-            if shelf is None:
-                gr.HTML(models_table(models_for(vlm)))
-            else:
-                ModelMenu(page, fold, vlm, shelf)
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool, first = pool, pool.first
+        self.chosen, self.changed = gr.State(first.name), gr.State(None)
+        with gr.Accordion(_title(first), open=False, elem_id="models") as self.fold:
+            gr.HTML(f"<p class='intro'>{ONE_MORE if pool.names else ONE_MODEL}</p>")
+            if pool.names:
+                self._choice = gr.Dropdown(
+                    [first.name, *pool.names], value=first.name, label="Model", elem_id="model-choice"
+                )
+                self._controls = RunControls("model", "Load", CALM, "Stopped; what was fetched is kept.")
+                self._unload = gr.Button("Unload", size="md", visible=False, elem_id="model-unload")
+            self._table = gr.HTML(models_table(models_for(first.vlm)), elem_id="model-table")
+        self.outputs: list[Any] = []
+        if pool.names:
+            seen = [self.chosen, self.changed, self._choice, self._unload, self._table]
+            self.outputs = [self.fold, *self._controls.outputs, *seen]
 
+    def wire(self, show: Callable[..., Changes], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Let the choice change the page.
 
-class ModelMenu:
-    """Load and unload, and what is loaded."""
+        Args:
+            show: takes `changed`, then the inputs; changes the outputs.
+        """
+        if not self._pool.names:
+            return
+        changed = self.outputs[1:]
+        seen = [output for output in changed if output not in self._controls.outputs]
+        for event in (
+            self._choice.input(self.choose, self._choice, changed, **AT_ONCE),
+            self._controls.wire(self.load, [self._choice], seen, "In line: another model is being loaded…", QUEUE),
+            self._unload.click(self.unload, self.chosen, changed, **QUIET, **QUEUE),
+        ):
+            event.success(show, [self.changed, *inputs], outputs, **AT_ONCE)
 
-    def __init__(self, page: gr.Blocks, fold: gr.Accordion, vlm: Vlm, shelf: Shelf) -> None:
-        self._fold, self._vlm, self._shelf, self._here = fold, vlm, shelf, running_model(vlm).name
-        choices = [name for name in shelf.names if name != self._here]
-        self._choice = gr.Dropdown(choices, value=choices[0], label="Model to load", elem_id="model-choice")
-        self._controls = RunControls("model", "Load", CALM, "Stopped; what was fetched is kept.")
-        with gr.Row():
-            self._links = gr.HTML(elem_id="model-links")
-            self._unload = gr.Button("Unload", size="md", scale=0, min_width=120, visible=False, elem_id="model-unload")
-        self._table = gr.HTML(elem_id="model-table")
-        seen = [self._links, self._unload, self._table]
-        changed = [*self._controls.outputs, *seen]
-        self._controls.wire(self.load, [self._choice], seen, "In line: another model is being loaded…", QUEUE)
-        self._unload.click(self.unload, None, changed, **QUIET, **QUEUE)
-        page.load(self.open, None, [fold, self._choice, *changed], queue=False, **QUIET)
+    def title(self, model: PageModel) -> Changes:
+        """Which model it is, on the folded panel."""
+        return {self.fold: gr.update(label=_title(model))}
 
     def open(self, request: gr.Request) -> Changes:
-        """The menu as it stands when a visitor comes; open where the address names a model that is not loaded."""
-        wanted = address_of(dict(request.query_params).get("model", ""))
-        name = next((each for each in self._shelf.names if address_of(each) == wanted), None)
-        if name is None or name in self._shelf.addresses:
+        """The choice as it stands when a visitor comes: the model that the address names, where it is loaded; where it
+        is not, the panel is open and says so."""
+        if not self._pool.names:
+            return {}
+        wanted = address_of(request.query_params.get("model", ""))
+        every = (self._pool.first.name, *self._pool.names)
+        name = next((each for each in every if address_of(each) == wanted), None)
+        if name is None:
             return self._seen()
+        if name in self._pool.loaded:
+            return self._use(name, request)
         asked = self._controls.idle(f"{name} is not loaded: press Load.", failed=True)
-        return {self._fold: gr.update(open=True), self._choice: name} | asked | self._seen()
+        return self._seen() | {self.fold: gr.update(open=True), self._choice: name} | asked
 
-    def load(self, name: str) -> Iterator[Changes]:
-        """Load a model and tell how it goes."""
-        stop = threading.Event()
-        yield {self._controls.stop: stop} | self._controls.running("Looking for the model…")
+    def choose(self, name: str, request: gr.Request) -> Changes:
+        """Use a loaded model at once; say how to load another one."""
+        if name in self._pool.loaded:
+            return self._use(name, request) | self._controls.idle(f"{name} answers from now on.")
+        return {self.changed: None} | self._controls.idle(f"{name} is not loaded: press Load.")
+
+    def load(self, name: str, request: gr.Request) -> Iterator[Changes]:
+        """Load a model, tell how it goes, and use it."""
+        stop, session = threading.Event(), str(request.session_hash)
+        yield {self._controls.stop: stop, self.changed: None} | self._controls.running("Looking for the model…")
         try:
-            with refusing(), ends_when_they_leave(stop), closing(self._shelf.fetch(name, stop)) as steps:
+            with refusing(), ends_when_they_leave(stop), closing(self._pool.fetch(name, session, stop)) as steps:
                 for sentence in steps:
                     yield self._controls.running(sentence)
                 if not stop.is_set():
                     yield self._controls.running(f"Reading the weights of {name}…", can_stop=False)
-                    self._shelf.open(name)
-            is_loaded = name in self._shelf.addresses
-            ended = self._controls.idle(f"{name} is loaded.") if is_loaded else self._controls.ended(stop)
-            yield ended | self._seen()
+                    self._pool.load(name, session)
+            if name in self._pool.loaded:
+                yield self._controls.idle(f"{name} is loaded.") | self._use(name, request)
+            else:
+                yield self._controls.ended(stop) | self._seen()
         except Refusal as refusal:
             yield self._controls.idle(str(refusal), failed=True) | self._seen()
         finally:
             stop.set()
 
-    def unload(self) -> Changes:
-        """Unload the model beside the first, and say so or why not."""
-        name = next((each for each in self._shelf.addresses if each != self._shelf.first), "")
+    def unload(self, chosen: str, request: gr.Request) -> Changes:
+        """Unload the model beside the first, and say so or why not; a visitor who used it goes on with the first."""
         try:
             with refusing():
-                self._shelf.unload(name)
-            return self._controls.idle(f"{name} is unloaded; its memory is free.") | self._seen()
+                name = self._pool.unload(str(request.session_hash))
         except Refusal as refusal:
-            return self._controls.idle(str(refusal), failed=True) | self._seen()
+            return {self.changed: None} | self._controls.idle(str(refusal), failed=True) | self._seen()
+        used = self._use(self._pool.first.name, request) if chosen == name else {self.changed: None} | self._seen()
+        return used | self._controls.idle(f"{name} is unloaded; its memory is free.")
+
+    def _use(self, name: str, request: gr.Request) -> Changes:
+        self._pool.choose(name, str(request.session_hash))
+        return self._seen() | {self.chosen: name, self.changed: name, self._choice: name}
 
     def _seen(self) -> Changes:
         """What is loaded, now."""
-        addresses = self._shelf.addresses
-        others = {name: address for name, address in addresses.items() if name != self._here}
+        addresses = self._pool.addresses
         return {
-            self._links: links_to(others, "." if self._here == self._shelf.first else "../.."),
-            self._unload: gr.update(visible=any(name != self._shelf.first for name in others)),
-            self._table: models_table(models_for(self._vlm, addresses)),
+            self._unload: gr.update(visible=len(addresses) > 1),
+            self._table: models_table(models_for(self._pool.first.vlm, addresses)),
         }
 
 
-def links_to(addresses: Mapping[str, str], root: str) -> str:
-    """Links to the pages of models.
-
-    Args:
-        root: the server's, seen from this page; a proxy may have it at an address of its own.
-    """
-    return "".join(
-        f'<p class="finding"><a href="{escape(root + address)}">Open the page of {escape(name)}</a></p>'
-        for name, address in addresses.items()
-    )
+def _title(model: PageModel) -> str:
+    facts = running_model(model.vlm)
+    return f"Model: {model.name} ({facts.family}, {_weights(facts.weights)} weights)"
 
 
 def models_table(models: Sequence[dict[str, Any]]) -> str:

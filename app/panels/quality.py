@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from app import wording
 from app.charts.quality import COMMAND, RECORD, accuracy_by_flops, quality_table, read_quality, split_keys
 from app.charts.race import data_of, race_chart, race_table, read_race, standings_table
-from app.panels import AT_ONCE
+from app.panels import AT_ONCE, Changes
 from app.panels.components import axis_choices, plot
 from profiling.race.results import RaceResult
 from skipcore import InputError, Vlm
@@ -24,23 +25,46 @@ RACE_INTRO = "Settings of each method are those that come nearest to each budget
 
 class QualityPanel:
     """Accuracy against FLOPs for the loaded model, from a record; a sentence where there is none of it. Then the race
-    of all methods, from `race.json` beside the record, where that is of this model."""
+    of all methods, from `race.json` beside the record, where that is of this model.
+
+    Both are laid out once, hidden while the visitor's model is another one.
+
+    Attributes:
+        outputs: what `show_model` changes.
+    """
 
     def __init__(self, vlm: Vlm, record: Path = RECORD) -> None:
         gr.HTML(f"<h2>Trade-off</h2><p class='intro'>{INTRO}</p>")
+        self._quality: Quality | None = None
+        self._race: RaceResult | None = None
+        self.outputs: list[Any] = []
         try:
             quality, race = read_quality(record), read_race(record.with_name("race.json"))
         except InputError as error:
             gr.HTML(_sentence(str(error)))
             return
-        sha256 = folder_sha256(vlm.model.name_or_path)
+        sha256, self._quality, self._race = folder_sha256(vlm.model.name_or_path), quality, race
         reason = why_not_shown(quality, sha256)
-        if quality is None or reason:
-            gr.HTML(_sentence(reason))
-        else:
-            self._lay_out(quality)
-        if race is not None and race.model_sha256 == sha256:
-            self._lay_out_race(race)
+        self.reason = gr.HTML(_sentence(reason), visible=bool(reason))
+        with gr.Column(visible=not reason) as self.figures:
+            if quality is not None and quality.splits:
+                self._lay_out(quality)
+        with gr.Column(visible=_is_of(race, sha256)) as self.race:
+            if race is not None:
+                self._lay_out_race(race)
+        self.outputs = [self.reason, self.figures, self.race]
+
+    def show_model(self, vlm: Vlm) -> Changes:
+        """What the records say about another model."""
+        if not self.outputs:  # they cannot be read
+            return {}
+        sha256 = folder_sha256(vlm.model.name_or_path)
+        reason = why_not_shown(self._quality, sha256)
+        return {
+            self.reason: gr.update(value=_sentence(reason), visible=bool(reason)),
+            self.figures: gr.update(visible=not reason),
+            self.race: gr.update(visible=_is_of(self._race, sha256)),
+        }
 
     def _lay_out(self, quality: Quality) -> None:
         with gr.Row(elem_id="quality-pair"):
@@ -86,6 +110,10 @@ def why_not_shown(quality: Quality | None, sha256: str | None) -> str:
             f"which say nothing about this one: `{COMMAND}` measures it."
         )
     return "" if quality.splits else f"{RECORD.name} holds no figures: `{COMMAND}` measures them."
+
+
+def _is_of(race: RaceResult | None, sha256: str | None) -> bool:
+    return race is not None and race.model_sha256 == sha256
 
 
 def origin_sentence(quality: Quality) -> str:

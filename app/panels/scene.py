@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.panels import AT_ONCE, Changes
 from app.server.gradio_internals import save_picture
+from app.server.pool import ModelPool
 from app.truth import Known, digest_of_upload
 from skipcore import InputError
 from skipcore.builtin.scenes.numbered import NUMBERS, capitalized, numbered_scene
@@ -33,9 +34,8 @@ class ScenePanel:
     """
 
     def __init__(self, world: World | None) -> None:
-        self.world = world
         self.known = gr.State(None)
-        with gr.Row(visible=world is not None and world.contents() is not None, elem_id="scene"):
+        with gr.Row(visible=_can_draw(world), elem_id="scene") as self.offer:
             self.button = gr.Button("New scene", size="md", scale=0, min_width=120, elem_id="new-scene")
             self.number = gr.HTML(f'<p class="hint">{HINT}</p>', elem_id="scene-number")
         with gr.Row(visible=False, elem_id="suggestions") as self.row:
@@ -44,11 +44,15 @@ class ScenePanel:
                 for _ in range(MOST_SUGGESTIONS)
             ]
 
-    def wire(self, picture: gr.Image, question: gr.Textbox) -> None:
-        """Let the button fill the picture, and a click on a suggestion the question."""
+    def wire(self, picture: gr.Image, question: gr.Textbox, pool: ModelPool, chosen: gr.State) -> None:
+        """Let the button fill the picture, and a click on a suggestion the question.
+
+        Args:
+            chosen: the name of the visitor's model.
+        """
         self.button.click(
-            lambda: self.draw(picture, question, secrets.randbelow(NUMBERS)),
-            None,
+            lambda model: self.draw(picture, question, secrets.randbelow(NUMBERS), pool.get(model).world),
+            chosen,
             [picture, question, self.known, self.number, self.row, *self.suggestions],
             **AT_ONCE,
         )
@@ -56,10 +60,14 @@ class ScenePanel:
         for button in self.suggestions:
             button.click(lambda text: text, button, question, **AT_ONCE).then(None, js=FOCUS, api_visibility="private")
 
-    def draw(self, picture: gr.Image, question: gr.Textbox, number: int) -> Changes:
+    def show_model(self, world: World | None) -> Changes:
+        """The button, where scenes of the model's world can be drawn."""
+        return {self.offer: gr.update(visible=_can_draw(world))}
+
+    def draw(self, picture: gr.Image, question: gr.Textbox, number: int, world: World | None) -> Changes:
         """Show the scene of a number; the first suggestion stands in the question box, ready to ask."""
         try:
-            scene = numbered_scene(number, MOST_SUGGESTIONS, self.world)
+            scene = numbered_scene(number, MOST_SUGGESTIONS, world)
         except InputError as error:
             return {self.number: f'<p class="hint">{escape(str(error))}</p>'}
         path = save_picture(scene.picture, f"scene-{number}", picture)
@@ -78,3 +86,7 @@ class ScenePanel:
         is_scene = known is not None and digest_of_upload(picture) == known.picture
         changes: Changes = {self.row: gr.update(visible=is_scene)}
         return changes if is_scene else changes | {self.number: f'<p class="hint">{HINT}</p>'}
+
+
+def _can_draw(world: World | None) -> bool:
+    return world is not None and world.contents() is not None

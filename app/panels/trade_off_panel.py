@@ -16,8 +16,8 @@ from app.panels.components import RunControls, axis_choices, plot
 from app.runs.budgets import OFFERED, SKIP_VISION
 from app.runs.eta import Eta
 from app.runs.trade_off import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, sweep
+from app.server.pool import ModelPool
 from app.settings import Settings
-from skipcore import Vlm
 
 INTRO = (
     f"Each method at each budget answers the question above ({REPEATS} timed runs, up to {MAX_NEW_TOKENS} tokens), "
@@ -32,12 +32,12 @@ class TradeOffPanel:
     """Choice of methods and budgets, Start and Cancel, progress, chart and table.
 
     Args:
-        inputs: components with picture, question and settings.
-        settings: makes `Settings` of the values of the third and later ones.
+        inputs: components with model, picture, question and settings.
+        settings: makes `Settings` of a model and the values of the fourth and later ones.
     """
 
-    def __init__(self, vlm: Vlm, inputs: Sequence[Any], settings: Callable[..., Settings]) -> None:
-        self.vlm, self.settings = vlm, settings
+    def __init__(self, pool: ModelPool, inputs: Sequence[Any], settings: Callable[..., Settings]) -> None:
+        self.pool, self.settings = pool, settings
         gr.HTML(f"<h3>Your picture and question</h3><p class='intro'>{INTRO}</p>", elem_id="sweep-intro")
         with gr.Row():
             methods = gr.CheckboxGroup(
@@ -63,7 +63,7 @@ class TradeOffPanel:
         axes, drawn_from = [axis.input for axis in self.axes], [self.rows, *self.axes]
         gr.on(axes, lambda rows, *axes: race_chart(as_data(rows), *axes), drawn_from, self.chart, **AT_ONCE)
 
-    def measure(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
+    def measure(self, name: str, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run it; every part that is done is shown at once, and stays.
 
         Args:
@@ -74,14 +74,16 @@ class TradeOffPanel:
         def steps(stop: threading.Event) -> Iterator[Changes]:
             rows: list[RaceRow] = []
             parts, eta = parts_of(methods or (), shares or ()), Eta(monotonic)
-            with closing(sweep(self.vlm, picture, question, self.settings(*settings), parts, stop)) as events:
-                for part, report in events:
-                    if report is None:
-                        eta.begin(len(parts))
-                        yield self.controls.running(eta.sentence(part.name))
-                    else:
-                        rows += rows_of(part, report)
-                        yield self.show(rows, cost, score)
+            with self.pool.running(name) as model:
+                chosen = self.settings(model, *settings)
+                with closing(sweep(model.vlm, picture, question, chosen, parts, stop)) as events:
+                    for part, report in events:
+                        if report is None:
+                            eta.begin(len(parts))
+                            yield self.controls.running(eta.sentence(part.name))
+                        else:
+                            rows += rows_of(part, report)
+                            yield self.show(rows, cost, score)
 
         yield from self.controls.follow(steps)
 

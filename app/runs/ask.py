@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.page_model import PageModel
 from app.panels import Changes
 from app.panels.answers import AnswersPanel, LiveAnswer
 from app.panels.ask import AskPanel
@@ -19,13 +20,14 @@ from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
 from app.runs.comparison import run
+from app.server.pool import ModelPool
 from app.server.refusals import Refusal, refusing
 from app.server.zero_gpu import is_lent
 from app.settings import Settings
-from app.truth import Known, truth_of
+from app.truth import truth_of
 from profiling import Report
 from profiling.events import Encoding, NewText, Progress, Started, Traced
-from skipcore import Dense, Vlm
+from skipcore import Dense
 from skipcore.builtin.questions.questions import Question
 
 SEES, READS = "Encoding the picture…", "Each reads the prompt once, recorded…"
@@ -39,6 +41,7 @@ class Finished:
 
     report: Report
     settings: Settings
+    model: PageModel
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,9 @@ class Asking:
         report: the last report that was drawn.
         finished: the visitor's last run; None while one goes on, and where the last one gave no report.
         stop: the event that ends the visitor's run.
-        known: what is known about pictures that every visitor can choose.
     """
 
-    vlm: Vlm
+    pool: ModelPool
     ask_panel: AskPanel
     answers: AnswersPanel
     tokens: TokensPanel
@@ -66,7 +68,6 @@ class Asking:
     report: gr.State
     finished: gr.State
     stop: gr.State
-    known: tuple[Known, ...] = ()
 
     @property
     def inputs(self) -> list[Any]:
@@ -84,22 +85,24 @@ class Asking:
         panels = (self.tokens, self.layers, self.latency, self.lanes, self.follow)
         return [self.report, self.ask_panel.ask_button, *(component for panel in panels for component in panel.outputs)]
 
-    def ask(self, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
+    def ask(self, name: str, picture: dict[str, Any] | None, question: str, *values: Any) -> Iterator[Changes]:
         """Run one comparison and show it as it goes. On bad input what was there before stays.
 
         Args:
+            name: of the visitor's model.
             picture: the uploaded file as the browser sends it.
             values: the settings, and what is known about the visitor's scene.
         """
         *chosen, scene = values
-        truth = truth_of(picture, question, (scene, *self.known))
         stop = threading.Event()
         yield {self.stop: stop, self.finished: None} | self.ask_panel.running("Reading the picture and the question…")
         try:
-            with refusing():  # also what is wrong with values that the page itself never sends
-                settings = self.ask_panel.settings(*chosen)
-                with closing(run(self.vlm, picture, question, settings, stop)) as events:
-                    yield from self._follow(events, question, settings, truth)
+            # refusing also what is wrong with values that the page itself never sends
+            with refusing(), self.pool.running(name) as model:
+                settings = self.ask_panel.settings(model, *chosen)
+                truth = truth_of(picture, question, (scene, *model.known))
+                with closing(run(model.vlm, picture, question, settings, stop)) as events:
+                    yield from self._follow(events, question, settings, truth, model)
             if stop.is_set():
                 yield self.ask_panel.idle(STOPPED)
         except Refusal as refusal:
@@ -108,7 +111,7 @@ class Asking:
             stop.set()  # also when the visitor left: whatever still runs ends before its next token
 
     def _follow(
-        self, events: Iterator[Any], question: str, settings: Settings, truth: Question | None
+        self, events: Iterator[Any], question: str, settings: Settings, truth: Question | None, model: PageModel
     ) -> Iterator[Changes]:
         live: list[LiveAnswer] = []
         names: tuple[str, ...] = ()
@@ -133,7 +136,8 @@ class Asking:
                 case Report():
                     done = self.ask_panel.idle("Done. Change the question or the settings and ask again.")
                     done[self.ask_panel.ask_button] = gr.skip()  # `draw` has it
-                    yield {self.finished: Finished(event, settings)} | self.answers.show(event, truth) | done
+                    answers = self.answers.show(event, truth, model.is_judge)
+                    yield {self.finished: Finished(event, settings, model)} | answers | done
 
     def draw(self, finished: Finished | None, *controls: Any) -> Changes:
         """Draw all panels below the answers, begin a new conversation, and let the visitor ask again.
@@ -145,11 +149,11 @@ class Asking:
         """
         if finished is None:
             return gr.skip()
-        report, settings = finished.report, finished.settings
+        report, vlm = finished.report, finished.model.vlm
         shown = self.show_panels(report, *controls) | {self.ask_panel.ask_button: gr.update(interactive=True)}
-        if is_lent(self.vlm):
+        if is_lent(vlm):
             return shown
-        return shown | self.follow.start(self.vlm, report, (Dense(), settings.compared(self.vlm)))
+        return shown | self.follow.start(vlm, report, (Dense(), finished.settings.compared(vlm)))
 
     def show_panels(self, report: Report, *controls: Any) -> Changes:
         """All that a report shows beside its answers."""
@@ -160,6 +164,12 @@ class Asking:
             | self.latency.show(report)
             | self.lanes.start()
         )
+
+    def clear(self) -> Changes:
+        """Nothing asked yet, as after the choice of another model."""
+        hidden = [self.tokens.result, self.layers.result, self.latency.result, self.lanes.column, self.follow.column]
+        nothing: Changes = dict.fromkeys((self.report, self.finished, self.follow.talk))
+        return nothing | {each: gr.update(visible=False) for each in hidden} | self.answers.start()
 
     def end(self, stop: threading.Event | None) -> Changes:
         """What the Stop button does: end the run that `stop` belongs to."""

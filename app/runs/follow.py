@@ -14,7 +14,7 @@ from app.panels import Changes
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel
 from app.runs.ask import STOPPED
-from app.runs.talk import Floor, Talk, Turn
+from app.runs.talk import LastTalk, Talk, Turn
 from app.server.pace import SECONDS_BETWEEN_REDRAWS, ahead, at_most_every
 from app.server.refusals import Refusal, refusing
 from app.server.visitors import ends_when_they_leave
@@ -31,7 +31,7 @@ class Following:
     ask_panel: AskPanel
     panel: FollowPanel
     stop: gr.State
-    floor: Floor = field(default_factory=Floor)
+    last: LastTalk = field(default_factory=LastTalk)
 
     @property
     def inputs(self) -> list[Any]:
@@ -64,6 +64,6 @@ class Following:
             stop.set()
 
     def _turns(self, talk: Talk, question: str, stop: threading.Event) -> Generator[Turn]:
-        """Takes the floor in its turn on the device: until then another talk may be using its caches."""
-        self.floor.give(talk)
+        """Takes its turn on the device first: until then another talk may be using its caches."""
+        self.last.becomes(talk)
         yield from talk.ask(question, stop)

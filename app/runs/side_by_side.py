@@ -19,7 +19,6 @@ from app.runs.talk import Talk
 from app.server.pace import SECONDS_BETWEEN_REDRAWS, ahead, at_most_every
 from app.server.refusals import Refusal, refusing
 from app.server.visitors import ends_when_they_leave
-from skipcore import Vlm
 from skipcore.answering.alternate import Step, alternate
 
 WATCHABLE_SECONDS = 4.0
@@ -36,7 +35,6 @@ class Racing:
         stop: the event that ends the visitor's run.
     """
 
-    vlm: Vlm
     ask_panel: AskPanel
     panel: LanesPanel
     talk: gr.State
@@ -60,9 +58,9 @@ class Racing:
             yield self.ask_panel.idle("Ask about a picture first.", failed=True)
             return
         steps: list[Step] = []
-        methods = [chat.method for chat in talk.chats]
+        vlm, methods = talk.chats[0].vlm, [chat.method for chat in talk.chats]
         try:
-            race = alternate(self.vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
+            race = alternate(vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
             with refusing(), ends_when_they_leave(stop), closing(ahead(race, stop)) as tokens:
                 yield self.panel.show(talk.names, steps)
                 for _ in at_most_every(SECONDS_BETWEEN_REDRAWS, _kept(tokens, steps)):

@@ -105,18 +105,22 @@ class Talk:
             chat.forget()
 
 
-class Floor:
-    """One talk of a page has the floor: only its caches stay on the device, however many visitors there are."""
+class LastTalk:
+    """The talk that asked last: only its caches stay on the device, however many visitors there are."""
 
     def __init__(self) -> None:
-        self._holder: ReferenceType[Talk] | None = None
+        self._talk: ReferenceType[Talk] | None = None
 
-    def give(self, talk: Talk) -> None:
-        """Give it to a talk; the one that had it forgets its caches."""
-        holder = None if self._holder is None else self._holder()
-        if holder is not None and holder is not talk:
-            holder.forget()
-        self._holder = ref(talk)
+    def becomes(self, talk: Talk) -> None:
+        """Let a talk use the device; the one before it forgets its caches."""
+        if self._talk is None or self._talk() is not talk:
+            self.forget()
+        self._talk = ref(talk)
+
+    def forget(self) -> None:
+        """Free the device."""
+        if self._talk is not None and (talk := self._talk()) is not None:
+            talk.forget()
 
 
 def _grown(turn: Turn, number: int, text: str, prefill_ms: float, chat: Chat) -> Turn:

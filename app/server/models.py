@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from app import ASSETS
 from skipcore import Vlm
@@ -61,6 +62,12 @@ KNOWN = (
     KnownModel("Qwen/Qwen3-VL-4B-Instruct", "Qwen3-VL", 4_440_000_000, "photos, documents, any size of picture"),
     KnownModel("llava-hf/llava-1.5-7b-hf", "LLaVA", 7_060_000_000, "photos; the family of the paper"),
 )
+
+
+def address_of(name: str) -> str:
+    """Return where the page opens with a model, such as "/models/SmolVLM-256M-Instruct/": what the models of the list
+    are called without their makers differs."""
+    return f"/models/{quote(name.rsplit('/', 1)[-1])}/"
 
 
 def chosen_model(option: str | None = None) -> str:

@@ -16,7 +16,7 @@ import torch
 from hub import hub
 from shared_models import ROOT
 from tiny_families import BUILDERS
-from visitor import SECONDS, expect, question, upload
+from visitor import SECONDS, ask_and_wait, expect, question, upload
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -76,43 +76,77 @@ def choose(page: sync_api.Page, name: str) -> None:
 def test_a_model_is_fetched_loaded_used_and_unloaded(page: sync_api.Page, served: str, picture: Path) -> None:
     expect(status(page)).to_contain_text("Choose a model")
     choose(page, NAME)
+    expect(status(page)).to_contain_text(f"{NAME} is not loaded: press Load.")
     page.click("#model-start")
     expect(status(page)).to_contain_text(re.compile(r"Fetching .*: \d+\.\d MB of 0\.\d MB"), timeout=SECONDS)
     expect(status(page)).to_contain_text("is loaded", timeout=SECONDS)
     expect(page.locator("#model-table")).to_contain_text(f"{NAME} (loaded)")
+    expect(page.locator("#models")).to_contain_text(f"Model: {NAME} (SmolVLM")
+    expect(page.locator("#world")).to_contain_text("is not known here")
+    expect(page.locator("#new-scene")).to_be_hidden()
+    expect(page.locator("#tokens-result")).to_be_hidden()  # what the other model did is gone
 
-    other = page.context.new_page()
+    other = page.context.browser.new_page()
+    other.set_default_timeout(SECONDS)
     other.goto(served)
+    expect(other.locator("#tokens-result")).to_be_visible()  # the recorded example of the first model
+    expect(other.locator("#models")).to_contain_text("Model: built-in (LLaVA")
     other.locator("#models button").first.click()
-    other.get_by_role("link", name=f"Open the page of {NAME}").click()
-    other.wait_for_url("**/models/SmolVLM-256M-Instruct/")
+    choose(other, NAME)
     expect(other.locator("#models")).to_contain_text(f"Model: {NAME} (SmolVLM")
-    upload(other, picture)
-    question(other).fill("What is it?")
-    other.click("#ask")
-    expect(other.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
-    expect(other.locator("#answers-column")).to_contain_text(f"Model: {NAME}")
+    for visitor in (page, other):
+        upload(visitor, picture)
+        question(visitor).fill("What is it?")
+        ask_and_wait(visitor)
+        expect(visitor.locator("#answers-column")).to_contain_text(f"Model: {NAME}")
+    expect(other.locator("#tokens-result")).to_be_visible()
+    link = copied_link(other)
+    assert "model=HuggingFaceTB%2FSmolVLM-256M-Instruct" in link
 
     page.click("#model-unload")
     expect(status(page)).to_contain_text("is in use")
+    choose(page, "built-in")
+    expect(status(page)).to_contain_text("built-in answers from now on.")
+    expect(page.locator("#new-scene")).to_be_visible()
+    expect(question(page)).to_have_value("What is it?")
+    ask_and_wait(page)
+    expect(page.locator("#answers-column")).not_to_contain_text(NAME)
+
+    other.goto(link)  # its model is still loaded
+    expect(other.locator("#models")).to_contain_text(f"Model: {NAME} (SmolVLM")
+    expect(question(other)).to_have_value("What is it?")
+    other.goto(served + "models/SmolVLM-256M-Instruct/?repeats=7")
+    expect(other.locator("#models")).to_contain_text(f"Model: {NAME} (SmolVLM")
     other.close()
     page.wait_for_function(  # as long as the server takes to notice that nobody is there
         """async () => {
-            const links = () => document.querySelectorAll('#model-links a').length;
-            if (links()) document.getElementById('model-unload')?.click();
+            const button = () => document.getElementById('model-unload');
+            if (button()?.checkVisibility()) button().click();
             await new Promise(resolve => setTimeout(resolve, 1000));
-            return links() === 0;
+            return !button()?.checkVisibility();
         }"""
     )
-    expect(page.locator("#model-links a")).to_have_count(0)
+    expect(status(page)).to_contain_text(f"{NAME} is unloaded")
     expect(page.locator("#model-unload")).to_be_hidden()
 
 
-def test_a_link_to_a_model_that_is_not_loaded_says_so(page: sync_api.Page, served: str) -> None:
-    page.goto(served + "models/SmolVLM-256M-Instruct/?question=Is%20it%20red%3F")
+def copied_link(page: sync_api.Page) -> str:
+    page.click("#copy-link")
+    expect(page.locator("#link textarea, #link input").first).to_have_value(re.compile("^http"))
+    return page.locator("#link textarea, #link input").first.input_value()
+
+
+def test_a_link_to_a_model_that_is_not_loaded_leads_to_the_choice(page: sync_api.Page, served: str) -> None:
+    page.goto(served + "models/SmolVLM-256M-Instruct/?question=Is%20it%20red%3F&repeats=7&num_retained=0.25")
     expect(status(page)).to_contain_text(f"{NAME} is not loaded: press Load.", timeout=SECONDS)
     expect(page.locator("#model-choice input")).to_have_value(NAME)
     expect(question(page)).to_have_value("Is it red?")
+    page.click("#model-start")
+    expect(page.locator("#models")).to_contain_text(f"Model: {NAME} (SmolVLM", timeout=SECONDS)
+    expect(question(page)).to_have_value("Is it red?")  # picture, question and settings are kept
+    page.locator("#settings button").first.click()
+    repeats = page.locator("#settings").get_by_label(re.compile("number input for Timed runs of each"))
+    expect(repeats).to_have_value("7")
 
 
 def test_a_model_that_cannot_be_had_is_one_sentence(page: sync_api.Page) -> None:

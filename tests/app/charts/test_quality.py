@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from laid_out import visible_blocks
 
 from app import palette
 from app.charts.quality import COMMAND, MARKERS, accuracy_by_flops, quality_table, read_quality, split_keys
@@ -40,7 +41,7 @@ def content() -> dict[str, Any]:
 
 
 def words_on(page: gr.Blocks) -> str:
-    return " ".join(block.value for block in page.blocks.values() if isinstance(block, gr.HTML) and block.value)
+    return " ".join(block.value for block in visible_blocks(page) if isinstance(block, gr.HTML) and block.value)
 
 
 def panel_of(vlm: Vlm, record: Path) -> gr.Blocks:
@@ -118,7 +119,7 @@ def test_figures_of_another_model_are_not_shown(quality: Quality, tiny: Vlm) -> 
     assert "another model" in why_not_shown(quality, None)
     page = panel_of(tiny, RECORD)
     assert "another model" in words_on(page) and "96.0%" not in words_on(page)
-    assert not any(isinstance(block, gr.Plot) for block in page.blocks.values())
+    assert not any(isinstance(block, gr.Plot) for block in visible_blocks(page))
 
 
 def test_figures_of_this_model_are_shown(scenes: Vlm, tmp_path: Path) -> None:

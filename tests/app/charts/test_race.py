@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from laid_out import visible_blocks
 
 from app.charts.race import COMMAND, RaceData, data_of, race_chart, race_table, read_race, standings_table
 from app.panels.quality import QualityPanel
@@ -98,7 +99,7 @@ def race(tmp_path: Path) -> list[RaceData]:
 def shown(vlm: Vlm, folder: Path) -> tuple[str, int]:
     with gr.Blocks() as page:
         QualityPanel(vlm, folder / "quality.json")
-    blocks = page.blocks.values()
+    blocks = visible_blocks(page)
     words = " ".join(block.value for block in blocks if isinstance(block, gr.HTML) and block.value)
     return words, sum(isinstance(block, gr.Plot) for block in blocks)
 

@@ -15,9 +15,9 @@ from app.links import settings_that_apply
 from app.panels.ask import AskPanel
 from app.panels.link import OPENED, WITH_PICTURE, WITHOUT_PICTURE, LinkPanel
 from app.runs.budgets import OFFERED
+from app.server.pool import ModelPool
 from app.settings import Settings
 from skipcore import Vlm
-from skipcore.builtin.scenes.world_file import scenes_world
 
 
 @pytest.fixture(scope="module")
@@ -25,28 +25,31 @@ def examples() -> list[Example]:
     return load_examples()
 
 
-def page(vlm: Vlm, examples: list[Example]) -> LinkPanel:
-    with gr.Blocks() as blocks:
-        panel = LinkPanel(AskPanel(vlm, 576, examples, scenes_world()), examples)
-        panel.wire(blocks)
-    return panel
+def page(vlm: Vlm) -> LinkPanel:
+    pool = ModelPool(vlm)
+    with gr.Blocks():
+        return LinkPanel(AskPanel(pool, gr.State(pool.first.name)), pool)
+
+
+def opened(panel: LinkPanel, query: dict[str, str]) -> dict[Any, Any]:
+    return panel.open(SimpleNamespace(query_params=query), panel._pool.first)
 
 
 @pytest.fixture(scope="module")
-def counting(scenes: Vlm, examples: list[Example]) -> LinkPanel:
+def counting(scenes: Vlm) -> LinkPanel:
     """A page whose sliders count tokens."""
-    return page(scenes, examples)
+    return page(scenes)
 
 
 @pytest.fixture(scope="module")
-def sharing(examples: list[Example]) -> LinkPanel:
+def sharing() -> LinkPanel:
     """A page whose sliders are in per cent."""
-    return page(tiny_model("Qwen2.5-VL"), examples)
+    return page(tiny_model("Qwen2.5-VL"))
 
 
 def shown(panel: LinkPanel, query: str) -> dict[Any, Any]:
     """Every control's value after the page was opened with a query."""
-    changes = panel.open(SimpleNamespace(query_params=dict(parse_qsl(query.removeprefix("?")))))
+    changes = opened(panel, dict(parse_qsl(query.removeprefix("?"))))
     values = {component: component.value for component in panel.ask_panel.inputs}
     for component, change in changes.items():
         is_update = isinstance(change, dict) and "__type__" in change
@@ -56,13 +59,13 @@ def shown(panel: LinkPanel, query: str) -> dict[Any, Any]:
 
 
 def settings_of(panel: LinkPanel, values: dict[Any, Any]) -> Settings:
-    _, _, *chosen = (values[component] for component in panel.ask_panel.inputs)
-    return panel.ask_panel.settings(*chosen)
+    _, _, _, *chosen = (values[component] for component in panel.ask_panel.inputs)
+    return panel.ask_panel.settings(panel._pool.first, *chosen)
 
 
 def link_to(panel: LinkPanel, values: dict[Any, Any]) -> str:
-    _, question, *chosen = (values[component] for component in panel.ask_panel.inputs)
-    return panel.make(None, question, *chosen, None)["value"]
+    name, _, question, *chosen = (values[component] for component in panel.ask_panel.inputs)
+    return panel.make(name, None, question, *chosen, None)["value"]
 
 
 @pytest.mark.parametrize("kind", ["counting", "sharing"])
@@ -84,17 +87,17 @@ def test_settings_make_the_round_trip(kind: str, method: str, follows: bool, req
         ask.method.then_skip_vision: follows,
     }
     query = link_to(panel, values)
-    opened = shown(panel, query)
-    assert opened[ask.question] == "Où est-ce ? 🔴" and OPENED in opened[ask.notice]
-    assert settings_that_apply(settings_of(panel, opened)) == settings_that_apply(settings_of(panel, values))
-    assert link_to(panel, opened) == query
+    there = shown(panel, query)
+    assert there[ask.question] == "Où est-ce ? 🔴" and OPENED in there[ask.notice]
+    assert settings_that_apply(settings_of(panel, there)) == settings_that_apply(settings_of(panel, values))
+    assert link_to(panel, there) == query
 
 
 def test_examples_and_scenes_are_opened(counting: LinkPanel, examples: list[Example]) -> None:
     ask = counting.ask_panel
     example = examples[1]
-    opened = shown(counting, f"?example={example.name}")
-    assert (opened[ask.picture], opened[ask.question]) == (example.image, example.question)
+    there = shown(counting, f"?example={example.name}")
+    assert (there[ask.picture], there[ask.question]) == (example.image, example.question)
     assert shown(counting, f"?example={example.name}&question=Why%3F")[ask.question] == "Why?"
     scene = shown(counting, "?scene=12&question=Why%3F")
     assert scene[ask.scene.known].scene == 12 and scene[ask.question] == "Why?"
@@ -105,9 +108,9 @@ def test_examples_and_scenes_are_opened(counting: LinkPanel, examples: list[Exam
 
 def test_a_link_of_another_kind_of_model_says_what_it_cannot_show(counting: LinkPanel, sharing: LinkPanel) -> None:
     usual = sharing.ask_panel.retained.value
-    opened = shown(sharing, "?num_retained=100&repeats=2")
-    assert opened[sharing.ask_panel.retained] == usual and opened[sharing.ask_panel.repeats] == 2
-    assert "num_retained cannot be used here" in opened[sharing.ask_panel.notice]
+    there = shown(sharing, "?num_retained=100&repeats=2")
+    assert there[sharing.ask_panel.retained] == usual and there[sharing.ask_panel.repeats] == 2
+    assert "num_retained cannot be used here" in there[sharing.ask_panel.notice]
     assert shown(counting, "?num_retained=0.25")[counting.ask_panel.retained] == 144
 
 
@@ -115,7 +118,7 @@ def test_a_link_of_another_kind_of_model_says_what_it_cannot_show(counting: Link
     "query, is_link", [({}, False), ({"view": "api"}, False), ({"repeats": "3"}, True), ({"repeats": "x"}, True)]
 )
 def test_a_link_is_known_by_its_query(counting: LinkPanel, query: dict[str, str], is_link: bool) -> None:
-    assert counting.is_link(SimpleNamespace(query_params=query)) == is_link
+    assert bool(opened(counting, query)) == is_link
 
 
 @pytest.mark.parametrize("query", ["", "?__theme=dark&view=api"])
@@ -125,10 +128,10 @@ def test_an_address_that_says_nothing_changes_nothing(counting: LinkPanel, query
 
 
 def test_a_link_says_whether_the_picture_is_in_it(counting: LinkPanel, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = [component.value for component in counting.ask_panel.inputs[2:]]
-    own = counting.make(None, "What?", *values, None)
+    name, _, _, *values = (component.value for component in counting.ask_panel.inputs)
+    own = counting.make(name, None, "What?", *values, None)
     assert own["info"] == WITHOUT_PICTURE and "example" not in own["value"]
-    digest, name = next(iter(counting._by_digest.items()))
+    digest, example = next(iter(counting._by_digest.items()))
     monkeypatch.setattr("app.panels.link.digest_of_upload", lambda picture: digest)
-    kept = counting.make({"path": "x"}, "What?", *values, None)
-    assert kept["info"] == WITH_PICTURE and f"example={name}" in kept["value"]
+    kept = counting.make(name, {"path": "x"}, "What?", *values, None)
+    assert kept["info"] == WITH_PICTURE and f"example={example}" in kept["value"]

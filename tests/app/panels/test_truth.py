@@ -110,8 +110,8 @@ def test_only_a_finished_answer_to_a_known_question_is_marked() -> None:
     dense, skip = hand_made.report().arms
     report = hand_made.report(replace(dense, answer="three"), replace(skip, answer="two"))
     with gr.Blocks():
-        panel = AnswersPanel(is_judge=True)
-    first, second = (panel.show(report, HOW_MANY)[card] for card in panel.cards)
+        panel = AnswersPanel()
+    first, second = (panel.show(report, HOW_MANY, is_judge=True)[card] for card in panel.cards)
     assert "✓ right" in first and "✗ wrong" in second and "the true answer: three" in second
     assert all("verdict" not in panel.show(report)[card] for card in panel.cards)
     assert "What is it?" in panel.show(report)[panel.asked]["value"]
@@ -122,7 +122,7 @@ def test_a_new_scene_brings_its_questions_and_keeps_their_answers(uploads: Path,
     with gr.Blocks():
         panel, picture, question = ScenePanel(world), gr.Image(), gr.Textbox()
     picture.GRADIO_CACHE = str(uploads)
-    changes, expected = panel.draw(picture, question, 8), numbered_scene(8, world=world)
+    changes, expected = panel.draw(picture, question, 8, world), numbered_scene(8, world=world)
     assert {each.kind for each in expected.questions} <= set(world.kinds)
     shown = [changes[button] for button in panel.suggestions]
     texts = [capitalized(each.text) for each in expected.questions]
@@ -133,7 +133,7 @@ def test_a_new_scene_brings_its_questions_and_keeps_their_answers(uploads: Path,
     for asked in expected.questions:
         assert truth_of(file, capitalized(asked.text), [known]) == asked
     assert panel.keep_to(file, known)[panel.row]["visible"] is True
-    other = panel.draw(picture, question, 9)
+    other = panel.draw(picture, question, 9, world)
     for picture_now in ({"path": other[picture]}, None):
         hidden = panel.keep_to(picture_now, known)
         assert hidden[panel.row]["visible"] is False and "scene 8" not in hidden[panel.number]

@@ -11,8 +11,9 @@ from PIL import Image
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel, reply_sentence, transcript
 from app.runs.follow import Following
-from app.runs.talk import Floor, Reply, Talk, Turn
+from app.runs.talk import LastTalk, Reply, Talk, Turn
 from app.server.device import device_held
+from app.server.pool import ModelPool
 from profiling import Report, compare
 from skipcore import Chat, Dense, InputError, Vlm
 
@@ -69,16 +70,16 @@ def test_a_turn_that_breaks_off_leaves_the_talk_as_it_was(tiny: Vlm, report: Rep
 
 
 def test_only_the_last_talk_holds_caches_and_the_other_goes_on(tiny: Vlm, report: Report, talk: Talk) -> None:
-    floor, other = Floor(), Talk.about(tiny, report, [Dense(), tiny.skipping])
-    floor.give(talk)
+    last, other = LastTalk(), Talk.about(tiny, report, [Dense(), tiny.skipping])
+    last.becomes(talk)
     said(talk, NEXT)
-    floor.give(talk)
+    last.becomes(talk)
     assert said(talk, LAST).replies[0].reused > 0
-    floor.give(other)
+    last.becomes(other)
     assert all(chat._cache is None and chat._features is None for chat in talk.chats)
     said(other, NEXT)
     said(other, LAST)
-    floor.give(talk)
+    last.becomes(talk)
     assert all(reply.reused == 0 for reply in said(talk, QUESTION).replies)
     assert [turn.question for turn in talk.turns] == [NEXT, LAST, QUESTION]
 
@@ -107,10 +108,10 @@ def test_the_transcript_escapes_and_marks() -> None:
     assert transcript(["Dense"], []) == ""
 
 
-def test_who_is_stopped_while_they_wait_takes_the_floor_from_nobody(tiny: Vlm, report: Report, talk: Talk) -> None:
+def test_who_is_stopped_while_they_wait_takes_the_caches_from_nobody(tiny: Vlm, report: Report, talk: Talk) -> None:
     with gr.Blocks():
         panel = FollowPanel()
-        asks_for = AskPanel(tiny, 64, [])
+        asks_for = AskPanel(ModelPool(tiny), gr.State())
         following = Following(asks_for, panel, gr.State(None))
     list(following.ask(talk, NEXT))
     held = [chat.reused for chat in talk.chats]

@@ -117,7 +117,7 @@ def test_only_the_api_is_public_and_it_is_documented(client: Client, page: gr.Bl
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert list(endpoints) == PUBLIC
     parameters = {each["parameter_name"]: each for each in endpoints["/compare"]["parameters"]}
-    assert list(parameters)[:2] == ["image", "question"] and len(parameters) == 11
+    assert list(parameters)[:2] == ["image", "question"] and len(parameters) == 12 and list(parameters)[-1] == "model"
     assert parameters["num_retained"]["parameter_default"] is None
     assert parameters["method"]["parameter_default"] is None
     assert "PyramidDrop" in str(parameters["method"]["type"]) + str(parameters["method"]["python_type"])
@@ -158,7 +158,7 @@ def test_the_mcp_tools_are_the_api(tiny: Vlm) -> None:
         page.close(verbose=False)
     assert sorted(tools) == ["compare", "methods", "models"]
     arguments = tools["compare"]["inputSchema"]["properties"]
-    assert len(arguments) == 11 and all(each.get("description") for each in arguments.values())
+    assert len(arguments) == 12 and all(each.get("description") for each in arguments.values())
 
 
 @pytest.mark.parametrize("mode, suffix", [("CMYK", "jpg"), ("RGBA", "png"), ("L", "png"), ("P", "gif"), ("1", "bmp")])

@@ -15,7 +15,8 @@ from app.page import build_page
 from app.panels.latency import LatencyPanel
 from app.panels.layers import LayersPanel
 from app.panels.tokens import TokensPanel
-from app.server.shelf import Shelf
+from app.server.models import KNOWN
+from app.server.pool import ModelPool
 from app.tokens.overlay import View
 from profiling import Report, compare
 from skipcore import Vlm
@@ -38,7 +39,7 @@ def weight(value: Any) -> int:
 
 def test_streaming_events_touch_few_outputs(scenes: Vlm) -> None:
     """Each message of an event costs as much as the event has outputs, changed or not."""
-    page = build_page(scenes, shelf=Shelf(scenes, build_page, {}))
+    page = build_page(ModelPool(scenes, known=KNOWN))
     streaming = {each["api_name"]: each for each in page.config["dependencies"] if each["types"]["generator"]}
     assert {"ask", "follow_up", "race", "measure", "load"} <= set(streaming)
     assert {name: len(each["outputs"]) for name, each in streaming.items() if len(each["outputs"]) >= 10} == {}
