@@ -1,4 +1,4 @@
-"""The page: layout and wiring only. What it shows is in `panels`, what happens on Ask in `asking`."""
+"""The page: layout and wiring only. What it shows is in `panels`, what happens on Ask in `runs`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from app.panels.models import ModelsPanel
 from app.panels.quality import QualityPanel
 from app.panels.tokens import TokensPanel
 from app.panels.trade_off_panel import TradeOffPanel
-from app.runs.ask import LINE_FULL, STOPPED, Asking
-from app.runs.follow import Following
+from app.runs.ask import LINE_FULL, STOPPED, AskRun
+from app.runs.follow import FollowUpRun
 from app.runs.recorded import RECORDED, recorded_for
-from app.runs.side_by_side import Racing
+from app.runs.side_by_side import SideBySideRun
 from app.server.device import DEVICE
 from app.server.pool import ModelPool
 from app.server.visitors import Line, left
@@ -39,6 +39,7 @@ from app.server.zero_gpu import is_lent
 from app.tokens.overlay import View
 from skipcore import Dense, Vlm
 
+Run = AskRun | FollowUpRun | SideBySideRun
 TITLE = "Skip-Vision, side by side"
 HEADER = f"""<header><h1>{TITLE}</h1>
 <p>Ask a question about a picture. A dense model and the same model with Skip-Vision, or another method, answer it,
@@ -89,8 +90,8 @@ def build_page(pool: ModelPool | Vlm, record: Path = RECORD, recorded: Path = RE
         with gr.Column(elem_id="quality-panel"):
             quality = QualityPanel(first.vlm, record)
             TradeOffPanel(pool, ask_panel.inputs, ask_panel.settings)
-        asking = Asking(pool, ask_panel, answers, tokens, layers, latency, lanes, follow, report, finished, stop)
-        following = Following(ask_panel, follow, stop)
+        asking = AskRun(pool, ask_panel, answers, tokens, layers, latency, lanes, follow, report, finished, stop)
+        following = FollowUpRun(ask_panel, follow, stop)
         pool.before_unload.append(following.last.forget)
         wire(Line(page, str(DEVICE["concurrency_id"])), asking, following)
 
@@ -149,12 +150,12 @@ def _once(components: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys(components))
 
 
-def wire(line: Line, asking: Asking, following: Following) -> None:
+def wire(line: Line, asking: AskRun, following: FollowUpRun) -> None:
     """Events: Ask and Enter run, Stop ends. All runs share the device's queue."""
     panel = asking.ask_panel
     follow, lanes = asking.follow, asking.lanes
-    racing = Racing(panel, lanes, follow.talk, asking.stop)
-    looking = gr.Timer(1, active=False)  # at a visitor's place in line
+    racing = SideBySideRun(panel, lanes, follow.talk, asking.stop)
+    looking = gr.Timer(1, active=False)  # at a visitor's turn
     in_line = InLine(line, panel, looking)
     race = in_line.queued([lanes.button.click], racing, api_name="race")
     replay = race.success(racing.replay, [follow.talk, lanes.steps], racing.outputs, **QUIET)
@@ -192,7 +193,7 @@ class InLine:
     panel: AskPanel
     looking: gr.Timer
 
-    def queued(self, triggers: Sequence[Any], run: Asking | Following | Racing, **options: Any) -> gr.events.Dependency:
+    def queued(self, triggers: Sequence[Any], run: Run, **options: Any) -> gr.events.Dependency:
         """Let a run wait in line, and the page say so."""
         panel, line = self.panel, self.line
         in_line = gr.on(
@@ -218,8 +219,8 @@ class InLine:
         return ran
 
     def look(self, request: gr.Request) -> Changes:
-        """The visitor's place in line, and Stop: a run that the server does not have yet could not be taken out of the
-        line, and would go on after all. Nothing where they are not in it yet, or not any more."""
+        """Show the visitor's place in the waiting line, and Stop: a run that the server does not have yet could not be
+        taken out of the line, and would go on after all. Nothing where they are not in it yet, or not any more."""
         place = self.line.seen_by(request.session_hash)
         if place is None:
             return gr.skip()

@@ -23,7 +23,7 @@ OPENED = "Opened from a link: press Ask."
 WITH_PICTURE = "Picture, question and settings are in the link."
 WITHOUT_PICTURE = (
     "Question and settings are in the link. Your picture is not: it stays between you and this page, "
-    "and whoever opens the link chooses one."
+    "and people who open the link choose one."
 )
 # Only the browser knows the page's address. Copying may be forbidden, in a frame or without HTTPS: the box can be
 # copied from by hand.

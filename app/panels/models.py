@@ -22,7 +22,7 @@ MEMORY = (
     "Memory is of the weights, in bfloat16 on a GPU and in float32 on the CPU; pictures and answers need some more."
 )
 ONE_MODEL = (
-    "One model runs for everybody. Whoever runs the page chooses it: <code>python -m app --model NAME</code>, or "
+    "One model runs for everybody. The owner of the page chooses it: <code>python -m app --model NAME</code>, or "
     f"<code>{VARIABLE}</code> in the environment, as on a Space. {MEMORY}"
 )
 ONE_MORE = (

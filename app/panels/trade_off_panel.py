@@ -15,7 +15,7 @@ from app.panels import AT_ONCE, Changes
 from app.panels.components import RunControls, axis_choices, plot
 from app.runs.budgets import OFFERED, SKIP_VISION
 from app.runs.eta import Eta
-from app.runs.trade_off import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, sweep
+from app.runs.trade_off import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, trade_off
 from app.server.pool import ModelPool
 from app.settings import Settings
 
@@ -76,7 +76,7 @@ class TradeOffPanel:
             parts, eta = parts_of(methods or (), shares or ()), Eta(monotonic)
             with self.pool.running(name) as model:
                 chosen = self.settings(model, *settings)
-                with closing(sweep(model.vlm, picture, question, chosen, parts, stop)) as events:
+                with closing(trade_off(model.vlm, picture, question, chosen, parts, stop)) as events:
                     for part, report in events:
                         if report is None:
                             eta.begin(len(parts))

@@ -45,7 +45,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Asking:
+class AskRun:
     """The panels at work together on one visitor's questions.
 
     While it runs, a run changes the answers and the notice alone: each message of an event costs as much as the event

@@ -21,7 +21,7 @@ from app.server.visitors import ends_when_they_leave
 
 
 @dataclass(frozen=True)
-class Following:
+class FollowUpRun:
     """The panels at work together on follow-up questions.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What happens in a race: both arms answer side by side, and once more in slow motion where it was over in a blink."""
+"""Both arms answer side by side, and once more in slow motion where it was over in a blink."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from app.server.visitors import ends_when_they_leave
 from skipcore.answering.alternate import Step, alternate
 
 WATCHABLE_SECONDS = 4.0
-"""A race that took less is shown again, slowed down to about this."""
-DONE = "The race is over. The figures above come from runs of their own."
+"""Answers that took less are shown again, slowed down to about this."""
+DONE = "Both are done. The figures above come from runs of their own."
 
 
 @dataclass(frozen=True)
-class Racing:
-    """The panels at work together on a race about the visitor's last report.
+class SideBySideRun:
+    """The panels at work together on the question of the visitor's last report.
 
     Attributes:
         talk: the visitor's conversation, which knows picture, question and methods.
@@ -51,7 +51,7 @@ class Racing:
         return [self.stop, *self.ask_panel.outputs, *self.panel.outputs]
 
     def ask(self, talk: Talk | None) -> Iterator[Changes]:
-        """Race on the device."""
+        """Answer on the device, the arms in turns."""
         stop = threading.Event()
         yield {self.stop: stop, self.panel.steps: []} | self.ask_panel.running("Both read the picture…")
         if talk is None:
@@ -60,8 +60,8 @@ class Racing:
         steps: list[Step] = []
         vlm, methods = talk.chats[0].vlm, [chat.method for chat in talk.chats]
         try:
-            race = alternate(vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
-            with refusing(), ends_when_they_leave(stop), closing(ahead(race, stop)) as tokens:
+            both = alternate(vlm, list(talk.pictures), talk.question, methods, talk.max_new_tokens, stop=stop)
+            with refusing(), ends_when_they_leave(stop), closing(ahead(both, stop)) as tokens:
                 yield self.panel.show(talk.names, steps)
                 for _ in at_most_every(SECONDS_BETWEEN_REDRAWS, _kept(tokens, steps)):
                     yield self.ask_panel.running("Both answer…") | self.panel.show(talk.names, steps)
@@ -73,7 +73,7 @@ class Racing:
             stop.set()
 
     def replay(self, talk: Talk | None, steps: Sequence[Step]) -> Iterator[Changes]:
-        """Show a race that was over in a blink once more; the device is free meanwhile."""
+        """Show answers that were there in a blink once more; the device is free meanwhile."""
         factor = slowdown(steps)
         if talk is None or factor == 1:
             return
@@ -89,13 +89,13 @@ class Racing:
 
 
 def slowdown(steps: Sequence[Step]) -> int:
-    """How many times slower than it was a race is shown again; 1: it was slow enough, or stopped."""
+    """How many times slower than they were the answers are shown again; 1: they were slow enough, or stopped."""
     if not steps or not all(any(step.done for step in steps if step.number == each.number) for each in steps):
         return 1
     return max(1, ceil(WATCHABLE_SECONDS / max(step.seconds for step in steps)))
 
 
-def _kept(race: Iterator[Step], steps: list[Step]) -> Iterator[Step]:
-    for step in race:
+def _kept(both: Iterator[Step], steps: list[Step]) -> Iterator[Step]:
+    for step in both:
         steps.append(step)
         yield step

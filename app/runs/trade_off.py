@@ -1,4 +1,4 @@
-"""A sweep over methods and budgets on one visitor's picture and question: one comparison after another."""
+"""The trade-off of methods and budgets on one visitor's picture and question: one comparison after another."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from skipcore import InputError, Vlm
 
 SHARES = (0.75, 0.5, 0.25, 0.12)
 MAX_NEW_TOKENS, REPEATS = 24, 3
-# As the model is told when nothing else is: of 256 tokens, 100 are retained.
+# Of the preset: of 256 tokens, 100 are retained.
 USUAL_RETAINED = 100 / 256
 
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison of a sweep."""
+    """One comparison of a trade-off."""
 
     method: str
     share: float
@@ -35,7 +35,7 @@ class Part:
 
 
 def parts_of(methods: Sequence[str], shares: Sequence[float]) -> list[Part]:
-    """Every method at every share, a round of all methods for each share, so that a sweep that is stopped early
+    """Every method at every share, a round of all methods for each share, so that a run that is stopped early
     compares like with like.
 
     Raises:
@@ -43,7 +43,7 @@ def parts_of(methods: Sequence[str], shares: Sequence[float]) -> list[Part]:
     """
     parts = [Part(method, share) for share in SHARES if share in shares for method in OFFERED if method in methods]
     if not parts:
-        raise InputError("Choose at least one method and one budget for the sweep.")
+        raise InputError("Choose at least one method and one budget.")
     return parts
 
 
@@ -63,7 +63,7 @@ def settings_of(part: Part, chosen: Settings) -> Settings:
     )
 
 
-def sweep(
+def trade_off(
     vlm: Vlm, picture: Any, question: str, chosen: Settings, parts: Sequence[Part], stop: threading.Event
 ) -> Generator[tuple[Part, Report | None], None, None]:
     """(part, None) when one begins and (part, report) when it is done; ends early when `stop` is set.

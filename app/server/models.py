@@ -1,4 +1,4 @@
-"""The models that the page offers, and the one that whoever starts it chooses; visitors name only those of the list."""
+"""The models that the page offers: the one that it is started with, and the list that visitors choose from."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def running_model(vlm: Vlm) -> KnownModel:
     listed = next((each for each in KNOWN if each.name == name), None)
     if listed is not None:
         return replace(listed, weights=weights)
-    return KnownModel(name, vlm.family.name, weights, "chosen by whoever runs this page")
+    return KnownModel(name, vlm.family.name, weights, "chosen by the owner of this page")
 
 
 def models_for(vlm: Vlm, addresses: Mapping[str, str] | None = None) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
-    """What a visitor is told when there is no answer: one plain sentence without any detail of the server."""
+    """What a visitor reads instead of an answer: one plain sentence without any detail of the server."""
 
 
 @contextmanager

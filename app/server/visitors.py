@@ -1,4 +1,4 @@
-"""Who is at the page: a visitor who leaves ends their run, and one who waits is told their place in line.
+"""Who is at the page: a visitor who leaves ends their run, and one who waits sees their place in the waiting line.
 
 Nothing is remembered of a visitor but the event that ends their run and that they wait, and that only meanwhile.
 """
@@ -76,12 +76,12 @@ class Line:
         return is_line_full(self._page)
 
     def at_its_end(self) -> str:
-        """What a visitor is told who joins now."""
+        """What a visitor reads who joins now."""
         busy = is_running(self._page, self._name)
         return place_in_line(len(waiting_sessions(self._page, self._name)) if busy else None)
 
     def seen_by(self, session: str | None) -> str | None:
-        """What a visitor is told who waits; None when they do not."""
+        """What a visitor reads who waits; None when they do not."""
         if session in _waiting:
             return ANOTHER_RUN
         waiting = waiting_sessions(self._page, self._name)

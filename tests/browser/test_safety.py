@@ -217,7 +217,7 @@ def test_markup_is_shown_as_it_was_typed(alarms, alone, tmp_path: Path) -> None:
     expect(page.locator("#transcript .turns .asked")).to_have_text(MARKUP, timeout=SECONDS)
     expect(page.locator("#notice")).to_contain_text("Done", timeout=SECONDS)
     page.click("#race-start")
-    expect(page.locator("#notice")).to_contain_text("The race is over", timeout=SECONDS)
+    expect(page.locator("#notice")).to_contain_text("Both are done", timeout=SECONDS)
     expect_nothing_of_the_server(page)
     page = alarms("?" + urlencode({"question": MARKUP, "example": MARKUP, "method": MARKUP}))
     expect(question(page)).to_have_value(MARKUP)

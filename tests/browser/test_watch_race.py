@@ -17,7 +17,7 @@ def test_a_race_is_watched_slowly_and_changes_no_figure(visit) -> None:
     expect(page.locator("#notice")).to_contain_text("slowed down", timeout=SECONDS)
     expect(page.locator("#lanes .live")).not_to_have_count(0)
     screenshot(page, "race")
-    expect(page.locator("#notice")).to_contain_text("The race is over", timeout=SECONDS)
+    expect(page.locator("#notice")).to_contain_text("Both are done", timeout=SECONDS)
     for number in range(2):
         said = page.locator(f"#answer-{number} .text").inner_text()
         expect(page.locator("#lanes .said").nth(number)).to_have_text(said)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.panels.ask import AskPanel
 from app.panels.follow import FollowPanel, reply_sentence, transcript
-from app.runs.follow import Following
+from app.runs.follow import FollowUpRun
 from app.runs.talk import LastTalk, Reply, Talk, Turn
 from app.server.device import device_held
 from app.server.pool import ModelPool
@@ -112,7 +112,7 @@ def test_who_is_stopped_while_they_wait_takes_the_caches_from_nobody(tiny: Vlm, 
     with gr.Blocks():
         panel = FollowPanel()
         asks_for = AskPanel(ModelPool(tiny), gr.State())
-        following = Following(asks_for, panel, gr.State(None))
+        following = FollowUpRun(asks_for, panel, gr.State(None))
     list(following.ask(talk, NEXT))
     held = [chat.reused for chat in talk.chats]
     assert all(held)

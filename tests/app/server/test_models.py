@@ -1,4 +1,4 @@
-"""The list of models: true for the one that is loaded, and chosen by whoever starts the page."""
+"""The list of models: true for the one that is loaded, and chosen by the owner of the page."""
 
 from __future__ import annotations
 

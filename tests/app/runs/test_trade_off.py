@@ -1,4 +1,4 @@
-"""A visitor's sweep: what runs, in which order, and what stays."""
+"""A visitor's trade-off: what runs, in which order, and what stays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hand_made
 import pytest
 
 from app.charts.race import AGREEMENT, COSTS, RaceRow, race_chart, race_table, score_axis
-from app.runs import trade_off as sweeping
+from app.runs import trade_off as ours
 from app.runs.budgets import OFFERED
 from app.runs.trade_off import SHARES, Part, as_data, parts_of, rows_of, settings_of
 from app.settings import Settings
@@ -72,7 +72,7 @@ def test_every_pair_of_axes(cost: str, score: str) -> None:
     assert figure.layout.xaxis.title.text == COSTS[cost].title
 
 
-def test_a_stopped_sweep_ends_after_the_part_that_runs(monkeypatch) -> None:
+def test_a_stopped_trade_off_ends_after_the_part_that_runs(monkeypatch) -> None:
     stop, asked = threading.Event(), []
 
     def run(vlm, picture, question, settings, stop):
@@ -82,7 +82,7 @@ def test_a_stopped_sweep_ends_after_the_part_that_runs(monkeypatch) -> None:
             return
         yield hand_made.report()
 
-    monkeypatch.setattr(sweeping, "run", run)
+    monkeypatch.setattr(ours, "run", run)
     parts = [Part("FastV", 0.5), Part("VTW", 0.5), Part("ShortV", 0.5)]
-    seen = [(part.method, report is not None) for part, report in sweeping.sweep(None, None, "", CHOSEN, parts, stop)]
+    seen = [(part.method, report is not None) for part, report in ours.trade_off(None, None, "", CHOSEN, parts, stop)]
     assert seen == [("FastV", False), ("FastV", True), ("VTW", False)] and asked == ["FastV", "VTW"]
