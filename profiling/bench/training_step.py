@@ -29,7 +29,7 @@ from skipcore.model.hardware import device_facts, versions
 from skipcore.model.load import default_device
 
 SIZE = DecoderSize(hidden_size=512, num_layers=8, num_heads=8, num_key_value_heads=2)
-QUESTION = "What is in the picture, where is it and what color does it have, please?"
+QUESTION = "What is in this picture, where is it, and what is its color?"
 ANSWER_TOKENS = 16
 CASES: tuple[tuple[int, int, int], ...] = ((336, 100, 156), (336, 100, 476), (756, 576, 576), (756, 576, 2340))
 """Side of the picture in pixels, with (side / 14)² visual tokens; how many are retained, and how many skipped. In every
