@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 from anyio import to_thread
 
-from app.runs.budgets import OFFERED, OWN, summary_of
 from app.runs.comparison import run
+from app.runs.offered_methods import OFFERED, OWN, summary_of
 from app.server.models import models_for
 from app.server.pool import ModelPool
 from app.server.refusals import Refusal, refusing

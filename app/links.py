@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from app.runs.budgets import OFFERED, OWN, SKIP_VISION
+from app.runs.offered_methods import OFFERED, OWN, SKIP_VISION
 from app.settings import MAX_NEW_TOKENS, MAX_REPEATS, Settings
 from skipcore import InputError
 from skipcore.builtin.scenes.numbered import NUMBERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.runs.budgets import OFFERED, OWN, SKIP_VISION, with_budget
+from app.runs.offered_methods import OFFERED, OWN, SKIP_VISION, with_budget
 from skipcore import InputError, Method, Vlm
 from skipcore.methods import Combined
 from skipcore.methods.retain import RETAIN_RULES

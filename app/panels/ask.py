@@ -14,7 +14,7 @@ from app.panels import AT_ONCE, Changes
 from app.panels.components import status
 from app.panels.method import MethodPanel, first_choice
 from app.panels.scene import ScenePanel
-from app.runs.budgets import OWN, SKIP_VISION
+from app.runs.offered_methods import OWN, SKIP_VISION
 from app.server.gradio_internals import keep_samples
 from app.server.models import BUILT_IN
 from app.server.pool import ModelPool

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gradio as gr
 
 from app.charts.kv_bytes import KV_BYTES
+from app.charts.layer_load import ROWS
 from app.charts.medians import MEDIANS
-from app.charts.rows import ROWS
 from app.panels import Changes
 from app.panels.components import ChartView
 from app.tokens import script

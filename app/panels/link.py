@@ -14,7 +14,7 @@ from app.panels import AT_ONCE, Changes
 from app.panels.ask import AskPanel
 from app.panels.components import status
 from app.panels.method import first_choice
-from app.runs.budgets import OWN, SKIP_VISION
+from app.runs.offered_methods import OWN, SKIP_VISION
 from app.server.pool import ModelPool
 from app.truth import Known, digest_of_upload
 from skipcore.provenance import file_sha256

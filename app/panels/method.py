@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.panels import AT_ONCE, Changes
-from app.runs.budgets import OFFERED, OWN, SKIP_VISION, summary_of
+from app.runs.offered_methods import OFFERED, OWN, SKIP_VISION, summary_of
 from app.server.pool import ModelPool
 from app.wording import skipping_sentence
 from skipcore import SkipVision, Vlm

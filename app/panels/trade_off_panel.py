@@ -13,8 +13,8 @@ import gradio as gr
 from app.charts.race import RaceRow, race_chart, race_table
 from app.panels import AT_ONCE, Changes
 from app.panels.components import RunControls, axis_choices, plot
-from app.runs.budgets import OFFERED, SKIP_VISION
 from app.runs.eta import Eta
+from app.runs.offered_methods import OFFERED, SKIP_VISION
 from app.runs.trade_off import MAX_NEW_TOKENS, REPEATS, SHARES, as_data, parts_of, rows_of, trade_off
 from app.server.pool import ModelPool
 from app.settings import Settings

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.charts.race import RaceData, RaceRow
-from app.runs.budgets import OFFERED, SKIP_VISION
 from app.runs.comparison import run
+from app.runs.offered_methods import OFFERED, SKIP_VISION
 from app.settings import Settings
 from profiling import Report
 from skipcore import InputError, Vlm

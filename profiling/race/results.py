@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from profiling.race.budgets import is_near
+from profiling.race.bisection import is_near
 from profiling.race.intervals import Marks, paired_difference, wilson
 from profiling.race.race_records import all_lines
 from skipcore import InputError

@@ -12,7 +12,7 @@ from typing import Any
 from profiling.compare import same_attention
 from profiling.machine import device_facts
 from profiling.race.accuracy import Outcome, measure_questions
-from profiling.race.budgets import BASELINES, Choice, choose
+from profiling.race.bisection import BASELINES, Choice, choose
 from profiling.race.data import DataSet
 from profiling.race.method_cost import measure_cost, prefill_flops
 from profiling.race.processes import Process
@@ -21,7 +21,7 @@ from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
 from skipcore.answering.batch import MAX_NEW_TOKENS, groups
 from skipcore.builtin.evaluation.asked import AskedPicture
 from skipcore.builtin.evaluation.finished import method_key
-from skipcore.calibration.examples import Examples
+from skipcore.calibration.tuning import Examples
 from skipcore.families import decoder_layers
 from skipcore.json_lines import Line
 from skipcore.methods.budget import Target

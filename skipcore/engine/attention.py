@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from skipcore.engine.layer_view import Observation
-from skipcore.engine.rows import chosen, scatter
+from skipcore.engine.row_selection import chosen, scatter
 from skipcore.plan.layer_rows import BlindText, LayerRows, Queries
 from skipcore.plan.token_plan import Role
 

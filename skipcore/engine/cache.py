@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from skipcore.engine.rows import chosen
+from skipcore.engine.row_selection import chosen
 from skipcore.errors import InputError
 
 

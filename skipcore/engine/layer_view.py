@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from torch.nn.utils.rnn import pad_sequence
 
-from skipcore.engine.rows import chosen
+from skipcore.engine.row_selection import chosen
 from skipcore.plan.averages import without_autocast
 from skipcore.plan.layer_rows import LayerRows
 from skipcore.plan.token_plan import Role

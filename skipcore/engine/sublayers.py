@@ -14,7 +14,7 @@ from skipcore.engine.changes import Changes
 from skipcore.engine.layer_view import AHEAD, LayerView, Look, Observation, Observed, asking_rows, transition
 from skipcore.engine.prefill import Prefill
 from skipcore.engine.recorder import UpdateRecorder
-from skipcore.engine.rows import chosen, expand, gather, scatter
+from skipcore.engine.row_selection import chosen, expand, gather, scatter
 from skipcore.families import Family
 from skipcore.plan.layer_rows import LayerRows, move
 from skipcore.plan.positions import rotary

@@ -26,7 +26,7 @@ class Budget:
 
 
 class Examples(Protocol):
-    """What methods may learn from without answers; see `skipcore.calibration.examples`."""
+    """What methods may learn from without answers; see `skipcore.calibration.tuning`."""
 
     @property
     def vlm(self) -> Any: ...

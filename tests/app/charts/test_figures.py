@@ -13,9 +13,9 @@ from PIL import Image
 
 from app import palette, wording
 from app.charts.kv_bytes import kv_by_layer, kv_sentence, kv_table
+from app.charts.layer_load import rows_by_layer, rows_of, rows_table
 from app.charts.medians import medians_of, medians_sentence, medians_table, update_medians
 from app.charts.phases import phases, phases_table
-from app.charts.rows import rows_by_layer, rows_of, rows_table
 from app.charts.timeline import timeline
 from app.panels.answers import LiveAnswer, answer_card, headline
 from app.panels.tokens import counts_table, describe

@@ -14,7 +14,7 @@ from app.examples import Example, load_examples
 from app.links import settings_that_apply
 from app.panels.ask import AskPanel
 from app.panels.link import OPENED, WITH_PICTURE, WITHOUT_PICTURE, LinkPanel
-from app.runs.budgets import OFFERED
+from app.runs.offered_methods import OFFERED
 from app.server.pool import ModelPool
 from app.settings import Settings
 from skipcore import Vlm

@@ -8,7 +8,7 @@ from PIL import Image
 from shared_models import noise_picture
 
 from app.panels.method import MethodPanel
-from app.runs.budgets import OFFERED, SKIP_VISION, summary_of, with_budget
+from app.runs.offered_methods import OFFERED, SKIP_VISION, summary_of, with_budget
 from app.settings import Settings
 from profiling.bench.random_models import DecoderSize, random_llava
 from skipcore import METHODS, InputError, Method, Vlm

@@ -9,7 +9,7 @@ import pytest
 
 from app.charts.race import AGREEMENT, COSTS, RaceRow, race_chart, race_table, score_axis
 from app.runs import trade_off as ours
-from app.runs.budgets import OFFERED
+from app.runs.offered_methods import OFFERED
 from app.runs.trade_off import SHARES, Part, as_data, parts_of, rows_of, settings_of
 from app.settings import Settings
 from skipcore import InputError, Vlm

@@ -20,7 +20,7 @@ from shared_models import noise_picture
 
 from app.examples import load_examples
 from app.page import build_page
-from app.runs.budgets import OFFERED, SKIP_VISION
+from app.runs.offered_methods import OFFERED, SKIP_VISION
 from app.server.launch import start
 from profiling import compare
 from skipcore import METHODS, Dense, InputError, SkipVision, Vlm

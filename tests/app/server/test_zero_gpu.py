@@ -18,7 +18,7 @@ from shared_models import noise_picture
 
 from app.measure.over_http import Visitor
 from app.page import build_page
-from app.runs.budgets import OFFERED
+from app.runs.offered_methods import OFFERED
 from app.server import zero_gpu
 from app.server.launch import start
 from app.settings import Settings

@@ -13,7 +13,7 @@ from every_method import CASES, trace_on
 from PIL import Image
 
 from app import palette
-from app.charts.rows import layers_named, skips_sentence
+from app.charts.layer_load import layers_named, skips_sentence
 from app.panels.tokens import layered_marks
 from app.tokens.overlay import View, common_scale, looks_of, token_marks
 from app.tokens.token_grids import TokenGrid

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from shared_models import noise_picture, trained_summary
 
-from profiling.race.budgets import BASELINES, Choice, choose, is_near
+from profiling.race.bisection import BASELINES, Choice, choose, is_near
 from profiling.race.method_cost import prefill_flops
 from skipcore import METHODS, Dense, InputError, Method, SkipVision, Vlm
-from skipcore.calibration.examples import Examples
+from skipcore.calibration.tuning import Examples
 from skipcore.methods import dymu
 from skipcore.methods.budget import Target
 from skipcore.methods.downsampled import Downsampled

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from app import ASSETS
 from skipcore import METHODS, InputError, Method, SkipVision, Vlm
-from skipcore.calibration.examples import Examples
+from skipcore.calibration.tuning import Examples
 from skipcore.families import decoder_layers
 from skipcore.methods.budget import Target
 
