@@ -56,8 +56,8 @@ def test_picture_and_heat_map_select_the_same_token(visit, picture: Path, width:
     # the dense map has the token's column
     dense = page.locator("#update-maps .cells[data-grid='0']")
     column = int(dense.get_attribute("data-column"))
-    place = int(re.search(r"slot ([\d,]+) of", card.inner_text()).group(1))
-    assert 60 <= column < 591 and place <= 273
+    slot = int(re.search(r"slot ([\d,]+) of", card.inner_text()).group(1))
+    assert 60 <= column < 591 and slot <= 273
     # and back: the neighbor's column, in layer 4 of the dense run
     page.wait_for_timeout(300)
     dense.focus()
@@ -71,9 +71,9 @@ def test_picture_and_heat_map_select_the_same_token(visit, picture: Path, width:
     expect(page.locator("#overlay-layer input[type=number]")).to_have_value("4")
     expect(card.locator(".strip .here")).to_have_text("4")
     click_cell(page, "#update-maps .cells[data-grid='0']", 0, 0)
-    expect(card).to_contain_text("Place 1 of 591 in the decoder's sequence holds text")
+    expect(card).to_contain_text("Slot 1 of 591 in the decoder's sequence holds text")
     page.locator("#update-maps .cells[data-grid='0']:focus").press("ArrowRight")
-    expect(card).to_contain_text("Place 2 of 591 in the decoder's sequence holds text")
+    expect(card).to_contain_text("Slot 2 of 591 in the decoder's sequence holds text")
     click_cell(page, "#overlay-cells .cells", 3, 3)
     page.locator("#overlay-cells .cells:focus").press("ArrowRight")
     expect(card.locator("h3")).to_have_text("Row 4, column 5")
