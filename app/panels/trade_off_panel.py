@@ -52,7 +52,7 @@ class TradeOffPanel:
                 min_width=200,
                 scale=1,
             )
-        self.controls = RunControls("sweep", "Start the sweep", "What is done when you cancel stays.", STOPPED)
+        self.controls = RunControls("sweep", "Measure the trade-off", "What is done when you cancel stays.", STOPPED)
         self.rows = gr.State([])
         with gr.Column(visible=False, elem_id="sweep-result") as self.result:
             self.axes = axis_choices("sweep", score="kl")
