@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ class PrefillFlops:
         attention: scores and weighted sums of every layer.
         ffn: of every layer.
         head: the logits of the last position.
+        hidden: of the attention, what a causal kernel leaves out: scores of keys that come after their query.
     """
 
     selection: int
@@ -34,11 +35,17 @@ class PrefillFlops:
     attention: int
     ffn: int
     head: int
+    hidden: int
+
+    @property
+    def executed(self) -> int:
+        """All parts as causal kernels compute them."""
+        return self.total - self.hidden
 
     @property
     def total(self) -> int:
         """All parts."""
-        return sum(getattr(self, part.name) for part in fields(self))
+        return self.selection + self.projections + self.attention + self.ffn + self.head
 
 
 def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlops:
@@ -58,7 +65,7 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
     shape = DecoderShape.of(vlm.model)
     full_masks = vlm.family.masks is not None
     tied = bool((trace.tied_to != torch.arange(len(trace.tied_to))).any())
-    projections = attention = ffn = 0
+    projections = attention = hidden = ffn = 0
     for index, layer in enumerate(decoder_layers(vlm.model)):
         entered = int(trace.entered[index].sum())
         attending = int(trace.ran_attention[index].sum())
@@ -69,7 +76,9 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
         else:
             projections += 2 * entered * (linear_weights(own) - of_queries) + 2 * attending * of_queries
         blind = not (method.execution.text_attends_skipped or full_masks)
-        attention += 4 * _scores(trace, index, blind, full_masks) * shape.heads * shape.head_width
+        scores, unseen = _scores(trace, index, blind, full_masks)
+        attention += 4 * scores * shape.heads * shape.head_width
+        hidden += 4 * unseen * shape.heads * shape.head_width
         ffn += 2 * int(trace.ran_ffn[index].sum()) * ffn_weights(layer.get_submodule("mlp"), decoder.config)
     return PrefillFlops(
         selection=method.selection_flops(trace, shape),
@@ -77,25 +86,28 @@ def predict_prefill_flops(vlm: Vlm, method: Method, trace: Trace) -> PrefillFlop
         attention=attention,
         ffn=ffn,
         head=2 * vlm.model.get_output_embeddings().weight.numel(),
+        hidden=hidden,
     )
 
 
-def _scores(trace: Trace, layer: int, blind: bool, full_masks: bool) -> int:
-    """Count attention scores per head in a layer."""
+def _scores(trace: Trace, layer: int, blind: bool, full_masks: bool) -> tuple[int, int]:
+    """Count attention scores per head in a layer, and how many of them a causal kernel leaves out."""
     entered = trace.entered[layer]
     rows = trace.ran_attention[layer][entered].nonzero().flatten()
     n = int(entered.sum())
     if len(rows) < n and attend_masked(len(rows), n):
-        return len(rows) * (n if full_masks else int(rows.max()) + 1)
+        return len(rows) * (n if full_masks else int(rows.max()) + 1), 0
     role = trace.slot_role[entered]
     text, skipped = role == Role.TEXT, role == Role.SKIPPED
     if not blind or not skipped.any():
-        return n**2
+        return n**2, 0 if full_masks else n * (n - 1) // 2
     prefix = int((~text).nonzero().max()) + 1
     visible = int((~skipped).sum())
     first_blind = text & (skipped.cumsum(0) > 0)
     after = int((~skipped)[int(first_blind.nonzero()[0]) :].sum()) if first_blind.any() else 0
-    return prefix**2 + num_queries(after, visible) * visible
+    queries = num_queries(after, visible)
+    unseen = visible * (visible - 1) // 2 if queries == visible else 0
+    return prefix**2 + queries * visible, prefix * (prefix - 1) // 2 + unseen
 
 
 def linear_weights(module: nn.Module) -> int:

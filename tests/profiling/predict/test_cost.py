@@ -38,6 +38,13 @@ def test_by_hand(picture) -> None:
     scores = (before + 4 + 3 + 2) ** 2 + kept**2
     skip = 2 * layer(kept + 3, kept, scores) + head + 2 * 9 * 3 * 8  # 9 sources compared with 3 destinations
     assert [arm.flops_prefill for arm in report.arms] == [dense, skip]
+    traced = zip((Dense(), method), report.arms, strict=True)
+    executed = [predict_prefill_flops(vlm, each, arm.trace).executed for each, arm in traced]
+
+    def unseen(slots: int) -> int:
+        return 2 * 4 * 8 * slots * (slots - 1) // 2
+
+    assert executed == [dense - unseen(text + 16), skip - unseen(before + 9) - unseen(kept)]
     assert [arm.kv_bytes for arm in report.arms] == [2 * 2 * 4 * 4 * (text + 16), 2 * 2 * 4 * 4 * kept]
     assert [arm.kv_tokens for arm in report.arms] == [text + 16, kept]
 
@@ -48,7 +55,7 @@ def test_parts_add_up(tiny: Vlm, picture) -> None:
     with method(tiny.model) as session, torch.inference_mode():
         tiny.model(**inputs, logits_to_keep=1)
     flops = predict_prefill_flops(tiny, method, session.trace)
-    assert flops.total == sum(vars(flops).values())
+    assert flops.total == sum(vars(flops).values()) - flops.hidden and flops.executed < flops.total
     assert all(part > 0 for part in vars(flops).values())
 
 
