@@ -191,7 +191,8 @@ def _vision_notes(clock: VisionClock, repeats: int) -> tuple[str, ...]:
     if not clock.is_warm:
         return (f"The picture was encoded once, on the clock and without a warm-up: {share}",)
     if (count := len(clock.measured)) < repeats:
-        return (f"The picture was encoded {count} time{'s' * (count > 1)} on the clock, after a warm-up: {share}",)
+        often = "once" if count == 1 else f"{count} times"
+        return (f"The picture was encoded {often} on the clock, after a warm-up: {share}",)
     return ()
 
 

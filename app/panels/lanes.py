@@ -11,8 +11,8 @@ from app.panels import Changes
 from skipcore.answering.alternate import Step
 
 RULES = (
-    "For the eye only: both answers are written at the same moment and share the device step by step. "
-    "No figure on this page comes from a race."
+    "Just for show: both answers are written at the same moment and share the device, step by step. "
+    "No figure on this page comes from it."
 )
 
 
@@ -27,7 +27,7 @@ class LanesPanel:
         self.steps = gr.State([], time_to_live=3600)
         with gr.Column(visible=False, elem_id="race") as self.column:
             with gr.Row(elem_id="race-row"):
-                self.button = gr.Button("Watch them race", scale=0, min_width=170, elem_id="race-start")
+                self.button = gr.Button("Watch side by side", scale=0, min_width=170, elem_id="race-start")
                 gr.HTML(f'<p class="hint">{RULES}</p>', elem_id="race-rules")
             self.lanes = gr.HTML(elem_id="lanes")
         self.outputs = [self.steps, self.column, self.lanes]

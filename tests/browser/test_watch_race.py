@@ -11,7 +11,7 @@ from visitor import SECONDS, expect, screenshot
 
 def test_a_race_is_watched_slowly_and_changes_no_figure(visit) -> None:
     page = visit()
-    expect(page.locator("#race-rules")).to_contain_text("No figure on this page comes from a race")
+    expect(page.locator("#race-rules")).to_contain_text("No figure on this page comes from it")
     before = [page.locator(selector).inner_text() for selector in ("#answer-0", "#answer-1", "#headline")]
     page.click("#race-start")
     expect(page.locator("#notice")).to_contain_text("slowed down", timeout=SECONDS)
