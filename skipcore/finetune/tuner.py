@@ -206,7 +206,7 @@ class SkippingSteps:
 
 
 def _shard_by_layers(trainer: Any) -> None:
-    """Unless told otherwise, FSDP shards a model by the layers of decoder and tower. accelerate would go by names that
+    """Unless the settings say otherwise, FSDP shards a model by the layers of decoder and tower. accelerate would go by names that
     some models do not even hold."""
     plugin, model = trainer.accelerator.state.fsdp_plugin, stock_model(trainer.model)
     if plugin.transformer_cls_names_to_wrap is None:
