@@ -50,7 +50,7 @@ def compare_endpoint(pool: ModelPool) -> Callable[..., Awaitable[dict[str, Any]]
             image: a picture file.
             question: what to ask about it.
             num_retained: visual tokens that run the whole decoder block: a count, or a share such as 0.2.
-            num_skipped: those that skip the FFN and are dropped from the KV cache, likewise; others are merged.
+            num_skipped: those that skip the FFN and are dropped from the KV cache: count or share; others merged.
             retain: which tokens are retained: "saliency", "raster", "uniform" or "random".
             text_attends_skipped: whether text sees the skipped tokens while the prompt is read.
             max_new_tokens: longest answer, 1 to 256.

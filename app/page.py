@@ -55,7 +55,7 @@ def build_page(pool: ModelPool | Vlm, record: Path = RECORD, recorded: Path = RE
     Args:
         pool: or the one model that there is.
         record: of measured accuracy; the page does without where there is none of the visitor's model.
-        recorded: a finished example that a first visit shows; likewise, of the first model.
+        recorded: a finished example that a first visit shows, of the first model.
 
     Raises:
         InputError: the model's folder says badly what the model was trained on.

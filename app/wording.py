@@ -1,4 +1,4 @@
-"""Numbers and findings as people say them. Plain text; whoever puts it into HTML escapes it."""
+"""Numbers and findings in words. Plain text: escape it before it goes into HTML."""
 
 from __future__ import annotations
 

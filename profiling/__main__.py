@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--calibration", help="what `python -m skipcore calibrate` wrote for the model")
     one.add_argument("--device", help='such as "cuda:1"; "auto" spreads a large model over GPUs, CPU and disk')
     one.add_argument("--retained", type=_count, help="retained tokens per picture: a number, or a share such as 0.2")
-    one.add_argument("--skipped", type=_count, help="skipped tokens per picture, likewise")
+    one.add_argument("--skipped", type=_count, help="skipped tokens per picture: a number, or a share")
     one.add_argument("--retain", choices=RETAIN_RULES, help="which tokens are retained")
     one.add_argument("--text-attends-skipped", action=argparse.BooleanOptionalAction, default=None)
     one.add_argument("--paper", choices=["llava", "llava-hd", "cos"], help="the authors' setting instead")

@@ -56,7 +56,7 @@ class ArmRuns:
 
     def record(self) -> None:
         """Record trace and FLOPs in a run of its own, then decode to warm up. On a GPU as many as the timed runs will
-        take, since kernels are chosen and loaded anew for lengths that were not met before; elsewhere two."""
+        take, since kernels are chosen and loaded for each new length; elsewhere two."""
         limits = self.limits | ({} if self.vlm.device.type == "cuda" else {"max_new_tokens": 3, "ignore_eos": True})
         session = self.method(self.vlm.model, record=True)
         with closing(generate(self.vlm, self.inputs, session, **limits)) as tokens:

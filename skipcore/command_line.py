@@ -70,7 +70,7 @@ def write_text(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        advice = "choose a file in a folder that exists, with room for it"
+        advice = "choose a file in a folder that exists, on a disk with space left"
         raise InputError(f"{str(file)!r} cannot be written ({error.strerror}): {advice}.") from error
 
 

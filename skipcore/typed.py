@@ -20,7 +20,7 @@ def read_json(kind: type[Kind], file: Path, what: str) -> Kind:
     """A dataclass as `asdict` gave it to a JSON file.
 
     Args:
-        what: the file is, and how it is made anew, for the error: "the record of a race: `…` writes it".
+        what: the file is, and how it is made again, for the error: "the record of a race: `…` writes it".
 
     Raises:
         InputError: the file cannot be read, or holds something else.

@@ -28,7 +28,7 @@ def read_quality(file: Path = RECORD) -> Quality | None:
     """
     if not file.exists():
         return None
-    quality = read_json(Quality, file, f"a record of accuracy: write it anew with {COMMAND}")
+    quality = read_json(Quality, file, f"a record of accuracy: write it again with {COMMAND}")
     return replace(quality, splits={name: split for name, split in quality.splits.items() if split.arms})
 
 

@@ -80,7 +80,9 @@ def read_race(file: Path) -> RaceResult | None:
     Raises:
         InputError: the file is not such a record.
     """
-    return read_json(RaceResult, file, f"the record of a race: write it anew with {COMMAND}") if file.exists() else None
+    return (
+        read_json(RaceResult, file, f"the record of a race: write it again with {COMMAND}") if file.exists() else None
+    )
 
 
 def data_of(race: RaceResult) -> list[RaceData]:

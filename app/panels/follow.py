@@ -77,7 +77,7 @@ def reply_sentence(reply: Reply) -> str:
     """How soon a reply came, how much of its prompt was not read again, and how many tokens the KV cache held."""
     if reply.ttft_ms is None:
         return "–"
-    read = "everything read anew"
+    read = "everything prefilled again"
     if reply.reused:
         read = f"{reply.reused:,} tokens not read again ({reply.kv_tokens:,.0f} held in the KV cache)"
     return f"first token after {wording.milliseconds(reply.ttft_ms)}, {read}"

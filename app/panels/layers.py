@@ -51,6 +51,6 @@ class LayersPanel:
         return dict(zip(self.map_cells, update_map_cells(report, token, layer, picked), strict=True))
 
     def _sheets(self) -> tuple[gr.HTML, gr.HTML]:
-        """Room for the map of an arm, and for its cells on top, which scroll together."""
+        """The container of the map of an arm, with its cells on top, which scroll together."""
         with gr.Column(elem_classes="sheets"):
             return gr.HTML(), gr.HTML(elem_classes="map-cells", js_on_load=script("cell_at", "pick", "in_sight"))

@@ -56,7 +56,7 @@ class FollowUpRun:
                 for turn in at_most_every(SECONDS_BETWEEN_REDRAWS, turns):
                     yield self.panel.show(talk, turn)
             said = {self.panel.question: ""} if not stop.is_set() else {}
-            sentence = STOPPED if stop.is_set() else "Done. Follow up again, or ask anew."
+            sentence = STOPPED if stop.is_set() else "Done. Follow up again, or ask a new question."
             yield self.panel.show(talk) | said | self.ask_panel.idle(sentence)
         except Refusal as refusal:
             yield self.panel.show(talk) | self.ask_panel.idle(str(refusal), failed=True)

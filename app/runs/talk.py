@@ -100,7 +100,7 @@ class Talk:
                 return
 
     def forget(self) -> None:
-        """Free the device; the next question reads everything anew."""
+        """Free the device; the next question prefills everything."""
         for chat in self.chats:
             chat.forget()
 

@@ -1,4 +1,4 @@
-"""Pictures that visitors upload: found, checked, and made anew before anything else sees them."""
+"""Pictures that visitors upload: found, checked, and redrawn before anything else sees them."""
 
 from __future__ import annotations
 

@@ -135,15 +135,15 @@ def in_words(arm: Arm) -> str:
 
 
 def _section(arm: Arm, roles: str, map_or_cells: str) -> str:
-    """The same room for the pictures and for the cells above them."""
+    """The same area for the pictures and for the cells above them."""
     layers, slots = arm.trace.ran_ffn.shape
     step = max(1, layers // 8)
     numbers = "".join(f"<span>{layer if (layer - 1) % step == 0 else ''}</span>" for layer in range(1, layers + 1))
     return (
         f'<section class="map" style="--map-height: {layers * row_height(layers)}px; --slots: {slots}">'
         f"<h4>{escape(arm.name)}</h4>"
-        f'<div class="strip-room">{roles}</div><div class="layer-numbers" aria-hidden="true">{numbers}</div>'
-        f'<div class="map-room">{map_or_cells}</div>'
+        f'<div class="strip-area">{roles}</div><div class="layer-numbers" aria-hidden="true">{numbers}</div>'
+        f'<div class="map-area">{map_or_cells}</div>'
         f'<p class="slots"><span>1</span><span>slot in the decoder\'s sequence</span><span>{slots:,}</span></p>'
         "</section>"
     )

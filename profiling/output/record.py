@@ -38,7 +38,7 @@ def read_record(kind: type[Record], file: str | Path) -> Record:
     try:
         return typed(kind, json.loads(gzip.decompress(Path(file).read_bytes())), "the record", READERS)
     except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        raise InputError(f"{Path(file).name} holds no record that can be read ({error}): record it anew.") from error
+        raise InputError(f"{Path(file).name} holds no record that can be read ({error}): record it again.") from error
 
 
 def to_json(value: Any, without: Sequence[str] = ()) -> Any:

@@ -29,7 +29,7 @@ class Chat:
 
     Every question is put as the model's own prompt for the whole conversation. As much of it as the KV cache holds
     already, token for token, is not read again: the cache is cropped to it, and the rest is prefilled. Where the two
-    part inside a picture, or a sliding window has let go of what is needed, everything is read anew.
+    part inside a picture, or a sliding window has let go of what is needed, everything is prefilled again.
 
     Skipped tokens have left the cache by the second question, which sees what a decoded token sees. With
     `text_attends_skipped=False` that is what it would see in a prefill of its own.
@@ -96,11 +96,11 @@ class Chat:
 
     def forget(self) -> None:
         """Let go of the KV cache and of the encoded pictures, which lie on the device; the turns stay. The next
-        question reads everything anew."""
+        question prefills everything."""
         self._cache, self._features = None, None
 
     def _start(self, prepared: Prepared) -> dict[str, Any]:
-        """Everything anew; pictures are encoded the first time only."""
+        """Start a new KV cache; pictures are encoded the first time only."""
         if self._features is None:
             self._features = self.vlm.encode(prepared, self.method)
             synchronize(devices_of(self.vlm.model))  # so that the first token's step is the prefill alone

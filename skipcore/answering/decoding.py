@@ -75,7 +75,7 @@ class Sampling:
     Attributes:
         temperature: 0 is greedy.
         top_p: smallest set of tokens with this probability, 0 < top_p ≤ 1.
-        seed: of the random draws; None draws anew each time.
+        seed: of the random draws; None draws differently each time.
     """
 
     temperature: float = 0.0

@@ -28,7 +28,7 @@ class Execution:
             asked for.
         text_attends_skipped: whether text attends to skipped tokens in prefill.
         positions: "original": kept tokens keep their position ids; "renumbered": where tokens are merged, added or
-            dropped, those that are left are counted anew, one after the other (rows and columns of M-RoPE, too), from
+            dropped, those that are left are renumbered, one after the other (rows and columns of M-RoPE, too), from
             the layer on where some are dropped. See `skipcore.plan.positions`. Sliding windows go by prompt indices
             either way.
         summary: the trained `AdaptiveSummary` for summary tokens; None for the mean.

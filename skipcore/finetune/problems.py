@@ -43,7 +43,7 @@ def find_problems(
     Args:
         collator: that will make batches of them; its `max_length` is the longest that a row may be.
         read_pictures: whether pictures are read whole; else only whether their files are there and what size they say.
-        progress: is told how many rows were checked.
+        progress: called with the number of rows checked.
     """
     problems = []
     check = partial(_problem, rows, collator, read_pictures)

@@ -55,9 +55,9 @@ class Settings:
     skip_bad_rows: bool = _of("data", False, "yes", "leave rows with a problem out, instead of stopping")
     read_pictures: bool = _of("data", True, "yes", "read all pictures whole before the first step")
     num_retained: int | float = _of("method", 0, "count", f"retained tokens of a picture, count or share {OWN}")
-    num_skipped: int | float = _of("method", 0, "count", f"skipped tokens of a picture, likewise {OWN}")
-    retained_range: tuple[Count, ...] = _of("method", (), "range", "draw --num-retained anew for each step, LOW:HIGH")
-    skipped_range: tuple[Count, ...] = _of("method", (), "range", "draw --num-skipped anew for each step, LOW:HIGH")
+    num_skipped: int | float = _of("method", 0, "count", f"skipped tokens of a picture, count or share {OWN}")
+    retained_range: tuple[Count, ...] = _of("method", (), "range", "draw a new --num-retained for each step, LOW:HIGH")
+    skipped_range: tuple[Count, ...] = _of("method", (), "range", "draw a new --num-skipped for each step, LOW:HIGH")
     text_attends_skipped: str = _of("method", "", "text", f"whether text attends to skipped tokens {OWN}", YES_NO)
     retain: str = _of("method", "", "text", f"which tokens are retained {OWN}", tuple(RETAIN_RULES))
     skip_share: float = _of("method", 1.0, "number", "share of the steps that skip; the others are dense")
@@ -155,10 +155,6 @@ class Settings:
             written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
             tables.setdefault(each.metadata["table"], []).append(f"{each.name} = {written}")
         return "\n\n".join("\n".join([f"[{name}]", *lines]) for name, lines in tables.items()) + "\n"
-
-    def with_changes(self, changes: Mapping[str, Any]) -> Settings:
-        """The same settings, some of them changed."""
-        return replace(self, **changes)
 
 
 def checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:

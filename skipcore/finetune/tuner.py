@@ -206,8 +206,8 @@ class SkippingSteps:
 
 
 def _shard_by_layers(trainer: Any) -> None:
-    """Unless told otherwise, FSDP shards a model by the layers of decoder and tower. accelerate would go by names that
-    some models do not even hold."""
+    """Unless settings say otherwise, FSDP shards models by the layers of decoder and tower. accelerate would go by
+    names that some models do not even hold."""
     plugin, model = trainer.accelerator.state.fsdp_plugin, stock_model(trainer.model)
     if plugin.transformer_cls_names_to_wrap is None:
         layers = decoder_layers(model)[0], Tower(model).blocks[0]

@@ -31,4 +31,7 @@ def method_from_json(values: dict[str, Any]) -> Method:
         return Combined(method_from_json(values["dropping"]), skipping)
     if values["name"] not in METHODS:
         raise InputError(f"There is no method {values['name']!r}: choose one of {', '.join(METHODS)}.")
-    return METHODS[values["name"]](**values["settings"])
+    settings = dict(values["settings"])
+    if values["name"] == "DyMU":
+        settings.pop("exact", None)  # older files have it; it changed nothing but the time
+    return METHODS[values["name"]](**settings)

@@ -53,7 +53,7 @@ class Combined(Method):
 
     @property
     def execution(self) -> Execution:
-        """As `skipping` has it; positions are counted anew where either counts them anew."""
+        """As `skipping` has it; positions are renumbered where either renumbers them."""
         own = self.skipping.execution
         return own if own.positions == "renumbered" else replace(own, positions=self.dropping.execution.positions)
 

@@ -57,7 +57,7 @@ class Dropping(Method):
     the newlines among them, too.)
 
     Attributes:
-        positions: "original": tokens that are left keep their positions; "renumbered": they are counted anew, from the
+        positions: "original": tokens that are left keep their positions; "renumbered": they are renumbered, from the
             layer on where some are dropped, in prefill and in decode; see `Execution`.
     """
 

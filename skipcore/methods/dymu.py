@@ -152,7 +152,7 @@ class DyMU(Method):
 
 
 def _runs_again(tower: nn.Module) -> bool:
-    """Whether gradient checkpointing will run blocks of the tower anew in `backward`."""
+    """Whether gradient checkpointing will run blocks of the tower again in `backward`."""
     checkpointed = (each.training and getattr(each, "gradient_checkpointing", False) for each in tower.modules())
     return torch.is_grad_enabled() and any(checkpointed)
 

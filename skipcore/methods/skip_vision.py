@@ -39,7 +39,7 @@ class SkipVision(Method):
             and decode see the same cache and dropping the skipped keys and values is exact.
         retain: which tokens are retained, a name in `RETAIN_RULES`: "saliency", "raster", "uniform" or "random".
         merge_order: the order of skipped tokens: "raster", or "redundancy" as the authors' code leaves them.
-        positions: "original": kept tokens keep their position ids; "renumbered": counted anew, as the authors do.
+        positions: "original": kept tokens keep their position ids; "renumbered": numbered again, as the authors do.
         summary: a trained `AdaptiveSummary`, or None for the mean.
         summary_start: the first summary pools the retained tokens from this one on (paper, CoS: 16).
         last_skipped_runs_ffn: the last skipped token runs the FFN and is a token like any other (paper, CoS): its keys

@@ -112,7 +112,7 @@ def suggested(
 
     Args:
         kinds: the questions are of these.
-        fits: whether a question may be asked; others are drawn anew.
+        fits: whether a question may be asked; others are drawn again.
         foreign: as of `ask`.
     """
     seen = Seen(scene, foreign)

@@ -127,7 +127,7 @@ class EasyPicture:
 
 @dataclass(frozen=True)
 class KeptPicture:
-    """A picture file of the page that lies in `assets/examples` and is not drawn anew; the answer was read off it."""
+    """A picture file of the page that lies in `assets/examples` and is not drawn again; the answer was read off it."""
 
     name: str
     question: str

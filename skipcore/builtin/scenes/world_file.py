@@ -136,7 +136,8 @@ def read_world(folder: str | Path) -> World | None:
     if not file.is_file():
         return None
     try:
-        return typed(World, json.loads(file.read_text(encoding="utf-8")), file.name)
+        text = file.read_text(encoding="utf-8").replace('"colours"', '"colors"').replace('"colour"', '"color"')
+        return typed(World, json.loads(text), file.name)  # folders of older versions spell it "colour"
     except (OSError, ValueError) as error:
         raise InputError(
             f"{file} does not say properly what the model was trained on ({error}): mend it, or delete it to use the "

@@ -119,7 +119,7 @@ def load_checkpoint(run: Run, path: Path) -> None:
         run.stage, run.step, run.seconds = state["stage"], state["step"], state["seconds"]
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(
-            f"{path} is no checkpoint of recipe '{run.recipe.name}' as it stands now. Move it away to train anew."
+            f"{path} is no checkpoint of recipe '{run.recipe.name}' as it stands now. Move it away to start over."
         ) from error
 
 

@@ -141,9 +141,9 @@ def test_without_a_record_the_page_says_how_to_make_one(tiny: Vlm, tmp_path: Pat
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"splits": 3}'])
 def test_a_record_that_cannot_be_read_gets_a_sentence(tiny: Vlm, tmp_path: Path, text: str) -> None:
     (tmp_path / "q.json").write_text(text)
-    with pytest.raises(InputError, match="write it anew"):
+    with pytest.raises(InputError, match="write it again"):
         read_quality(tmp_path / "q.json")
-    assert "write it anew" in words_on(panel_of(tiny, tmp_path / "q.json"))
+    assert "write it again" in words_on(panel_of(tiny, tmp_path / "q.json"))
 
 
 def test_device_facts_of_a_report_are_read_too(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_race_of_another_model_is_not(tiny: Vlm, tmp_path: Path, race: list[Ra
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"data": 3, "sentences": {}}'])
 def test_a_record_that_cannot_be_read_gets_a_sentence(tiny: Vlm, tmp_path: Path, text: str) -> None:
     (tmp_path / "race.json").write_text(text)
-    with pytest.raises(InputError, match="write it anew"):
+    with pytest.raises(InputError, match="write it again"):
         read_race(tmp_path / "race.json")
     assert COMMAND in shown(tiny, tmp_path)[0]
 

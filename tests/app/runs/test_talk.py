@@ -92,7 +92,7 @@ def test_only_the_last_talk_holds_caches_and_the_other_goes_on(tiny: Vlm, report
             Reply("x", 4.25, 1583, 107.25),
             "first token after 4.2 ms, 1,583 tokens not read again (107 held in the KV cache)",
         ),
-        (Reply("x", 1200, 0), "first token after 1.20 s, everything read anew"),
+        (Reply("x", 1200, 0), "first token after 1.20 s, everything prefilled again"),
     ],
 )
 def test_sentences(reply: Reply, sentence: str) -> None:

@@ -68,5 +68,5 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.json.gz").write_bytes(content)
     with pytest.raises(InputError, match="holds no record that can be read"):
         read_record(Report, tmp_path / "bad.json.gz")
-    with pytest.raises(InputError, match="record it anew"):
+    with pytest.raises(InputError, match="record it again"):
         read_record(Report, tmp_path / "none.json.gz")

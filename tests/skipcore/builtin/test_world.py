@@ -48,6 +48,9 @@ def test_a_folder_keeps_its_world(tmp_path: Path, world: World) -> None:
     assert read_world(tmp_path) is None and read_world("no/such/folder") is None
     write_world(tmp_path, world)
     assert read_world(tmp_path) == world
+    file = tmp_path / WORLD_FILE
+    file.write_text(file.read_text().replace('"color', '"colour'))  # as older versions spelled it
+    assert read_world(tmp_path) == world
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"things": 3}', json.dumps({"shapes": "circle"})])

@@ -15,7 +15,7 @@ from skipcore import InputError, Vlm, calibrate, load_calibration
 from skipcore.__main__ import main, table_of
 from skipcore.answering.agreement import Agreement, log_probs_along
 from skipcore.calibration.candidates import RULES, rule_of, skipping
-from skipcore.methods import Combined, Dense, DivPrune, PyramidDrop, VisionZip
+from skipcore.methods import METHODS, Combined, Dense, DivPrune, PyramidDrop, VisionZip
 from skipcore.methods.as_json import method_from_json, method_to_json
 
 PICTURES = [noise_picture(1), noise_picture(2)]
@@ -202,3 +202,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     for folder in (str(tmp_path), ""):  # told before anything is measured
         assert main([*command, "--pictures", str(tmp_path / "pictures"), "--output", folder]) == 2
         assert "is a folder: name a file in it" in capsys.readouterr().err
+
+
+def test_an_older_file_of_dymu_is_read() -> None:
+    old = {"name": "DyMU", "settings": {"thresholds": [0.5], "exact": True}}
+    assert method_from_json(old) == METHODS["DyMU"](thresholds=(0.5,))
