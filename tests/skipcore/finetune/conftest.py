@@ -13,8 +13,7 @@ collect_ignore_glob = ["test_*.py"] if Version(transformers.__version__) < Versi
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate() -> Iterator[None]:
-    """A trainer that ends within an accumulated batch leaves accelerate's shared state so that no later optimizer of the
-    process steps."""
+    """A trainer that ends within an accumulated batch leaves a shared state in which no later optimizer steps."""
     yield
     from accelerate.state import AcceleratorState, GradientState
 
