@@ -27,7 +27,7 @@ class LanesPanel:
         self.steps = gr.State([], time_to_live=3600)
         with gr.Column(visible=False, elem_id="race") as self.column:
             with gr.Row(elem_id="race-row"):
-                self.button = gr.Button("Watch side by side", scale=0, min_width=170, elem_id="race-start")
+                self.button = gr.Button("Watch side by side", scale=0, min_width=200, elem_id="race-start")
                 gr.HTML(f'<p class="hint">{RULES}</p>', elem_id="race-rules")
             self.lanes = gr.HTML(elem_id="lanes")
         self.outputs = [self.steps, self.column, self.lanes]
